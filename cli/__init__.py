@@ -1,0 +1,61 @@
+"""The command line: a file for each command, and no computation."""
+
+from importlib import import_module
+
+import click
+
+from plasticity import __version__
+
+# command -> (module, line of help); a command's module is imported when the command is.
+COMMANDS = {
+    "run": ("run", "Train a network by a rule, probe it, and draw its losses."),
+    "probe": ("probe", "Measure what the layers of a run learned by a linear probe."),
+    "data": ("data", "List the data sets, say where they go, fetch them."),
+    "export": ("export", "Write a run's weights as npz or safetensors."),
+}
+
+
+class Group(click.Group):
+    """Commands that are imported late, and errors of the user told in one sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return getattr(import_module(f"plasticity.cli.{COMMANDS[name][0]}"), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"expected {', '.join(COMMANDS)}"
+            ctx.fail(f"unknown command '{args[0]}': {hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        from plasticity.errors import UserError
+
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2
+            raise failure from error
+
+
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="plasticity")
+def main() -> None:
+    """Deep networks that learn by local rules: gate x dendritic signal x post x pre.
+
+    Start with:  plasticity run --rule clapp --net vgg6
+    """

@@ -1,0 +1,165 @@
+"""`plasticity run`."""
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+# What may differ between a run and its resumption: how long, where, how often, what after.
+FREE = {"epochs", "steps", "data_dir", "device", "checkpoint_minutes"}
+
+
+def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
+    """Keys of the file become the defaults of the options, so that a flag wins."""
+    if path is None:
+        return None
+    import tomllib
+
+    from plasticity.errors import UserError
+
+    try:
+        keys = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"--config {path}: not a readable TOML file ({error})") from error
+    known = {p.name for p in ctx.command.params if p.name not in ("config", "resume")}
+    keys = {name.replace("-", "_"): value for name, value in keys.items()}
+    for name, value in keys.items():
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise UserError(f"--config {path}: unknown key '{name}'{hint}")
+        if isinstance(value, dict | list):
+            raise UserError(f"--config {path}: '{name}' must be one value, got {value}")
+    ctx.default_map = {**(ctx.default_map or {}), **keys}
+    return path
+
+
+def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """A preset's values become defaults; a config file and flags win over them."""
+    if name is not None:
+        from plasticity.errors import UserError
+        from plasticity.options import PRESETS
+
+        if name not in PRESETS:
+            raise UserError(f"unknown preset '{name}': expected {', '.join(PRESETS)}")
+        ctx.default_map = {**PRESETS[name], **(ctx.default_map or {})}
+    return name
+
+
+@click.command()
+@click.option("--rule", default="clapp", show_default=True, help="clapp, clapp_s or random.")
+@click.option("--net", default="vgg6", show_default=True, help="vgg6.")
+@click.option(
+    "--preset",
+    callback=_read_preset,
+    is_eager=True,
+    help="A set of options that is known to work: small.",
+)
+@click.option(
+    "--config",
+    callback=_read_config,
+    is_eager=True,
+    type=click.Path(dir_okay=False),
+    help="A TOML file whose keys are these options; a flag wins over it.",
+)
+@click.option(
+    "--data",
+    default="sample",
+    show_default=True,
+    help="sample, stl10, cifar10 or a folder of images; see 'plasticity data'.",
+)
+@click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
+@click.option("--images", default=0, help="Use only so many unlabelled images.  [default: all]")
+@click.option("--epochs", default=0, help="How long to train, in passes over the images.")
+@click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 36]")
+@click.option("--batch", default=32, show_default=True, help="Images in a batch.")
+@click.option("--width", default=1.0, show_default=True, help="Multiplies every layer's neurons.")
+@click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")
+@click.option("--prediction-steps", default=5, show_default=True, help="How far to predict, K.")
+@click.option("--lr", default=2e-4, show_default=True, help="Learning rate of Adam.")
+@click.option("--negatives", default=1, show_default=True, help="Negatives for each context.")
+@click.option(
+    "--negatives-from",
+    default="patch",
+    show_default=True,
+    help="patch: other images, same position; batch: any target of the batch.",
+)
+@click.option(
+    "--weights",
+    default="retro",
+    show_default=True,
+    help="retro: W_pred and W_retro apart; symmetric: one of them.",
+)
+@click.option(
+    "--gate",
+    default="own",
+    show_default=True,
+    help="own: a gate for each half; shared: one, by W_pred; off: gamma = y.",
+)
+@click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
+@click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
+@click.option(
+    "--learn-prediction/--freeze-prediction", default=True, help="Let W_pred and W_retro learn."
+)
+@click.option("--crop", default=64, show_default=True, help="Side of the crop, pixels.")
+@click.option("--patch", default=16, show_default=True, help="Side of a patch, pixels.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same machine, same numbers.")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--checkpoint-minutes", default=5.0, show_default=True, help="Save the run every so often."
+)
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder.  [default: runs/...]")
+@click.option(
+    "--resume",
+    type=click.Path(file_okay=False),
+    help="Go on with this run; --steps or --epochs may reach further.",
+)
+@click.option("--probe/--no-probe", default=True, help="Measure the layers at the end.")
+@click.option(
+    "--probe-train", default=1000, show_default=True, help="Labelled images to fit the probe."
+)
+@click.option("--probe-test", default=500, show_default=True, help="Labelled images to test it.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    preset: str | None,
+    config: str | None,
+    out: str | None,
+    resume: str | None,
+    probe: bool,
+    probe_train: int,
+    probe_test: int,
+    **values: object,
+) -> None:
+    """Train a network by a rule, layer by layer, probe what it learned, and draw its losses.
+
+    Without options: CLAPP on the full-width VGG-6 and the images shipped with the package, for
+    long enough to see learning start. Everything goes to a folder of its own.
+    """
+    from plasticity import experiment
+    from plasticity.cli import screen
+    from plasticity.errors import UserError
+    from plasticity.options import RunOptions
+
+    if resume is None:
+        state, folder = experiment.start(RunOptions(**values), out)
+    else:
+        given = {
+            name: value
+            for name, value in values.items()
+            if ctx.get_parameter_source(name) != ParameterSource.DEFAULT
+        }
+        if out is not None or preset is not None:
+            raise UserError("--resume goes on in its own folder, with its own options")
+        state, folder = experiment.resume(Path(resume), given, FREE)
+
+    ended = screen.train(state, folder)
+    if not ended:
+        click.echo(f"Interrupted after step {state.step}, and saved.")
+        click.echo(f"Go on with:  plasticity run --resume {folder}")
+        ctx.exit(130)
+    probed = screen.probe(state, folder, probe_train, probe_test) if probe else None
+    screen.summary(state, folder, probed)

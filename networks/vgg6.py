@@ -1,0 +1,28 @@
+"""VGG-6, the vision encoder: table 2 of Illing, Ventura, Bellec & Gerstner, NeurIPS 2021."""
+
+from plasticity.errors import UserError
+from plasticity.network import Conv, Network
+
+# (neurons at full width, side of the MaxPool)
+LAYERS = ((128, 1), (256, 2), (256, 1), (512, 2), (1024, 2), (1024, 2))
+
+
+def build(width: float = 1.0) -> Network:
+    """Six 3x3 convolutions, padding 1, ReLU; grey input.
+
+    Args:
+        width: multiplies the number of neurons of every layer (at least one stays).
+
+    Raises:
+        UserError: a width that is not positive.
+    """
+    if not width > 0:
+        raise UserError(f"--width must be positive, got {width}")
+    layers, inputs = [], 1
+    for number, (neurons, pool) in enumerate(LAYERS, 1):
+        outputs = max(1, round(neurons * width))
+        layers.append(Conv(f"conv{number}", inputs, outputs, pool=pool))
+        inputs = outputs
+    return Network(
+        "vgg6", tuple(layers), "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, table 2"
+    )

@@ -1,0 +1,146 @@
+"""What is compared with what: contexts, targets, signs and negatives of one step of learning.
+
+Time runs down the rows of patches. At prediction step k a context in row t is compared with the
+target in row t + k + 1 (one row is skipped, since neighbours overlap by half) of the same image
+and column (a fixation, y = +1) or of another input (a saccade, y = -1).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plasticity.arrays import Array, to_device
+from plasticity.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How patches are ordered: time first, then images, then columns."""
+
+    time: int
+    images: int
+    columns: int
+
+    @property
+    def patches(self) -> int:
+        return self.time * self.images * self.columns
+
+    def offset(self, k: int) -> int:
+        """Patches between a context and its true future at prediction step k."""
+        return (k + 1) * self.images * self.columns
+
+    def contexts(self, k: int) -> int:
+        """How many patches have a future at prediction step k; they are the first ones."""
+        return self.patches - self.offset(k)
+
+
+@dataclass(frozen=True)
+class Events:
+    """The comparisons of one prediction step.
+
+    `context` and `target` are patches, `(E,)` int; `label` is y, +1 or -1, `(E,)`; `weight` turns
+    the sum over events into the average of THEORY: over rows, columns, images of that sign and
+    negatives, and over prediction steps.
+    """
+
+    k: int
+    context: Array
+    target: Array
+    label: Array
+    weight: Array
+
+    def on(self, device: str, dtype: np.dtype) -> "Events":
+        """The same events as arrays of `device`, labels and weights in `dtype`."""
+        return Events(
+            self.k,
+            to_device(self.context, device),
+            to_device(self.target, device),
+            to_device(self.label.astype(dtype), device),
+            to_device(self.weight.astype(dtype), device),
+        )
+
+
+def events(
+    layout: Layout, k: int, steps: int, positive: np.ndarray, negative: np.ndarray, who: np.ndarray
+) -> Events:
+    """The events of prediction step `k` of `steps`, from draws made by the caller.
+
+    Args:
+        positive, negative: bool `(B,)`, images that take part with their true future, and with
+            negatives.
+        who: the negatives, patch numbers `(contexts, N)`.
+
+    Returns:
+        Events ordered by context, for each the positive one before its negatives.
+    """
+    place = np.arange(layout.contexts(k)).reshape(-1, layout.images, layout.columns)
+    true = (place + layout.offset(k)).reshape(-1, 1)
+    image = np.broadcast_to(np.arange(layout.images)[:, None], place.shape).reshape(-1)
+    target = np.concatenate([true, who], axis=1)
+    label = np.where(np.arange(target.shape[1]) == 0, 1.0, -1.0)
+    takes_part = np.where(label > 0, positive[image, None], negative[image, None])
+    counts = [max(1, np.count_nonzero(takes_part & (label == y))) for y in (1, -1)]
+    weight = np.where(label > 0, 1 / counts[0], 1 / counts[1]) / steps
+    context = np.broadcast_to(np.arange(len(true))[:, None], target.shape)
+    return Events(
+        k,
+        context[takes_part],
+        target[takes_part],
+        np.broadcast_to(label, target.shape)[takes_part],
+        np.broadcast_to(weight, target.shape)[takes_part],
+    )
+
+
+def same_place(layout: Layout, k: int, others: np.ndarray) -> np.ndarray:
+    """Negatives of other images `others (B, N)`, each at the position of the true future.
+
+    Returns:
+        Patch numbers `(contexts, N)`, as `events` takes them.
+    """
+    row, image, column = np.unravel_index(
+        np.arange(layout.offset(k), layout.patches), (layout.time, layout.images, layout.columns)
+    )
+    row, column = row[:, None], column[:, None]
+    return (row * layout.images + others[image]) * layout.columns + column
+
+
+def draw(
+    layout: Layout,
+    rng: np.random.Generator,
+    *,
+    steps: int = 5,
+    coin: bool = True,
+    negatives: int = 1,
+    negatives_from: str = "patch",
+) -> tuple[Events, ...]:
+    """Draw the events of every prediction step.
+
+    Args:
+        coin: each image takes part with one sign, by a fair coin that holds for all prediction
+            steps (CLAPP); otherwise with both (CLAPP-s).
+        negatives: how many for each context, drawn anew for each prediction step.
+        negatives_from: `patch`, the same patch position of other images (one image for all
+            positions), or `batch`, any target of the batch.
+
+    Raises:
+        UserError: too few rows of patches for `steps`, or no other image to take negatives from.
+    """
+    if layout.time < steps + 2:
+        raise UserError(
+            f"{steps} prediction steps need at least {steps + 2} rows of patches, the crop gives "
+            f"{layout.time}: take a larger --crop, a smaller --patch or fewer --prediction-steps"
+        )
+    if negatives_from == "patch" and layout.images < 2:
+        raise UserError("negatives of other images need a batch of at least 2, it has 1")
+    fixation = rng.random(layout.images) < 0.5 if coin else np.ones(layout.images, bool)
+    saccade = ~fixation if coin else fixation
+    drawn = []
+    for k in range(1, steps + 1):
+        if negatives_from == "patch":
+            away = rng.integers(1, layout.images, (layout.images, negatives))
+            others = (np.arange(layout.images)[:, None] + away) % layout.images
+            who = same_place(layout, k, others)
+        else:
+            who = rng.integers(layout.offset(k), layout.patches, (layout.contexts(k), negatives))
+        drawn.append(events(layout, k, steps, fixation, saccade, who))
+    return tuple(drawn)

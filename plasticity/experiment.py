@@ -1,0 +1,218 @@
+"""A run as a folder: where it begins, how it goes on, and what is measured and drawn at its end."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from plasticity import data, figures, probe, runs, seeds, training
+from plasticity.errors import UserError
+from plasticity.learning import prepare
+from plasticity.network import Parameters
+from plasticity.options import RunOptions
+from plasticity.training import State
+
+
+def start(options: RunOptions, out: str | None = None) -> tuple[State, Path]:
+    """A new run and its folder, by default `runs/RULE-NET-TIME`.
+
+    Everything that can be wrong with the options is said before the folder is made.
+
+    Raises:
+        UserError: options or data that do not fit, or a folder that holds something already.
+    """
+    when = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(out) if out else Path("runs") / f"{options.rule}-{options.net}-{when}"
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(
+            f"{folder} holds something already: name another --out, or go on with it by --resume"
+        )
+    images = data.open_set(options.data, "unlabelled", options.data_dir or None)
+    if min(len(images), options.images or len(images)) < options.batch:
+        raise UserError(
+            f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
+        )
+    state = training.begin(options)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the run folder {folder} cannot be made: {error.strerror}") from error
+    runs.write_config(folder, options.as_dict())
+    training.save(state, folder)
+    return state, folder
+
+
+def resume(folder: Path, given: dict[str, object], free: set[str]) -> tuple[State, Path]:
+    """A run where its last checkpoint left it.
+
+    Args:
+        given: options asked for now; those in `free` replace the stored ones, others must agree.
+
+    Raises:
+        UserError: no run there, a damaged checkpoint, or an option that would make another run.
+    """
+    checkpoint = runs.load(runs.checkpoint_of(folder))
+    options = RunOptions.from_dict(checkpoint.options)
+    for name, value in given.items():
+        stored = getattr(options, name)
+        if name not in free and value != stored:
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} would make another run: {folder} has {stored}; "
+                "leave the option away, or start a new run"
+            )
+    changes = {name: value for name, value in given.items() if name in free}
+    if "epochs" in changes and "steps" not in changes:
+        changes["steps"] = 0
+    options = options.changed(**changes)
+    return training.restore(options, checkpoint), folder
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Linear-probe accuracy by layer: of a run, and of the same network at its random start.
+
+    Accuracies are fractions of the test images; `error` is one standard error of such a fraction.
+    """
+
+    protocol: str
+    data: str
+    layers: list[str]
+    trained: list[float]
+    random: list[float]
+    train_images: int
+    test_images: int
+    classes: int
+
+    @property
+    def error(self) -> float:
+        middle = float(np.mean(self.trained + self.random))
+        return math.sqrt(middle * (1 - middle) / self.test_images)
+
+    def as_dict(self) -> dict[str, object]:
+        """For the summary."""
+        return {**self.__dict__, "error": self.error}
+
+
+def chosen(count: int, wanted: int) -> np.ndarray:
+    """`wanted` of `count` images (0: all), always the same ones."""
+    order = seeds.generator(0, seeds.PROBE).permutation(count)
+    return np.sort(order[: wanted or count])
+
+
+def random_start(state: State) -> Parameters:
+    """The weights that this run began with."""
+    return training.begin(state.options).weights
+
+
+def probe_run(
+    state: State,
+    *,
+    data_name: str | None = None,
+    train_images: int = 0,
+    test_images: int = 0,
+    protocol: str = "regularised",
+    epochs: int = 300,
+    report: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Probed:
+    """Linear probes on every layer, of the run's weights and of its random start.
+
+    Args:
+        data_name: a data set with labels, by default the run's own.
+        train_images, test_images: how many, 0 for all.
+        protocol: `regularised`, logistic regression on standardised encodings of centre crops;
+            `published`, raw encodings of random crops, softmax layer, Adam (THEORY).
+        report: called with what is going on, how far, of how much.
+
+    Raises:
+        UserError: a data set without labels.
+    """
+    options = state.options
+    name, where = data_name or options.data, options.data_dir or None
+    train, test = (data.open_set(name, split, where) for split in ("train", "test"))
+    if train.labels is None or test.labels is None:
+        raise UserError(
+            f"the images of {name} have no labels, a probe needs them: sort them into a folder "
+            "for each class, or take --no-probe"
+        )
+    pick_train, pick_test = chosen(len(train), train_images), chosen(len(test), test_images)
+    train_y, test_y = train.labels[pick_train], test.labels[pick_test]
+    classes = len(train.classes)
+    found: dict[str, list[float]] = {}
+    for who, weights in (("trained", state.weights), ("random", random_start(state))):
+        if who == "random" and state.step == 0:
+            found[who] = list(found["trained"])
+            continue
+
+        def encodings(images, indices, text, weights=weights, **augment):
+            return training.encode(
+                state.network,
+                weights,
+                images,
+                indices,
+                options,
+                state.device,
+                report=lambda done: report(text, done, len(indices)),
+                **augment,
+            )
+
+        test_z = encodings(test, pick_test, f"{who} weights: test images")
+        if protocol == "regularised":
+            train_z = encodings(train, pick_train, f"{who} weights: training images")
+            found[who] = []
+            for i, (a, b) in enumerate(zip(train_z, test_z, strict=True), 1):
+                result = probe.logistic(a, train_y, b, test_y, classes)
+                found[who].append(result.accuracy)
+                report(f"{who} weights: probes", i, len(test_z))
+        else:
+            found[who] = _published(
+                state, who, encodings, train, pick_train, train_y, test_z, test_y, classes, epochs, report
+            )
+    return Probed(
+        protocol,
+        name,
+        [layer.name for layer in state.network.layers],
+        found["trained"],
+        found["random"],
+        len(pick_train),
+        len(pick_test),
+        classes,
+    )
+
+
+def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, object]:
+    """Draw the losses and write the summary; returns what the summary holds."""
+    metrics = {name: np.array(values) for name, values in state.metrics.items()}
+    seconds = metrics["seconds"]
+    summary: dict[str, object] = {
+        "rule": state.rule.name,
+        "equation": state.rule.equation,
+        "network": state.network.name,
+        "options": state.options.as_dict(),
+        "versions": training.versions(state.device),
+        "steps": state.step,
+        "layers": state.names,
+    }
+    if len(seconds):
+        summary |= {
+            "loss_first": metrics["loss"][0].tolist(),
+            "loss_last": metrics["loss"][-20:].mean(axis=0).tolist(),
+            "open_gates_last": metrics["open_gates"][-20:].mean(axis=0).tolist(),
+            "images_per_second": state.options.batch / float(np.median(seconds)),
+            "seconds": float(seconds.sum()),
+        }
+        figures.losses(
+            metrics,
+            state.names,
+            folder / "losses",
+            f"{state.rule.name} on {state.network.name}, {state.options.data}",
+        )
+    if probed is not None:
+        summary["probe"] = probed.as_dict()
+        figures.probe_bars(probed.layers, probed.trained, probed.random, folder / "probe")
+    summary["written"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    runs.write_summary(folder, summary)
+    return summary

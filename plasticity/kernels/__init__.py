@@ -1,0 +1,140 @@
+"""The one door to the explicit computations. Which form runs is chosen here, never by a rule.
+
+Each operation has a readable definition in array operations (any dtype, NumPy or CuPy). Float32
+arrays on the CPU take compiled forms; they compute the same and are tested against it.
+"""
+
+import math
+from types import ModuleType
+
+import numpy as np
+
+from plasticity.arrays import Array, array_module
+from plasticity.kernels import direct, rows
+from plasticity.kernels.direct import SILENT, output_space, post_factor
+from plasticity.kernels.patches import extract as extract_patches
+
+__all__ = [
+    "SILENT",
+    "adam",
+    "add_rows",
+    "back",
+    "correlate",
+    "extract_patches",
+    "forward",
+    "output_space",
+    "post_factor",
+    "scores",
+]
+
+
+def _form(
+    x: Array, kernel: tuple[int, ...], pool: object, stride: object, padding: object
+) -> ModuleType:
+    """The module whose convolution kernels fit these arrays and this geometry."""
+    if (
+        array_module(x) is np
+        and x.dtype == np.float32
+        and kernel == (3, 3)
+        and pool in (1, 2, (1, 1), (2, 2))
+        and stride in (1, (1, 1))
+        and padding in (1, (1, 1))
+    ):
+        from plasticity.kernels import winograd
+
+        return winograd
+    return direct
+
+
+def forward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    pool: int | tuple[int, ...] = 1,
+    *,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 1,
+    winners: bool = True,
+) -> tuple[Array, Array | None, Array]:
+    """Convolution, ReLU, MaxPool as lateral inhibition, encoding: see `direct.forward`."""
+    array_module(x, weight, bias)
+    form = _form(x, weight.shape[2:], pool, stride, padding)
+    if form is direct:
+        return direct.forward(
+            x, weight, bias, pool, stride=stride, padding=padding, winners=winners
+        )
+    return form.forward(x, weight, bias, _side(pool), winners=winners)
+
+
+def correlate(
+    x: Array,
+    winner: Array,
+    drive: Array,
+    kernel: tuple[int, ...],
+    pool: int | tuple[int, ...] = 1,
+    *,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 1,
+) -> tuple[Array, Array]:
+    """The pre x post correlation, `dW (O, C, *kernel)` and `db (O,)`: see `direct.correlate`."""
+    array_module(x, winner, drive)
+    form = _form(x, kernel, pool, stride, padding)
+    if form is direct:
+        return direct.correlate(x, winner, drive, kernel, pool, stride=stride, padding=padding)
+    return form.correlate(x, winner, drive, _side(pool))
+
+
+def back(
+    winner: Array,
+    drive: Array,
+    weight: Array,
+    space: tuple[int, ...],
+    pool: int | tuple[int, ...] = 1,
+    *,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 1,
+) -> Array:
+    """The error at a layer's input `(N, *space, C)`: see `direct.back`."""
+    array_module(winner, drive, weight)
+    form = _form(drive, weight.shape[2:], pool, stride, padding)
+    if form is direct:
+        return direct.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
+    return form.back(winner, drive, weight, _side(pool), (len(winner), *space, weight.shape[1]))
+
+
+def _side(pool: int | tuple[int, ...]) -> int:
+    return pool if isinstance(pool, int) else pool[0]
+
+
+def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
+    """For each event e the scalar product of row `in_a[e]` of `a` and row `in_b[e]` of `b`."""
+    array_module(a, b, in_a, in_b)
+    return rows.scores(a, b, in_a, in_b)
+
+
+def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array) -> None:
+    """For each event e, in order: `out[to[e]] += factor[e] * values[source[e]]`, in place."""
+    array_module(out, to, factor, values, source)
+    rows.add_rows(out, to, factor, values, source)
+
+
+def adam(
+    parameter: Array,
+    dW: Array,
+    m: Array,
+    v: Array,
+    step: int,
+    rate: float,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> None:
+    """One step of Adam (Kingma & Ba 2015) along the ascent direction `dW`, in place.
+
+    `m` and `v` are its moments, `step` counts from 1.
+    """
+    array_module(parameter, dW, m, v)
+    # The two corrections for the start at zero, drawn into the rate and into epsilon.
+    root = math.sqrt(1 - beta2**step)
+    rows.adam(parameter, dW, m, v, rate * root / (1 - beta1**step), beta1, beta2, epsilon * root)

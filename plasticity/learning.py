@@ -1,0 +1,118 @@
+"""One step of learning: from patches to the dW of every module, and to the weights."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from plasticity import kernels, seeds
+from plasticity.arrays import Array, array_module
+from plasticity.events import Layout
+from plasticity.network import Network, Parameters
+from plasticity.rule import Draw, Rule
+
+Modules = Sequence[Sequence[int]]
+"""For each module the numbers of its layers, from 0; CLAPP's modules are single layers."""
+
+
+@dataclass
+class Update:
+    """What one step changes in one module: dW by layer and parameter, and the rule's report."""
+
+    module: int
+    changes: Parameters
+    loss: Array
+    open_gates: Array
+
+
+def layerwise(network: Network) -> Modules:
+    """Every layer a module of its own: no error crosses from layer to layer."""
+    return [[i] for i in range(len(network.layers))]
+
+
+def prepare(network: Network, rule: Rule, modules: Modules, seed: int) -> Parameters:
+    """All parameters at their start, float64: the network's, and the rule's for each module."""
+    weights = network.prepare(seed)
+    for number, module in enumerate(modules):
+        top = network.layers[module[-1]]
+        rng = seeds.generator(seed, seeds.WEIGHTS, len(network.layers) + number)
+        weights[top.name] |= rule.prepare(top.outputs, rng)
+    return weights
+
+
+def draws(rule: Rule, layout: Layout, modules: Modules, seed: int, step: int) -> list[Draw]:
+    """The random choices of every module in one step."""
+    return [
+        rule.draw(layout, seeds.generator(seed, seeds.DRAWS, step, number))
+        for number in range(len(modules))
+    ]
+
+
+def updates(
+    network: Network,
+    rule: Rule,
+    modules: Modules,
+    weights: Parameters,
+    patches: Array,
+    layout: Layout,
+    choices: Iterable[Draw],
+) -> Iterator[Update]:
+    """Module by module, the update that the rule prescribes for these patches.
+
+    A module's weights may be changed as soon as its update is out: the modules above have been
+    fed before, and nothing comes back from them.
+
+    Args:
+        patches: `(N, *space, C)` in the order of `layout`.
+        choices: a `Draw` for each module.
+    """
+    x = patches
+    for number, (module, choice) in enumerate(zip(modules, choices, strict=True)):
+        tape = []
+        for i in module:
+            layer = network.layers[i]
+            y, winner, z = layer.forward(x, weights[layer.name])
+            tape.append((layer, x, winner))
+            x = y
+
+        own = {n: w for n, w in weights[layer.name].items() if n not in ("weight", "bias")}
+        learning = rule.learn(z, own, choice, layout)
+
+        # The encoding is a mean over P positions: every position shares the drive, over P.
+        positions = int(np.prod(y.shape[1:-1]))
+        error, changes = learning.drive / positions, {}
+        for layer, below, winner in reversed(tape):
+            changes[layer.name] = layer.correlate(below, winner, error)
+            if below is not tape[0][1]:
+                error = layer.back(below, winner, error, weights[layer.name])
+        changes[tape[-1][0].name] |= learning.changes
+        yield Update(number, changes, learning.loss, learning.open_gates)
+
+
+@dataclass
+class Adam:
+    """Adam (Kingma & Ba 2015), with moments for every parameter; its step counts from 1."""
+
+    rate: float
+    moments: dict[str, dict[str, dict[str, Array]]]
+
+    @classmethod
+    def start(cls, rate: float, weights: Parameters) -> "Adam":
+        """An optimiser that has seen nothing."""
+        return cls(
+            rate,
+            {
+                layer: {
+                    name: {m: array_module(w).zeros_like(w) for m in ("m", "v")}
+                    for name, w in own.items()
+                }
+                for layer, own in weights.items()
+            },
+        )
+
+    def ascend(self, weights: Parameters, changes: Parameters, step: int) -> None:
+        """Move the weights along their changes, in place."""
+        for layer, own in changes.items():
+            for name, dW in own.items():
+                moments = self.moments[layer][name]
+                kernels.adam(weights[layer][name], dW, moments["m"], moments["v"], step, self.rate)

@@ -1,0 +1,132 @@
+"""Everything that decides what a run computes, in one place, with its defaults."""
+
+from dataclasses import asdict, dataclass, fields, replace
+
+from plasticity import networks, rules
+from plasticity.errors import UserError
+from plasticity.network import Network
+from plasticity.rule import Rule
+
+FIRST_LOOK = 36
+"""Steps of a run that names neither steps nor epochs: a look at how learning starts."""
+
+PRESETS: dict[str, dict[str, object]] = {
+    # A quarter of the width, long enough to climb above random weights: see docs/results.md.
+    "small": {"width": 0.25, "lr": 1e-3, "steps": 3000, "data": "cifar10"},
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of `plasticity run`, stored with its result.
+
+    Attributes:
+        data: `sample`, `stl10`, `cifar10` or a folder of images; data_dir: where to look for it.
+        images: take only so many of the unlabelled images; 0 takes all.
+        epochs, steps: how long; `steps` wins, with neither a first look of `FIRST_LOOK` steps.
+        width: multiplies the neurons of every layer; layers: how many, 0 for all.
+        weights: `retro`, W_pred and W_retro apart, or `symmetric`.
+        crop, patch: sides in pixels; patches overlap by half.
+        lr: Adam's rate; checkpoint_minutes: how often the run is saved.
+    """
+
+    rule: str = "clapp"
+    net: str = "vgg6"
+    data: str = "sample"
+    data_dir: str = ""
+    images: int = 0
+    epochs: int = 0
+    steps: int = 0
+    batch: int = 32
+    width: float = 1.0
+    layers: int = 0
+    prediction_steps: int = 5
+    lr: float = 2e-4
+    negatives: int = 1
+    negatives_from: str = "patch"
+    weights: str = "retro"
+    gate: str = "own"
+    block_grad: bool = False
+    dendrites: bool = True
+    learn_prediction: bool = True
+    crop: int = 64
+    patch: int = 16
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "auto"
+    checkpoint_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "crop", "patch", "prediction_steps", "negatives"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
+        for name in ("images", "epochs", "steps", "layers", "seed", "checkpoint_minutes"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise UserError(f"--lr must be positive, got {self.lr}")
+        if self.dtype not in ("float32", "float64"):
+            raise UserError(f"unknown --dtype '{self.dtype}': expected float32 or float64")
+        if self.weights not in ("retro", "symmetric"):
+            raise UserError(f"unknown --weights '{self.weights}': expected retro or symmetric")
+        if self.patch % 2:
+            raise UserError(f"--patch must be even, since patches overlap by half, got {self.patch}")
+        if self.patch > self.crop:
+            raise UserError(
+                f"a patch of {self.patch}x{self.patch} does not fit a crop of "
+                f"{self.crop}x{self.crop}: take a smaller --patch or a larger --crop"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Patches along a side of the crop."""
+        return (self.crop - self.patch) // (self.patch // 2) + 1
+
+    def network(self) -> Network:
+        """The network, its shapes checked."""
+        network = networks.get(self.net, width=self.width)
+        network = network.first(self.layers) if self.layers else network
+        network.shapes((self.patch, self.patch))
+        return network
+
+    def rule_object(self) -> Rule:
+        """The rule with its options."""
+        if self.rule not in ("clapp", "clapp_s"):
+            return rules.get(self.rule)
+        return rules.get(
+            self.rule,
+            steps=self.prediction_steps,
+            negatives=self.negatives,
+            negatives_from=self.negatives_from,
+            symmetric=self.weights == "symmetric",
+            gate=self.gate,
+            block_grad=self.block_grad,
+            dendrites=self.dendrites,
+            learn_prediction=self.learn_prediction,
+        )
+
+    def total_steps(self, images: int) -> int:
+        """How many steps the run has over a set of so many images."""
+        if self.steps:
+            return self.steps
+        return self.epochs * (images // self.batch) or FIRST_LOOK
+
+    def as_dict(self) -> dict[str, object]:
+        """By name, as stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, object]) -> "RunOptions":
+        """From what was stored; names that this version does not know are an error."""
+        unknown = set(stored) - {f.name for f in fields(cls)}
+        if unknown:
+            raise UserError(f"unknown options in the run: {', '.join(sorted(unknown))}")
+        return cls(**stored)
+
+    def changed(self, **values: object) -> "RunOptions":
+        """A copy with other values."""
+        return replace(self, **values)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,97 @@
+"""What a rule is to the rest: the interface, and what it hands back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from plasticity.arrays import Array
+from plasticity.events import Events, Layout
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random choices of one layer in one step of learning.
+
+    `pred` holds the events of the half that W_pred scores, one entry for each prediction step;
+    `retro` those of the half that W_retro scores, or None where both halves share their events.
+    """
+
+    pred: tuple[Events, ...]
+    retro: tuple[Events, ...] | None = None
+
+    def on(self, device: str, dtype: np.dtype) -> "Draw":
+        """The same draw as arrays of `device`."""
+        pred, retro = (
+            half and tuple(e.on(device, dtype) for e in half) for half in (self.pred, self.retro)
+        )
+        return Draw(pred, retro)
+
+
+@dataclass(frozen=True)
+class Role:
+    """One role at one prediction step, before anything is summed: the factors of its events.
+
+    Event e changes the weights onto patch `learner[e]` by
+    `gamma[e] * dendrite[source[e]]_j * post_j * pre_i`.
+
+    Attributes:
+        name: `target` (Eq. 6) or `context` (Eq. 7).
+        score: u, `(E,)`; gamma: gate times sign times the event's weight in the average, `(E,)`.
+        dendrite: dendritic signals, `(rows, D)`; source: the row that reaches event e, `(E,)`.
+    """
+
+    name: str
+    events: Events
+    score: Array
+    gamma: Array
+    dendrite: Array
+    source: Array
+
+    @property
+    def learner(self) -> Array:
+        return self.events.target if self.name == "target" else self.events.context
+
+
+@dataclass
+class Learning:
+    """What a rule makes of a layer's encodings.
+
+    Attributes:
+        drive: `delta`, the dendritic drive summed over prediction steps, roles and events `(N, D)`.
+        changes: dW of the rule's own parameters, such as `W_pred`, by name.
+        loss: the value of the rule's loss, a scalar array.
+        open_gates: fraction of events whose gate is open, a scalar array.
+    """
+
+    drive: Array
+    loss: Array
+    open_gates: Array
+    changes: dict[str, Array] = field(default_factory=dict)
+
+
+class Rule(Protocol):
+    """A rule of plasticity: from the encodings of a layer to its dendritic drive.
+
+    `equation` and `citation` are stored with every result; `coin` and the like are its options.
+    """
+
+    name: str
+    equation: str
+    citation: str
+
+    def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The parameters that the rule keeps for a layer of `neurons`, float64, at their start."""
+
+    def draw(self, layout: Layout, rng: np.random.Generator) -> Draw:
+        """The random choices for one layer and one step."""
+
+    def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
+        """The factors of every event, role by role; what `learn` sums and the inspector shows."""
+
+    def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
+        """The drive on the layer's neurons and the changes of the rule's own parameters."""
+
+    def options(self) -> dict[str, Any]:
+        """Its options by name, as stored with a result."""

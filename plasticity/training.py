@@ -1,0 +1,311 @@
+"""A training run: batches through the rule to the weights, saved as it goes, resumed at will."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+import plasticity
+from plasticity import data, kernels, learning, runs
+from plasticity.arrays import Array, array_module, resolve_device, to_device, to_host
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.learning import Adam
+from plasticity.network import Network, Parameters
+from plasticity.options import RunOptions
+from plasticity.rule import Rule
+
+FLUSH = 20
+"""Losses stay on the device for so many steps at most, then they are read and checked."""
+
+
+@dataclass
+class State:
+    """A run in memory: what was asked for and how far it has come."""
+
+    options: RunOptions
+    network: Network
+    rule: Rule
+    modules: learning.Modules
+    device: str
+    weights: Parameters
+    optimiser: Adam
+    step: int = 0
+    metrics: dict[str, list] = field(
+        default_factory=lambda: {"loss": [], "open_gates": [], "seconds": []}
+    )
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each module: that of its top layer."""
+        return [self.network.layers[m[-1]].name for m in self.modules]
+
+
+@dataclass
+class Progress:
+    """What a run tells while it goes on: after `step` of `steps`."""
+
+    step: int
+    steps: int
+    loss: np.ndarray
+    open_gates: np.ndarray
+    images_per_second: float
+
+
+def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
+    return {k: _map(v, change) if isinstance(v, dict) else change(v) for k, v in tree.items()}
+
+
+def begin(options: RunOptions) -> State:
+    """A run at its first step, weights drawn from the seed."""
+    network, rule = options.network(), options.rule_object()
+    device, dtype = resolve_device(options.device), np.dtype(options.dtype)
+    modules = learning.layerwise(network)
+    weights = learning.prepare(network, rule, modules, options.seed)
+    weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
+    return State(
+        options, network, rule, modules, device, weights, Adam.start(options.lr, weights)
+    )
+
+
+def restore(options: RunOptions, checkpoint: "runs.Checkpoint") -> State:
+    """A run as a checkpoint holds it."""
+    state = begin(options)
+    for layer, own in state.weights.items():
+        for name, w in own.items():
+            stored = checkpoint.params.get(layer, {}).get(name)
+            if stored is None or stored.shape != w.shape:
+                came = "nothing" if stored is None else f"shape {stored.shape}"
+                raise UserError(
+                    f"the checkpoint does not fit its options: {layer}.{name} should have shape "
+                    f"{w.shape}, it holds {came}"
+                )
+    dtype = np.dtype(options.dtype)
+    move = lambda w: to_device(np.ascontiguousarray(w, dtype), state.device)  # noqa: E731
+    state.weights = _map(checkpoint.params, move)
+    state.optimiser.moments = _map(checkpoint.moments, move)
+    state.step = checkpoint.step
+    state.metrics = {name: list(values) for name, values in checkpoint.metrics.items()}
+    return state
+
+
+def save(state: State, folder: Path) -> None:
+    """Write the run's checkpoint, whole or not at all.
+
+    Raises:
+        UserError: weights that are not finite, or a full disk; the last checkpoint stands.
+    """
+    params = _map(state.weights, to_host)
+    runs.check_finite(params)
+    rule = state.rule
+    runs.save(
+        runs.checkpoint_path(folder),
+        runs.Checkpoint(
+            step=state.step,
+            params=params,
+            moments=_map(state.optimiser.moments, to_host),
+            metrics={name: np.array(values) for name, values in state.metrics.items()},
+            options=state.options.as_dict(),
+            rule={"name": rule.name, "equation": rule.equation, "citation": rule.citation},
+            versions=versions(state.device),
+        ),
+    )
+
+
+def versions(device: str) -> dict[str, str]:
+    """What ran: versions of Python, of this package and of what computes, and the device."""
+    import numba
+    import scipy
+
+    found = {
+        "plasticity": plasticity.__version__,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "numba": numba.__version__,
+        "device": device,
+    }
+    if device != "cpu":
+        import cupy
+
+        found["cupy"] = cupy.__version__
+    return found
+
+
+def learn_batch(state: State, batch: "data.Batch", images: "data.ImageSet") -> tuple[list, list]:
+    """One step: every module learns from the batch. Losses and open gates, still on the device."""
+    options, device, dtype = state.options, state.device, np.dtype(state.options.dtype)
+    layout = Layout(options.rows, len(batch.pixels), options.rows)
+    patches = kernels.extract_patches(
+        *(to_device(a, device) for a in (batch.pixels, batch.top, batch.left, batch.flip)),
+        crop=options.crop,
+        patch=options.patch,
+        mean=images.mean,
+        std=images.std,
+        dtype=dtype,
+    )
+    choices = (
+        choice.on(device, dtype)
+        for choice in learning.draws(
+            state.rule, layout, state.modules, options.seed, batch.step
+        )
+    )
+    losses, gates = [], []
+    for update in learning.updates(
+        state.network, state.rule, state.modules, state.weights, patches, layout, choices
+    ):
+        if state.rule.name != "random":
+            state.optimiser.ascend(state.weights, update.changes, batch.step + 1)
+        losses.append(update.loss)
+        gates.append(update.open_gates)
+    state.step = batch.step + 1
+    return losses, gates
+
+
+def train(
+    state: State,
+    folder: Path,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> bool:
+    """Train to the end of the run and save it.
+
+    The run is saved every `checkpoint_minutes`, at the end, and when it is interrupted: Ctrl-C
+    lets the step finish first.
+
+    Returns:
+        Whether the run came to its end.
+
+    Raises:
+        UserError: losses or weights that are not finite; the last checkpoint stands.
+    """
+    options = state.options
+    images = data.open_set(options.data, "unlabelled", options.data_dir or None)
+    if options.images:
+        images = images.first(options.images)
+    steps = options.total_steps(len(images))
+    if state.step >= steps:
+        return True
+    saved, start = time.monotonic(), time.perf_counter()
+    pending: list[tuple[list, list]] = []
+    with (
+        _interruptible() as interrupted,
+        data.batches(
+            images,
+            batch=options.batch,
+            crop=options.crop,
+            seed=options.seed,
+            start=state.step,
+            stop=steps,
+        ) as batches,
+    ):
+        for batch in batches:
+            pending.append(learn_batch(state, batch, images))
+            if state.device == "cpu" or len(pending) >= FLUSH or interrupted.is_set():
+                _flush(state, pending)
+            now = time.perf_counter()
+            state.metrics["seconds"].append(now - start)
+            start = now
+            done, stop = state.step == steps, interrupted.is_set()
+            if done or stop or time.monotonic() - saved >= 60 * options.checkpoint_minutes:
+                _flush(state, pending)
+                save(state, folder)
+                saved, start = time.monotonic(), time.perf_counter()
+            if state.metrics["loss"] and not pending:
+                report(_progress(state, steps))
+            if stop and not done:
+                return False
+    return True
+
+
+def _progress(state: State, steps: int) -> Progress:
+    recent = state.metrics["seconds"][-20:]
+    return Progress(
+        state.step,
+        steps,
+        np.mean(state.metrics["loss"][-20:], axis=0),
+        np.mean(state.metrics["open_gates"][-20:], axis=0),
+        state.options.batch * len(recent) / max(sum(recent), 1e-9),
+    )
+
+
+def _flush(state: State, pending: list[tuple[list, list]]) -> None:
+    """Read losses from the device, and stop where one is not finite."""
+    for losses, gates in pending:
+        loss = np.array([float(value) for value in losses])
+        if not np.isfinite(loss).all():
+            name = state.names[int(np.argmin(np.isfinite(loss)))]
+            raise UserError(
+                f"the loss of {name} is not finite at step {len(state.metrics['loss']) + 1}: "
+                f"take a smaller --lr than {state.options.lr:g}; the last checkpoint stands"
+            )
+        state.metrics["loss"].append(loss)
+        state.metrics["open_gates"].append(np.array([float(value) for value in gates]))
+    pending.clear()
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C and a polite kill set an event; a second Ctrl-C stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def encode(
+    state_network: Network,
+    weights: Parameters,
+    images: "data.ImageSet",
+    indices: np.ndarray,
+    options: RunOptions,
+    device: str,
+    report: Callable[[int], None] = lambda done: None,
+) -> list[np.ndarray]:
+    """The encoding of whole images, layer by layer: the mean over their patches.
+
+    Centre crops, no flip.
+
+    Args:
+        indices: which images of the set.
+        report: called with the number of images encoded.
+
+    Returns:
+        For each layer `(len(indices), D)`, float32 or float64 as the run computes.
+    """
+    dtype, found, done = np.dtype(options.dtype), [], 0
+    for batch in data.centre_batches(images, indices, options.batch, options.crop):
+        patches = kernels.extract_patches(
+            *(to_device(a, device) for a in (batch.pixels, batch.top, batch.left, batch.flip)),
+            crop=options.crop,
+            patch=options.patch,
+            mean=images.mean,
+            std=images.std,
+            dtype=dtype,
+        )
+        count = len(batch.pixels)
+        found.append(
+            [
+                to_host(z.reshape(options.rows, count, options.rows, -1).mean(axis=(0, 2)))
+                for z in state_network.encodings(patches, weights)
+            ]
+        )
+        done += count
+        report(done)
+    return [np.concatenate(layer) for layer in zip(*found, strict=True)]

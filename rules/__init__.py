@@ -1,0 +1,28 @@
+"""The rules of plasticity, a file for each, and the way from a name to a rule."""
+
+from difflib import get_close_matches
+from importlib import import_module
+
+from plasticity.errors import UserError
+from plasticity.rule import Rule
+
+# name -> (module, class)
+RULES = {
+    "clapp": ("clapp", "Clapp"),
+    "clapp_s": ("clapp_s", "ClappS"),
+    "random": ("random", "Random"),
+}
+
+
+def get(name: str, **options: object) -> Rule:
+    """The rule called `name` with the options it knows.
+
+    Raises:
+        UserError: an unknown rule (with the nearest name), or an option out of range.
+    """
+    if name not in RULES:
+        near = get_close_matches(name.lower().replace("-", "_"), RULES, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known rules: {', '.join(RULES)}"
+        raise UserError(f"unknown rule '{name}': {hint}")
+    module, cls = RULES[name]
+    return getattr(import_module(f"plasticity.rules.{module}"), cls)(**options)

@@ -1,0 +1,166 @@
+"""CLAPP: contrastive, local and predictive plasticity."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from plasticity import events, kernels
+from plasticity.arrays import Array, array_module
+from plasticity.errors import UserError
+from plasticity.events import Events, Layout
+from plasticity.rule import Draw, Learning, Role
+
+
+@dataclass(frozen=True)
+class Clapp:
+    """CLAPP (Illing, Ventura, Bellec & Gerstner, NeurIPS 2021), Eq. (1) to (8), (14) to (17).
+
+    For a context c, a target z (the true future: y = +1, another input: y = -1) and the score
+    `u = z^T W_pred c` the loss is `L = max(0, 1 - y u)`, Eq. (3). The gate H is open where L > 0.
+    With `gamma = y H`,
+
+        target role,   Eq. (6): dW_ji = gamma (W_pred c)_j  rho'(a_z,j) x_z,i
+        context role,  Eq. (7): dW_ji = gamma (W_retro z)_j rho'(a_c,j) x_c,i
+        predictions,   Eq. (8): dW_pred,jk = gamma z_j c_k,  dW_retro,kj = gamma c_k z_j
+
+    Reads the encodings of one layer; changes that layer's weights, `W_pred` and `W_retro`.
+
+    Attributes:
+        steps: prediction steps K.
+        negatives: how many a context has; negatives_from: `patch` or `batch`, see `events.draw`.
+        symmetric: `W_retro = W_pred^T`, one set of matrices.
+        gate: `own`, each half of Eq. (14) has its own draw and gate (the exact gradient of L~
+            without its factor 1/2); `shared`, one gate from W_pred's score for both (Eq. 17);
+            `off`, gamma = y. The symmetric rule has one score, so one gate.
+        block_grad: leave the context role out, Eq. (13).
+        dendrites: False puts 1 for every dendritic signal.
+        learn_prediction: False freezes `W_pred` and `W_retro`.
+    """
+
+    steps: int = 5
+    negatives: int = 1
+    negatives_from: str = "patch"
+    symmetric: bool = False
+    gate: str = "own"
+    block_grad: bool = False
+    dendrites: bool = True
+    learn_prediction: bool = True
+
+    name: ClassVar[str] = "clapp"
+    coin: ClassVar[bool] = True  # each image takes part with one sign, drawn by a fair coin
+    equation: ClassVar[str] = "dW_ji = gamma * (dendritic signal)_j * rho'(a_j) * x_i, gamma = y H"
+    citation: ClassVar[str] = "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, Eq. (3), (6)-(8)"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "negatives"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, known in {
+            "negatives_from": ("patch", "batch"),
+            "gate": ("own", "shared", "off"),
+        }.items():
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"unknown {name} '{getattr(self, name)}': expected {' or '.join(known)}"
+                )
+
+    def options(self) -> dict[str, object]:
+        """The options by name, as stored with a result."""
+        return asdict(self)
+
+    def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """`W_pred (K, D, D)` [k, target neuron, context neuron], `W_retro` the other way round.
+
+        Uniform within 1/sqrt(D), the default of the published code's 1x1 convolutions.
+        """
+        shape, bound = (self.steps, neurons, neurons), neurons**-0.5
+        names = ("W_pred",) if self.symmetric or self.block_grad else ("W_pred", "W_retro")
+        return {name: rng.uniform(-bound, bound, shape) for name in names}
+
+    def draw(self, layout: Layout, rng: np.random.Generator) -> Draw:
+        """Signs and negatives, for each half its own unless the halves share a gate."""
+
+        def half() -> tuple[Events, ...]:
+            return events.draw(
+                layout,
+                rng,
+                steps=self.steps,
+                coin=self.coin,
+                negatives=self.negatives,
+                negatives_from=self.negatives_from,
+            )
+
+        pred = half()
+        return Draw(pred, half() if self._own_halves else None)
+
+    @property
+    def _own_halves(self) -> bool:
+        return not self.symmetric and not self.block_grad and self.gate != "shared"
+
+    def gamma(self, u: Array, y: Array) -> Array:
+        """`gamma = y H`: the sign of the event where it surprises, `1 - y u > 0`."""
+        if self.gate == "off":
+            return y
+        return y * (1 - y * u > 0)
+
+    def loss(self, u: Array, y: Array) -> Array:
+        """Eq. (3), `max(0, 1 - y u)`; without a gate `-y u`, whose gradient gamma = y is."""
+        if self.gate == "off":
+            return -y * u
+        return array_module(u).maximum(0, 1 - y * u)
+
+    def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
+        """The factors of every event, for each prediction step the target and the context role."""
+        for i, event in enumerate(draw.pred):
+            W_pred = own["W_pred"][i]
+            future = layout.offset(event.k)  # the first patch that is a target
+
+            prediction = z[: layout.contexts(event.k)] @ W_pred.T  # W_pred c
+            u = kernels.scores(z, prediction, event.target, event.context)
+            gamma = self.gamma(u, event.label) * event.weight
+            yield Role("target", event, u, gamma, self._dendrite(prediction), event.context)
+
+            if self.block_grad:
+                continue
+            W_retro = W_pred.T if self.symmetric else own["W_retro"][i]
+            retrodiction = z[future:] @ W_retro.T  # W_retro z
+            if draw.retro is not None:
+                event = draw.retro[i]
+                u = kernels.scores(z, retrodiction, event.context, event.target - future)
+                gamma = self.gamma(u, event.label) * event.weight
+            yield Role(
+                "context", event, u, gamma, self._dendrite(retrodiction), event.target - future
+            )
+
+    def _dendrite(self, signal: Array) -> Array:
+        return signal if self.dendrites else array_module(signal).ones_like(signal)
+
+    def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
+        """Sum the events: the drive `delta (N, D)` of Eq. (6) and (7), dW_pred, dW_retro, Eq. (8).
+
+        Args:
+            z: encodings `(N, D)`, in the order of `layout`; own: `W_pred` and `W_retro`.
+        """
+        xp = array_module(z)
+        drive = xp.zeros_like(z)
+        names = [name for name in ("W_pred", "W_retro") if name in own and self.learn_prediction]
+        changes = {name: xp.zeros_like(own[name]) for name in names}
+        loss, opened, halves = 0.0, 0.0, 2 if draw.retro is not None else 1
+        for role in self.roles(z, own, draw, layout):
+            event, first = role.events, role.name == "target"
+            kernels.add_rows(drive, role.learner, role.gamma, role.dendrite, role.source)
+
+            if first or draw.retro is not None:  # a score of its own
+                value = self.loss(role.score, event.label) * event.weight
+                loss = loss + value.sum() / halves
+                opened = opened + (role.gamma != 0).mean() / (halves * self.steps)
+            if changes and (first or not self.symmetric):
+                contexts = z[: layout.contexts(event.k)]
+                # The targets as each context meets them: sum over events of gamma z.
+                met = xp.zeros_like(contexts)
+                kernels.add_rows(met, event.context, role.gamma, z, event.target)
+                name = "W_pred" if first else "W_retro"
+                changes[name][event.k - 1] = met.T @ contexts if first else contexts.T @ met
+        return Learning(drive, loss, opened, changes)

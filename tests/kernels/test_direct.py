@@ -1,0 +1,132 @@
+"""The definitions of the convolution kernels, against loops and hand-worked numbers."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plasticity.kernels import direct
+from plasticity.kernels.direct import SILENT
+from scipy.signal import correlate2d
+
+sizes = st.integers(1, 7)
+
+
+def case(seed, n, h, w, c, o, whole=False):
+    rng = np.random.default_rng(seed)
+    draw = (lambda *s: rng.integers(-2, 3, s).astype(float)) if whole else rng.standard_normal
+    shape = lambda *s: s if whole else (s,)  # noqa: E731
+    return draw(*shape(n, h, w, c)), draw(*shape(o, c, 3, 3)), draw(*shape(o))
+
+
+def plain_forward(x, weight, bias, pool):
+    """Convolution by SciPy, then one pool window at a time."""
+    n, h, w, _ = x.shape
+    o = len(weight)
+    a = np.zeros((n, h, w, o))
+    for i, j in product(range(n), range(o)):
+        planes = (correlate2d(x[i, :, :, c], weight[j, c], "same") for c in range(x.shape[-1]))
+        a[i, :, :, j] = bias[j] + sum(planes)
+    y = np.zeros((n, h // pool, w // pool, o))
+    winner = np.full(y.shape, SILENT)
+    for i, r, s, j in np.ndindex(y.shape):
+        window = a[i, r * pool : (r + 1) * pool, s * pool : (s + 1) * pool, j].ravel()
+        if window.max() > 0:
+            y[i, r, s, j], winner[i, r, s, j] = window.max(), window.argmax()
+    return y, winner
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 3), sizes, sizes, sizes, sizes, st.sampled_from([1, 2]))
+def test_forward_is_convolution_relu_and_the_first_of_the_largest(seed, n, h, w, c, o, pool):
+    if min(h, w) < pool:
+        return
+    x, weight, bias = case(seed, n, h, w, c, o, whole=True)  # whole numbers: many ties
+    y, winner, encoding = direct.forward(x, weight, bias, pool)
+    wanted, places = plain_forward(x, weight, bias, pool)
+    np.testing.assert_array_equal(y, wanted)
+    np.testing.assert_array_equal(winner, places)
+    np.testing.assert_allclose(encoding, wanted.mean(axis=(1, 2)), rtol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 3), sizes, sizes, sizes, sizes, st.sampled_from([1, 2]))
+def test_correlate_and_back_are_the_gradient_of_the_activity(seed, n, h, w, c, o, pool):
+    """sum(drive * y) is linear in W and in x where winners stay: its slopes are dW, db, error."""
+    if min(h, w) < pool:
+        return
+    x, weight, bias = case(seed, n, h, w, c, o)
+    y, winner, _ = direct.forward(x, weight, bias, pool)
+    rng = np.random.default_rng(seed + 1)
+    drive = rng.standard_normal(y.shape)
+    dW, db = direct.correlate(x, winner, drive, (3, 3), pool)
+    error = direct.back(winner, drive, weight, (h, w), pool)
+
+    def slope(change, step=1e-7):
+        def value(sign):
+            args = [a + sign * step * d for a, d in zip((x, weight, bias), change, strict=True)]
+            return (direct.forward(*args, pool)[0] * drive).sum()
+
+        return (value(1) - value(-1)) / (2 * step)
+
+    zeros = [np.zeros_like(a) for a in (x, weight, bias)]
+    for place, found in enumerate((error, dW, db)):
+        direction = rng.standard_normal(found.shape)
+        change = [direction if i == place else zero for i, zero in enumerate(zeros)]
+        assert slope(change) == pytest.approx((found * direction).sum(), rel=1e-5, abs=1e-5)
+
+
+def test_an_inhibited_neuron_has_no_post_factor():
+    """Four neurons compete, the second wins: drive reaches it alone."""
+    x = np.array([[1.0, 4.0], [3.0, 2.0]]).reshape(1, 2, 2, 1)
+    weight = np.zeros((1, 1, 3, 3))
+    weight[0, 0, 1, 1] = 1
+    y, winner, encoding = direct.forward(x, weight, np.zeros(1), 2)
+    assert (y.item(), winner.item(), encoding.item()) == (4, 1, 4)
+    post = direct.post_factor(winner, np.array([[5.0]]), 2, (2, 2))
+    assert post.ravel().tolist() == [0, 5, 0, 0]
+
+
+def test_ties_go_to_the_first_neuron_in_row_major_order():
+    x = np.array([[1.0, 7.0], [7.0, 7.0]]).reshape(1, 2, 2, 1)
+    weight = np.zeros((1, 1, 3, 3))
+    weight[0, 0, 1, 1] = 1
+    assert direct.forward(x, weight, np.zeros(1), 2)[1].item() == 1
+
+
+def test_a_silent_pool_has_no_winner_and_learns_nothing():
+    x, weight, bias = case(0, 2, 4, 4, 3, 5)
+    _, winner, _ = direct.forward(x, weight, bias - 1e3, 2)
+    assert (winner == SILENT).all()
+    dW, db = direct.correlate(x, winner, np.ones((2, 5)), (3, 3), 2)
+    assert not dW.any() and not db.any()
+
+
+@pytest.mark.parametrize(
+    ("space", "kernel", "stride", "padding", "pool"),
+    [((20,), (5,), 2, 2, 1), ((5, 9, 8), (3, 3, 3), (3, 1, 1), (0, 1, 1), (1, 2, 2))],
+)
+def test_one_and_three_dimensions_agree_with_a_plain_sum(space, kernel, stride, padding, pool):
+    rng = np.random.default_rng(3)
+    x, weight = rng.standard_normal((2, *space, 3)), rng.standard_normal((4, 3, *kernel))
+    bias = rng.standard_normal(4)
+    a = direct.convolve(x, weight, bias, stride, padding)
+    dims = len(space)
+    steps, pads = direct._each(stride, dims), direct._each(padding, dims)
+    padded = np.pad(x, [(0, 0), *((p, p) for p in pads), (0, 0)])
+    for place in np.ndindex(a.shape[1:-1]):
+        spans = zip(place, steps, kernel, strict=True)
+        window = padded[:, *(slice(i * s, i * s + k) for i, s, k in spans)]
+        wanted = np.tensordot(np.moveaxis(window, -1, 1), weight, (range(1, dims + 2),) * 2) + bias
+        np.testing.assert_allclose(a[:, *place], wanted, rtol=1e-10)
+    y, winner, _ = direct.forward(x, weight, bias, pool, stride=stride, padding=padding)
+    direction = rng.standard_normal(weight.shape)
+    drive = rng.standard_normal(y.shape)
+    dW, _ = direct.correlate(x, winner, drive, kernel, pool, stride=stride, padding=padding)
+    values = [
+        (direct.forward(x, weight + e * direction, bias, pool, stride=stride, padding=padding)[0])
+        for e in (1e-7, -1e-7)
+    ]
+    slope = ((values[0] - values[1]) * drive).sum() / 2e-7
+    assert slope == pytest.approx((dW * direction).sum(), rel=1e-5)
