@@ -139,8 +139,9 @@ def run(
     Without options: CLAPP on the full-width VGG-6 and the images shipped with the package, for
     long enough to see learning start. Everything goes to a folder of its own.
     """
-    from plasticity import experiment
     from plasticity.cli import screen
+
+    from plasticity import experiment
     from plasticity.errors import UserError
     from plasticity.options import RunOptions
 

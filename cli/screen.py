@@ -47,9 +47,7 @@ def train(state: "State", folder: Path) -> bool:
         rows.add_column("layer")
         rows.add_column("loss", justify="right")
         rows.add_column("open gates", justify="right")
-        for name, loss, gates in zip(
-            state.names, progress.loss, progress.open_gates, strict=True
-        ):
+        for name, loss, gates in zip(state.names, progress.loss, progress.open_gates, strict=True):
             rows.add_row(name, f"{loss:.4f}", f"{gates:.3f}")
         return rows
 
@@ -156,7 +154,9 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             "two standard errors."
         )
     if state.rule.name != "random":
-        images = len(data.open_set(state.options.data, "unlabelled", state.options.data_dir or None))
+        images = len(
+            data.open_set(state.options.data, "unlabelled", state.options.data_dir or None)
+        )
         epoch = images // state.options.batch
         console.print(
             f"How to read it: a loss starts at 2, and learning lowers it and closes gates. This "
@@ -165,8 +165,8 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             "random weights before it climbs, the upper layers most.",
             soft_wrap=True,
         )
+        further = max(10 * epoch, 2 * state.step)
         console.print(
-            f"Train on:  plasticity run --resume {folder} --steps {max(10 * epoch, 2 * state.step)}",
-            soft_wrap=True,
+            f"Train on:  plasticity run --resume {folder} --steps {further}", soft_wrap=True
         )
     console.print(f"Written to {folder}: checkpoint.h5, summary.json, losses.png, losses.svg")

@@ -11,7 +11,6 @@ import numpy as np
 
 from plasticity import data, figures, probe, runs, seeds, training
 from plasticity.errors import UserError
-from plasticity.learning import prepare
 from plasticity.network import Parameters
 from plasticity.options import RunOptions
 from plasticity.training import State
@@ -61,14 +60,29 @@ def resume(folder: Path, given: dict[str, object], free: set[str]) -> tuple[Stat
         stored = getattr(options, name)
         if name not in free and value != stored:
             raise UserError(
-                f"--{name.replace('_', '-')} {value} would make another run: {folder} has {stored}; "
-                "leave the option away, or start a new run"
+                f"--{name.replace('_', '-')} {value} would make another run: {folder} has "
+                f"{stored}; leave the option away, or start a new run"
             )
     changes = {name: value for name, value in given.items() if name in free}
     if "epochs" in changes and "steps" not in changes:
         changes["steps"] = 0
     options = options.changed(**changes)
     return training.restore(options, checkpoint), folder
+
+
+def reopen(
+    folder: Path,
+    checkpoint: Path | None = None,
+    *,
+    data_dir: str | None = None,
+    device: str | None = None,
+) -> State:
+    """A run as it was saved, to look at, without its optimiser."""
+    stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
+    options = RunOptions.from_dict(stored.options)
+    changes = {"data_dir": data_dir, "device": device}
+    options = options.changed(**{n: value for n, value in changes.items() if value is not None})
+    return training.restore(options, stored)
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,7 @@ def probe_run(
     test_images: int = 0,
     protocol: str = "regularised",
     epochs: int = 300,
+    views: int = 4,
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Probed:
     """Linear probes on every layer, of the run's weights and of its random start.
@@ -123,6 +138,8 @@ def probe_run(
     Args:
         data_name: a data set with labels, by default the run's own.
         train_images, test_images: how many, 0 for all.
+        epochs, views: of the published protocol: passes over the images, and how many random
+            crops and flips of each image they cycle through.
         protocol: `regularised`, logistic regression on standardised encodings of centre crops;
             `published`, raw encodings of random crops, softmax layer, Adam (THEORY).
         report: called with what is going on, how far, of how much.
@@ -147,7 +164,7 @@ def probe_run(
             found[who] = list(found["trained"])
             continue
 
-        def encodings(images, indices, text, weights=weights, **augment):
+        def encodings(images, indices, what, rng=None, who=who, weights=weights):
             return training.encode(
                 state.network,
                 weights,
@@ -155,22 +172,31 @@ def probe_run(
                 indices,
                 options,
                 state.device,
-                report=lambda done: report(text, done, len(indices)),
-                **augment,
+                rng=rng,
+                report=lambda done: report(f"{who} weights: {what}", done, len(indices)),
             )
 
-        test_z = encodings(test, pick_test, f"{who} weights: test images")
-        if protocol == "regularised":
-            train_z = encodings(train, pick_train, f"{who} weights: training images")
-            found[who] = []
-            for i, (a, b) in enumerate(zip(train_z, test_z, strict=True), 1):
-                result = probe.logistic(a, train_y, b, test_y, classes)
-                found[who].append(result.accuracy)
-                report(f"{who} weights: probes", i, len(test_z))
-        else:
-            found[who] = _published(
-                state, who, encodings, train, pick_train, train_y, test_z, test_y, classes, epochs, report
-            )
+        test_z = encodings(test, pick_test, "test images")
+        crops = [None]
+        if protocol == "published":
+            crops = [seeds.generator(options.seed, seeds.PROBE, view) for view in range(views)]
+        train_z = [encodings(train, pick_train, "training images", rng) for rng in crops]
+        found[who] = []
+        for i, (b, *views_of_layer) in enumerate(zip(test_z, *train_z, strict=True), 1):
+            if protocol == "published":
+                result = probe.adam(
+                    lambda epoch, of=views_of_layer: of[epoch % len(of)],
+                    train_y,
+                    b,
+                    test_y,
+                    classes,
+                    epochs=epochs,
+                    seed=options.seed,
+                )
+            else:
+                result = probe.logistic(views_of_layer[0], train_y, b, test_y, classes)
+            found[who].append(result.accuracy)
+            report(f"{who} weights: probes", i, len(test_z))
     return Probed(
         protocol,
         name,

@@ -70,7 +70,9 @@ class RunOptions:
         if self.weights not in ("retro", "symmetric"):
             raise UserError(f"unknown --weights '{self.weights}': expected retro or symmetric")
         if self.patch % 2:
-            raise UserError(f"--patch must be even, since patches overlap by half, got {self.patch}")
+            raise UserError(
+                f"--patch must be even, since patches overlap by half, got {self.patch}"
+            )
         if self.patch > self.crop:
             raise UserError(
                 f"a patch of {self.patch}x{self.patch} does not fit a crop of "

@@ -13,7 +13,7 @@ import numpy as np
 
 import plasticity
 from plasticity import data, kernels, learning, runs
-from plasticity.arrays import Array, array_module, resolve_device, to_device, to_host
+from plasticity.arrays import Array, resolve_device, to_device, to_host
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Adam
@@ -69,9 +69,7 @@ def begin(options: RunOptions) -> State:
     modules = learning.layerwise(network)
     weights = learning.prepare(network, rule, modules, options.seed)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
-    return State(
-        options, network, rule, modules, device, weights, Adam.start(options.lr, weights)
-    )
+    return State(options, network, rule, modules, device, weights, Adam.start(options.lr, weights))
 
 
 def restore(options: RunOptions, checkpoint: "runs.Checkpoint") -> State:
@@ -152,9 +150,7 @@ def learn_batch(state: State, batch: "data.Batch", images: "data.ImageSet") -> t
     )
     choices = (
         choice.on(device, dtype)
-        for choice in learning.draws(
-            state.rule, layout, state.modules, options.seed, batch.step
-        )
+        for choice in learning.draws(state.rule, layout, state.modules, options.seed, batch.step)
     )
     losses, gates = [], []
     for update in learning.updates(

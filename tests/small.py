@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from plasticity import learning
 from plasticity.events import Layout
 from plasticity.network import Conv, Network, Parameters

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from plasticity.errors import UserError
 from plasticity.events import Layout, draw, events, same_place
 

@@ -22,6 +22,11 @@ def _pad(x: Array, padding: tuple[int, ...]) -> Array:
     return array_module(x).pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)])
 
 
+def _rows(maps: Array) -> Array:
+    """Positions as rows, `(N * positions, C)`: one matrix product instead of many small ones."""
+    return maps.reshape(-1, maps.shape[-1])
+
+
 def _taps(
     padded: Array, kernel: tuple[int, ...], stride: tuple[int, ...], space: tuple[int, ...]
 ) -> Iterator[tuple[tuple[int, ...], Array]]:
@@ -69,7 +74,7 @@ def convolve(
     a = xp.empty((len(x), *space, len(weight)), x.dtype)
     a[...] = bias
     for offset, view in _taps(_pad(x, padding), kernel, stride, space):
-        a += view @ weight[:, :, *offset].T
+        a += (_rows(view) @ weight[:, :, *offset].T).reshape(a.shape)
     return a
 
 
@@ -141,10 +146,10 @@ def correlate(
     xp = array_module(x, winner, drive)
     space = output_space(x.shape[1:-1], kernel, stride, padding)
     stride, padding = _each(stride, len(space)), _each(padding, len(space))
-    post = post_factor(winner, drive, pool, space).reshape(-1, winner.shape[-1])
+    post = _rows(post_factor(winner, drive, pool, space))
     dW = xp.empty((post.shape[1], x.shape[-1], *kernel), x.dtype)
     for offset, view in _taps(_pad(x, padding), kernel, stride, space):
-        dW[:, :, *offset] = post.T @ view.reshape(-1, x.shape[-1])
+        dW[:, :, *offset] = post.T @ _rows(view)
     return dW, post.sum(axis=0)
 
 
@@ -169,6 +174,6 @@ def back(
         post.dtype,
     )
     for offset, view in _taps(padded, kernel, stride, out):
-        view += post @ weight[:, :, *offset]
+        view += (_rows(post) @ weight[:, :, *offset]).reshape(view.shape)
     inner = (slice(p, p + n) for n, p in zip(space, padding, strict=True))
     return padded[:, *inner].copy()

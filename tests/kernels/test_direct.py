@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import correlate2d
+
 from plasticity.kernels import direct
 from plasticity.kernels.direct import SILENT
-from scipy.signal import correlate2d
 
 sizes = st.integers(1, 7)
 

@@ -1,6 +1,7 @@
 """Cutting images into patches that follow each other in time."""
 
 import numpy as np
+
 from plasticity import kernels
 from plasticity.events import Layout
 

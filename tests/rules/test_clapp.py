@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from plasticity import kernels, rules
 from plasticity.errors import UserError
 from plasticity.events import Layout, events
@@ -96,7 +97,7 @@ def test_every_factor_of_an_update_multiplies():
     x, layer = c.patches, c.network.layers[0]
     x, _, _ = layer.forward(x, c.weights["conv1"])
     layer = c.network.layers[1]
-    y, winner, z = layer.forward(x, c.weights["conv2"])
+    _, winner, z = layer.forward(x, c.weights["conv2"])
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     wanted = np.zeros_like(c.weights["conv2"]["weight"])
     for role in c.rule.roles(z, c.weights["conv2"], c.draws[1], c.layout):
@@ -132,9 +133,7 @@ def test_aligned_W_pred_and_W_retro_give_the_symmetric_rule():
             layer: {n: w for n, w in own.items() if n != "W_retro"}
             for layer, own in apart.weights.items()
         }
-        wanted = apart.updates(
-            rule=symmetric, weights=weights, draws=[Draw(d.pred) for d in draws]
-        )
+        wanted = apart.updates(rule=symmetric, weights=weights, draws=[Draw(d.pred) for d in draws])
         for a, b, layer in zip(found, wanted, NETWORK.layers, strict=True):
             for parameter, dW in b.changes[layer.name].items():
                 assert relative(a.changes[layer.name][parameter], dW) < 1e-12

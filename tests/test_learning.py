@@ -1,0 +1,68 @@
+"""One step of learning, and the optimiser."""
+
+import math
+
+import numpy as np
+import pytest
+
+from plasticity import learning, rules
+from plasticity.learning import Adam
+from tests.small import case
+
+
+def test_random_weights_stay():
+    c = case(rules.get("random"))
+    for update in c.updates():
+        assert not any(dW.any() for own in update.changes.values() for dW in own.values())
+
+
+def test_a_module_of_two_layers_carries_its_error_down_and_no_further():
+    """Slope of the top's loss in the lower layer of its module, against the explicit dW."""
+    modules = [[0], [1, 2]]
+    c = case(rules.get("clapp_s", steps=2, symmetric=True), modules=modules)
+    first, second = c.updates()
+    assert set(first.changes) == {"conv1"} and set(second.changes) == {"conv2", "conv3"}
+    direction = np.random.default_rng(0).standard_normal(c.weights["conv2"]["weight"].shape)
+
+    def loss(step):
+        weights = {layer: dict(own) for layer, own in c.weights.items()}
+        weights["conv2"]["weight"] = weights["conv2"]["weight"] + step * direction
+        return c.updates(weights=weights)[1].loss
+
+    slope = (loss(1e-7) - loss(-1e-7)) / 2e-7
+    dW = second.changes["conv2"]["weight"]
+    assert -slope == pytest.approx((dW * direction).sum(), rel=1e-4)
+
+
+def test_two_steps_of_adam_by_hand():
+    """dW = 2, then -1; rate 0.1. First step: m^ = 2, v^ = 4, so the parameter moves by 0.1."""
+    weights = {"layer": {"weight": np.array([1.0])}}
+    adam = Adam.start(0.1, weights)
+    adam.ascend(weights, {"layer": {"weight": np.array([2.0])}}, 1)
+    assert weights["layer"]["weight"][0] == pytest.approx(1.1, abs=1e-8)
+    adam.ascend(weights, {"layer": {"weight": np.array([-1.0])}}, 2)
+    m = (0.9 * 0.1 * 2 - 0.1) / (1 - 0.9**2)
+    v = (0.999 * 0.001 * 4 + 0.001) / (1 - 0.999**2)
+    assert weights["layer"]["weight"][0] == pytest.approx(1.1 + 0.1 * m / math.sqrt(v), abs=1e-7)
+
+
+def test_float32_adam_agrees_with_float64():
+    rng = np.random.default_rng(0)
+    start, dWs = rng.standard_normal(1000), rng.standard_normal((5, 1000))
+    found = {}
+    for dtype in (np.float32, np.float64):
+        weights = {"layer": {"weight": start.astype(dtype)}}
+        adam = Adam.start(1e-2, weights)
+        for step, dW in enumerate(dWs, 1):
+            adam.ascend(weights, {"layer": {"weight": dW.astype(dtype)}}, step)
+        found[dtype] = weights["layer"]["weight"]
+    assert found[np.float32].dtype == np.float32
+    np.testing.assert_allclose(found[np.float32], found[np.float64], rtol=1e-5, atol=1e-6)
+
+
+def test_draws_depend_on_seed_step_and_module_alone():
+    c = case(rules.get("clapp", steps=2))
+    twice = [learning.draws(c.rule, c.layout, c.modules, 5, 9) for _ in range(2)]
+    for a, b in zip(*twice, strict=True):
+        np.testing.assert_array_equal(a.pred[0].label, b.pred[0].label)
+        np.testing.assert_array_equal(a.pred[0].target, b.pred[0].target)
