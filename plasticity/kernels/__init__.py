@@ -96,10 +96,7 @@ def back(
 ) -> Array:
     """The error at a layer's input `(N, *space, C)`: see `direct.back`."""
     array_module(winner, drive, weight)
-    form = _form(drive, weight.shape[2:], pool, stride, padding)
-    if form is direct:
-        return direct.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
-    return form.back(winner, drive, weight, _side(pool), (len(winner), *space, weight.shape[1]))
+    return direct.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
 
 
 def _side(pool: int | tuple[int, ...]) -> int:

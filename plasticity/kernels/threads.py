@@ -1,0 +1,44 @@
+"""One Python thread for each core: compiled loops release the GIL, BLAS keeps to its thread."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from threadpoolctl import ThreadpoolController
+
+
+def count() -> int:
+    """The cores this process may use, or fewer if `OMP_NUM_THREADS` says so."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        cores = os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) else cores
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count(), thread_name_prefix="kernels")
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def spans(length: int, size: int) -> list[tuple[int, int]]:
+    """`range(length)` cut into spans of `size`, the last one shorter."""
+    return [(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def shares(length: int) -> list[tuple[int, int]]:
+    """`range(length)` cut into one span for each thread."""
+    return spans(length, max(1, -(-length // count())))
+
+
+def each(work: Callable, parts: Iterable) -> list:
+    """`work` of every part, in parallel; results in the order of the parts."""
+    with _blas().limit(limits=1, user_api="blas"):
+        return list(_pool(os.getpid()).map(work, parts))

@@ -1,0 +1,100 @@
+"""The fast float32 forms of the convolution kernels on the CPU: 3x3, stride 1, padding 1.
+
+A convolution is bilinear in its input and its weights, and a tile of it takes fewer products than
+there are pairs: `y = A^T [(G g) * (B^T d)]` in each dimension (Lavin & Gray, CVPR 2016). Summed
+over input channels, each of the products becomes a matrix product, which BLAS does at its best:
+
+    forward     M[p] = V[p] @ U[p]        V = B^T d B of tiles, U = G g G^T
+    correlate   Q[p] = V[p]^T @ S[p]      S = A post A^T of tiles, dW = G^T Q G
+
+for p over 36 products (`tiles4`, any map) or 9 (`tiles2`, 2x2 maps). Patches go through in blocks
+that fit the caches, a Python thread for each core; no temporary has the size of the batch.
+"""
+
+import numpy as np
+
+from plasticity.kernels import first, threads, tiles2, tiles4
+
+FORWARD_TILES = 256  # tiles of a block
+CORRELATE_TILES = 1024
+
+
+def _algorithm(H, W):
+    return tiles2 if (H, W) == (2, 2) else tiles4
+
+
+def _empty(*shape):
+    return np.empty(shape, np.float32)
+
+
+def _transformed(algorithm, weight):
+    """`U (products, C, O)` of weights `(O, C, 3, 3)`."""
+    O, C = weight.shape[:2]  # noqa: E741
+    U, w = _empty(algorithm.PRODUCTS, C, O), np.ascontiguousarray(weight).reshape(O, C, 9)
+    threads.each(lambda span: algorithm.weights(w, *span, U), threads.shares(C))
+    return U
+
+
+def forward(x, weight, bias, pool, winners=True):
+    """See `direct.forward`."""
+    N, H, W, C = x.shape
+    O = len(weight)  # noqa: E741
+    if C <= first.MAX_CHANNELS and pool == 1:
+        return first.forward(x, weight, bias, winners)
+    algorithm = _algorithm(H, W)
+    U = _transformed(algorithm, weight)
+    y, encoding = _empty(N, H // pool, W // pool, O), _empty(N, O)
+    winner = np.empty(y.shape if winners else (1, 1, 1, 0), np.uint8)
+    per = algorithm.tiles(H) * algorithm.tiles(W)
+
+    def block(span):
+        part = slice(*span)
+        rows = (span[1] - span[0]) * per
+        V, M = _empty(algorithm.PRODUCTS, rows, C), _empty(algorithm.PRODUCTS, rows, O)
+        algorithm.inputs(x, np.arange(*span), V)
+        np.matmul(V, U, out=M)
+        kept = winner[part] if winners else winner
+        algorithm.activities(M, bias, H, W, pool, y[part], kept, encoding[part])
+
+    threads.each(block, threads.spans(N, max(1, FORWARD_TILES // per)))
+    return y, winner if winners else None, encoding
+
+
+def correlate(x, winner, drive, pool):
+    """See `direct.correlate`. Patches that nothing drives (all gates closed) are left out."""
+    N, H, W, C = x.shape
+    O = winner.shape[-1]  # noqa: E741
+    alive = np.flatnonzero(drive.reshape(N, -1).any(axis=1))
+    drive = np.ascontiguousarray(drive if drive.ndim == 4 else drive[:, None, None])
+    if C <= first.MAX_CHANNELS and pool == 1:
+        return first.correlate(x, winner, drive)
+    algorithm = _algorithm(H, W)
+    per = algorithm.tiles(H) * algorithm.tiles(W)
+    size = min(max(1, CORRELATE_TILES // per), max(1, len(alive)))
+    V = _empty(algorithm.PRODUCTS, size * per, C)
+    S = _empty(algorithm.PRODUCTS, size * per, O)
+    Q = np.zeros((algorithm.PRODUCTS, C, O), np.float32)
+    db = np.zeros(O, np.float32)
+    for start, stop in threads.spans(len(alive), size):
+        rows = (stop - start) * per
+
+        def transform(span, start=start):
+            which, part = (
+                alive[start + span[0] : start + span[1]],
+                slice(span[0] * per, span[1] * per),
+            )
+            algorithm.inputs(x, which, V[:, part])
+            share = np.zeros(O, np.float32)
+            algorithm.posts(winner, drive, which, H, W, pool, S[:, part], share)
+            return share
+
+        def product(p, rows=rows):
+            Q[p] += V[p, :rows].T @ S[p, :rows]
+
+        # Summed in a fixed order, so that a run repeats bit for bit.
+        for share in threads.each(transform, threads.shares(stop - start)):
+            db += share
+        threads.each(product, range(algorithm.PRODUCTS))
+    dW = _empty(O, C, 9)
+    threads.each(lambda span: algorithm.gradients(Q, *span, dW), threads.shares(C))
+    return dW.reshape(O, C, 3, 3), db
