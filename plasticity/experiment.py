@@ -238,7 +238,9 @@ def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, objec
         )
     if probed is not None:
         summary["probe"] = probed.as_dict()
-        figures.probe_bars(probed.layers, probed.trained, probed.random, folder / "probe")
+        figures.probe_bars(
+            probed.layers, probed.trained, probed.random, probed.error, folder / "probe"
+        )
     summary["written"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     runs.write_summary(folder, summary)
     return summary

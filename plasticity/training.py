@@ -136,18 +136,23 @@ def versions(device: str) -> dict[str, str]:
     return found
 
 
-def learn_batch(state: State, batch: "data.Batch", images: "data.ImageSet") -> tuple[list, list]:
-    """One step: every module learns from the batch. Losses and open gates, still on the device."""
-    options, device, dtype = state.options, state.device, np.dtype(state.options.dtype)
-    layout = Layout(options.rows, len(batch.pixels), options.rows)
-    patches = kernels.extract_patches(
+def cut(batch: "data.Batch", images: "data.ImageSet", options: RunOptions, device: str) -> Array:
+    """The patches of a batch, `(N, patch, patch, 1)`, on the device."""
+    return kernels.extract_patches(
         *(to_device(a, device) for a in (batch.pixels, batch.top, batch.left, batch.flip)),
         crop=options.crop,
         patch=options.patch,
         mean=images.mean,
         std=images.std,
-        dtype=dtype,
+        dtype=np.dtype(options.dtype),
     )
+
+
+def learn_batch(state: State, batch: "data.Batch", images: "data.ImageSet") -> tuple[list, list]:
+    """One step: every module learns from the batch. Losses and open gates, still on the device."""
+    options, device, dtype = state.options, state.device, np.dtype(state.options.dtype)
+    layout = Layout(options.rows, len(batch.pixels), options.rows)
+    patches = cut(batch, images, options, device)
     choices = (
         choice.on(device, dtype)
         for choice in learning.draws(state.rule, layout, state.modules, options.seed, batch.step)
@@ -266,17 +271,18 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 def encode(
-    state_network: Network,
+    network: Network,
     weights: Parameters,
     images: "data.ImageSet",
     indices: np.ndarray,
     options: RunOptions,
     device: str,
+    rng: np.random.Generator | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> list[np.ndarray]:
     """The encoding of whole images, layer by layer: the mean over their patches.
 
-    Centre crops, no flip.
+    Centre crops without flip, or random ones drawn from `rng`.
 
     Args:
         indices: which images of the set.
@@ -285,21 +291,14 @@ def encode(
     Returns:
         For each layer `(len(indices), D)`, float32 or float64 as the run computes.
     """
-    dtype, found, done = np.dtype(options.dtype), [], 0
-    for batch in data.centre_batches(images, indices, options.batch, options.crop):
-        patches = kernels.extract_patches(
-            *(to_device(a, device) for a in (batch.pixels, batch.top, batch.left, batch.flip)),
-            crop=options.crop,
-            patch=options.patch,
-            mean=images.mean,
-            std=images.std,
-            dtype=dtype,
-        )
+    found, done = [], 0
+    for batch in data.in_order(images, indices, batch=options.batch, crop=options.crop, rng=rng):
+        patches = cut(batch, images, options, device)
         count = len(batch.pixels)
         found.append(
             [
                 to_host(z.reshape(options.rows, count, options.rows, -1).mean(axis=(0, 2)))
-                for z in state_network.encodings(patches, weights)
+                for z in network.encodings(patches, weights)
             ]
         )
         done += count

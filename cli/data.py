@@ -1,0 +1,8 @@
+"""`plasticity data`."""
+
+import click
+
+
+@click.command()
+def data():
+    pass

@@ -1,0 +1,92 @@
+"""Figures of a run, drawn without a display: PNG to look at, SVG to print."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from plasticity.files import whole
+
+# Okabe & Ito's palette: distinct also to the colour-blind.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+STYLE = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "legend.frameon": False,
+    "svg.hashsalt": "plasticity",
+    "svg.fonttype": "none",
+}
+
+
+def _write(figure: Figure, stem: Path) -> None:
+    for suffix, how in ((".png", {"dpi": 200}), (".svg", {"metadata": {"Date": None}})):
+        with whole(stem.with_suffix(suffix)) as part:
+            figure.savefig(part, format=suffix[1:], **how)
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """A running mean over a fiftieth of the run."""
+    width = max(1, len(values) // 50)
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - width)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:
+    steps = np.arange(1, len(values) + 1)
+    for i, name in enumerate(names):
+        colour = COLOURS[i % len(COLOURS)]
+        axes.plot(steps, values[:, i], color=colour, linewidth=0.5, alpha=0.25)
+        axes.plot(steps, _smooth(values[:, i]), color=colour, linewidth=1.2, label=name)
+    axes.set_xlabel("step")
+    axes.margins(x=0.01)
+
+
+def losses(metrics: dict[str, np.ndarray], names: list[str], stem: Path, title: str) -> None:
+    """Loss and open gates of every module over steps, to `stem.png` and `stem.svg`.
+
+    Args:
+        metrics: `loss` and `open_gates`, `(steps, modules)`.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 2.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        _curves(left, metrics["loss"], names)
+        left.set_ylabel("loss")
+        _curves(right, 100 * metrics["open_gates"], names)
+        right.set_ylabel("open gates (%)")
+        right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+        figure.suptitle(title, fontsize=9)
+        _write(figure, stem)
+
+
+def probe_bars(
+    names: list[str], trained: list[float], random: list[float], error: float, stem: Path
+) -> None:
+    """Probe accuracy by layer, trained beside random weights, with one standard error."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 2.5), layout="constrained")
+        axes = figure.subplots()
+        place = np.arange(len(names))
+        for shift, values, colour, label in (
+            (-0.2, random, "#999999", "random weights"),
+            (0.2, trained, COLOURS[0], "trained"),
+        ):
+            axes.bar(
+                place + shift,
+                100 * np.array(values),
+                0.38,
+                yerr=100 * error,
+                color=colour,
+                label=label,
+                error_kw={"linewidth": 0.8},
+            )
+        axes.set_xticks(place, names)
+        axes.set_ylabel("probe accuracy (%)")
+        figure.legend(loc="outside upper center", ncols=2)
+        _write(figure, stem)
