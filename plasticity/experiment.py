@@ -11,6 +11,7 @@ import numpy as np
 
 from plasticity import data, figures, probe, runs, seeds, training
 from plasticity.errors import UserError
+from plasticity.events import Layout
 from plasticity.network import Parameters
 from plasticity.options import RunOptions
 from plasticity.training import State
@@ -31,11 +32,15 @@ def start(options: RunOptions, out: str | None = None) -> tuple[State, Path]:
             f"{folder} holds something already: name another --out, or go on with it by --resume"
         )
     images = data.open_set(options.data, "unlabelled", options.data_dir or None)
-    if min(len(images), options.images or len(images)) < options.batch:
+    images = images.first(options.images) if options.images else images
+    if len(images) < options.batch:
         raise UserError(
             f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
         )
+    data.crops(0, images.side, options.crop)
     state = training.begin(options)
+    layout = Layout(options.rows, options.batch, options.rows)
+    state.rule.draw(layout, seeds.generator(options.seed))  # says if there is nothing to draw from
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -195,6 +195,7 @@ def train(
     saved, start = time.monotonic(), time.perf_counter()
     pending: list[tuple[list, list]] = []
     with (
+        np.errstate(over="ignore", invalid="ignore"),  # losses are checked instead
         _interruptible() as interrupted,
         data.batches(
             images,

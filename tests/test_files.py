@@ -25,10 +25,10 @@ def test_a_failed_writing_leaves_what_was_there(tmp_path):
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
     path = tmp_path / "result"
     path.write_text("old")
-    with pytest.raises(UserError, match="the disk is full; the file that stood there before"):
-        with whole(path) as part:
-            part.write_text("half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+    full = pytest.raises(UserError, match="the disk is full; the file that stood there before")
+    with full, whole(path) as part:
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -47,6 +47,6 @@ def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match="no/result could not be written: No such file"):
-        with whole(tmp_path / "no" / "result") as part:
-            part.write_text("x")
+    missing = pytest.raises(UserError, match="no/result could not be written: No such file")
+    with missing, whole(tmp_path / "no" / "result") as part:
+        part.write_text("x")
