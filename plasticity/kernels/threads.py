@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 
@@ -20,7 +21,9 @@ def count() -> int:
 
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count(), thread_name_prefix="kernels")
+    # What overflows here shows in the losses, which are checked.
+    quiet = {"initializer": np.seterr, "initargs": (None, None, "ignore", None, "ignore")}
+    return ThreadPoolExecutor(count(), thread_name_prefix="kernels", **quiet)
 
 
 @cache
