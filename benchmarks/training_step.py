@@ -1,0 +1,99 @@
+"""A training step and encoding, ours and plain torch with autograd, in turns in one process.
+
+python benchmarks/training_step.py --rule clapp --batch 8 --repeat 5
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+os.environ.pop("OPENBLAS_CORETYPE", None)  # it slows NumPy's products where it is set
+
+import click
+import numpy as np
+
+from plasticity import kernels, learning, networks, rules
+from plasticity.events import Layout
+
+
+class Ours:
+    """The explicit rule, with the interface of the peers."""
+
+    def __init__(self, rule: str, width: float) -> None:
+        self.network, self.rule = networks.get("vgg6", width=width), rules.get(rule)
+        self.modules = learning.layerwise(self.network)
+        weights = learning.prepare(self.network, self.rule, self.modules, 0)
+        self.weights = {
+            la: {n: w.astype(np.float32) for n, w in own.items()} for la, own in weights.items()
+        }
+        self.adam, self.count = learning.Adam.start(2e-4, self.weights), 0
+
+    def patches(self, images: np.ndarray) -> np.ndarray:
+        """Normalised float images, cut as the loader's bytes are."""
+        windows = np.lib.stride_tricks.sliding_window_view(images, (16, 16), axis=(1, 2))
+        return windows[:, ::8, ::8].transpose(1, 0, 2, 3, 4).reshape(-1, 16, 16, 1)
+
+    def step(self, images: np.ndarray) -> list[float]:
+        layout = Layout(7, len(images), 7)
+        drawn = learning.draws(self.rule, layout, self.modules, 0, self.count)
+        draws = [draw.on("cpu", np.dtype("float32")) for draw in drawn]
+        self.count, losses = self.count + 1, []
+        patches = self.patches(images)
+        for update in learning.updates(
+            self.network, self.rule, self.modules, self.weights, patches, layout, draws
+        ):
+            self.adam.ascend(self.weights, update.changes, self.count)
+            losses.append(float(update.loss))
+        return losses
+
+    def encode(self, images: np.ndarray) -> list[np.ndarray]:
+        z = self.network.encodings(self.patches(images), self.weights)
+        return [a.reshape(7, len(images), 7, -1).mean(axis=(0, 2)) for a in z]
+
+
+@click.command()
+@click.option("--rule", type=click.Choice(["clapp", "clapp_s"]), default="clapp")
+@click.option("--batch", default=8)
+@click.option("--width", default=1.0)
+@click.option("--repeat", default=5, help="Turns, after one that is not counted.")
+@click.option("--json", "path", type=click.Path(path_type=Path))
+def main(rule: str, batch: int, width: float, repeat: int, path: Path | None) -> None:
+    """Time both, print images/s and the median of the ratios of turns."""
+    import torch
+    from torch_published import Peer
+
+    images = np.random.default_rng(0).standard_normal((batch, 64, 64)).astype(np.float32)
+    who = {"plasticity": Ours(rule, width), "torch, autograd": Peer(rule, width)}
+    result: dict[str, object] = {
+        "rule": rule,
+        "batch": batch,
+        "width": width,
+        "machine": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "kernels": kernels.__name__,
+    }
+    for what in ("step", "encode"):
+        seconds: dict[str, list[float]] = {name: [] for name in who}
+        for turn in range(repeat + 1):
+            for name, peer in who.items():
+                start = time.perf_counter()
+                getattr(peer, what)(images)
+                if turn:
+                    seconds[name].append(time.perf_counter() - start)
+        ours, theirs = seconds.values()
+        ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+        speeds = {name: batch / statistics.median(s) for name, s in seconds.items()}
+        result[what] = {"images_per_second": speeds, "median_ratio": ratio}
+        text = ", ".join(f"{name} {speed:.2f}" for name, speed in speeds.items())
+        print(f"{what}: images/s {text}; {ratio:.2f} times as fast (median of {repeat} turns)")
+    if path:
+        path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
