@@ -117,7 +117,7 @@ class Clapp:
             W_pred = own["W_pred"][i]
             future = layout.offset(event.k)  # the first patch that is a target
 
-            prediction = z[: layout.contexts(event.k)] @ W_pred.T  # W_pred c
+            prediction = kernels.product(z[: layout.contexts(event.k)], W_pred.T)  # W_pred c
             u = kernels.scores(z, prediction, event.target, event.context)
             gamma = self.gamma(u, event.label) * event.weight
             yield Role("target", event, u, gamma, self._dendrite(prediction), event.context)
@@ -125,7 +125,7 @@ class Clapp:
             if self.block_grad:
                 continue
             W_retro = W_pred.T if self.symmetric else own["W_retro"][i]
-            retrodiction = z[future:] @ W_retro.T  # W_retro z
+            retrodiction = kernels.product(z[future:], W_retro.T)  # W_retro z
             if draw.retro is not None:
                 event = draw.retro[i]
                 u = kernels.scores(z, retrodiction, event.context, event.target - future)
@@ -146,7 +146,7 @@ class Clapp:
         xp = array_module(z)
         drive = xp.zeros_like(z)
         names = [name for name in ("W_pred", "W_retro") if name in own and self.learn_prediction]
-        changes = {name: xp.zeros_like(own[name]) for name in names}
+        changes = {name: xp.empty_like(own[name]) for name in names}
         loss, opened, halves = 0.0, 0.0, 2 if draw.retro is not None else 1
         for role in self.roles(z, own, draw, layout):
             event, first = role.events, role.name == "target"
@@ -161,6 +161,6 @@ class Clapp:
                 # The targets as each context meets them: sum over events of gamma z.
                 met = xp.zeros_like(contexts)
                 kernels.add_rows(met, event.context, role.gamma, z, event.target)
-                name = "W_pred" if first else "W_retro"
-                changes[name][event.k - 1] = met.T @ contexts if first else contexts.T @ met
+                name, pair = ("W_pred", (met, contexts)) if first else ("W_retro", (contexts, met))
+                kernels.product(pair[0].T, pair[1], out=changes[name][event.k - 1])
         return Learning(drive, loss, opened, changes)

@@ -24,6 +24,7 @@ __all__ = [
     "forward",
     "output_space",
     "post_factor",
+    "product",
     "scores",
 ]
 
@@ -101,6 +102,22 @@ def back(
 
 def _side(pool: int | tuple[int, ...]) -> int:
     return pool if isinstance(pool, int) else pool[0]
+
+
+def product(a: Array, b: Array, out: Array | None = None) -> Array:
+    """The matrix product `a @ b` of two matrices, written to `out` if it is given."""
+    xp = array_module(a, b)
+    if xp is np and a.size * b.shape[1] > 2**21:
+        from plasticity.kernels import threads
+
+        # A share of the rows for each thread: BLAS's own threads would linger and fight with ours.
+        out = np.empty((len(a), b.shape[1]), a.dtype) if out is None else out
+        threads.each(
+            lambda span: np.matmul(a[slice(*span)], b, out=out[slice(*span)]),
+            threads.shares(len(a)),
+        )
+        return out
+    return xp.matmul(a, b, out=out)
 
 
 def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:

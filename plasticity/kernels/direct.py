@@ -125,7 +125,7 @@ def post_factor(
     """
     xp, pool = array_module(winner, drive), _each(pool, len(space))
     if drive.ndim == 2:
-        drive = drive.reshape(len(drive), *(1 for _ in space), -1)
+        drive = drive.reshape(len(drive), *(1 for _ in space), drive.shape[1])
     post = xp.zeros((len(winner), *space, winner.shape[-1]), drive.dtype)
     for code, window in _windows(pool, winner.shape[1:-1]):
         post[window] = xp.where(winner == code, drive, 0)

@@ -1,6 +1,8 @@
 """One Python thread for each core: compiled loops release the GIL, BLAS keeps to its thread."""
 
+import math
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -31,9 +33,29 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+_kept = threading.local()
+
+
+def scratch(name: str, *shape: int) -> np.ndarray:
+    """A float32 array to work in, not cleared, which this thread gets again at its next call.
+
+    Fresh memory would cost more than the work done in it.
+    """
+    size, buffers = math.prod(shape), _kept.__dict__
+    if name not in buffers or buffers[name].size < size:
+        buffers[name] = np.empty(size, np.float32)
+    return buffers[name][:size].reshape(shape)
+
+
 def spans(length: int, size: int) -> list[tuple[int, int]]:
     """`range(length)` cut into spans of `size`, the last one shorter."""
     return [(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def even(length: int, size: int) -> list[tuple[int, int]]:
+    """`range(length)` cut into spans of about `size`, as many for each thread as for the others."""
+    rounds = max(1, round(length / (size * count())))
+    return spans(length, max(1, -(-length // (rounds * count()))))
 
 
 def shares(length: int) -> list[tuple[int, int]]:

@@ -30,20 +30,20 @@ def tiles(side: int) -> int:
 
 @njit(**COMPILE)
 def inputs(x, which, V):
-    """`V (9, tiles, C) = B^T d B` for the patches `which` of `x (N, 2, 2, C)`."""
+    """`V (tiles, 9, C) = B^T d B` for the patches `which` of `x (N, 2, 2, C)`."""
     for t in range(len(which)):
         d = x[which[t]]
         for c in range(x.shape[3]):
             d00, d01, d10, d11 = d[0, 0, c], d[0, 1, c], d[1, 0, c], d[1, 1, c]
-            V[0, t, c] = d00 + d01 + d10 + d11
-            V[1, t, c] = d01 + d11
-            V[2, t, c] = d00 + d10
-            V[3, t, c] = d10 + d11
-            V[4, t, c] = d11
-            V[5, t, c] = d10
-            V[6, t, c] = d00 + d01
-            V[7, t, c] = d01
-            V[8, t, c] = d00
+            V[t, 0, c] = d00 + d01 + d10 + d11
+            V[t, 1, c] = d01 + d11
+            V[t, 2, c] = d00 + d10
+            V[t, 3, c] = d10 + d11
+            V[t, 4, c] = d11
+            V[t, 5, c] = d10
+            V[t, 6, c] = d00 + d01
+            V[t, 7, c] = d01
+            V[t, 8, c] = d00
 
 
 @njit(**COMPILE)
@@ -51,9 +51,9 @@ def weights(w, first, last, U):
     """`U (9, C, O) = G g G^T` for the input channels from `first` to `last` of `w (O, C, 9)`."""
     O = w.shape[0]  # noqa: E741
     g, T = np.empty((9, LANES), np.float32), np.empty((3, 3, LANES), np.float32)
-    for o in range(0, O, LANES):
-        m = min(LANES, O - o)
-        for c in range(first, last):
+    for c in range(first, last):
+        for o in range(0, O, LANES):
+            m = min(LANES, O - o)
             for lane in range(m):
                 for k in range(9):
                     g[k, lane] = w[o + lane, c, k]
@@ -80,8 +80,8 @@ def activities(M, bias, H, W, pool, y, winner, encoding):
         total[:] = F(0)
         for b in range(3):
             for o in range(O):
-                T[0, b, o] = M[b, t, o] + M[3 + b, t, o]
-                T[1, b, o] = M[b, t, o] + M[6 + b, t, o]
+                T[0, b, o] = M[t, b, o] + M[t, 3 + b, o]
+                T[1, b, o] = M[t, b, o] + M[t, 6 + b, o]
         for a in range(2):
             for o in range(O):
                 Y[a, 0, o] = T[a, 0, o] + T[a, 1, o] + bias[o]
@@ -103,7 +103,7 @@ def activities(M, bias, H, W, pool, y, winner, encoding):
 
 @njit(**COMPILE)
 def posts(winner, drive, which, H, W, pool, S, db):
-    """`S (9, tiles, O) = A post A^T` for the patches `which`, their sum added to `db (O,)`."""
+    """`S (tiles, 9, O) = A post A^T` for the patches `which`, their sum added to `db (O,)`."""
     O = winner.shape[3]  # noqa: E741
     P = np.empty((2, 2, O), np.float32)
     shared = drive.shape[1] == 1 and drive.shape[2] == 1
@@ -119,15 +119,15 @@ def posts(winner, drive, which, H, W, pool, S, db):
                     db[o] += out[o]
         for o in range(O):
             p00, p01, p10, p11 = P[0, 0, o], P[0, 1, o], P[1, 0, o], P[1, 1, o]
-            S[0, t, o] = p00 + p01 + p10 + p11
-            S[1, t, o] = p00 + p10
-            S[2, t, o] = p01 + p11
-            S[3, t, o] = p00 + p01
-            S[4, t, o] = p00
-            S[5, t, o] = p01
-            S[6, t, o] = p10 + p11
-            S[7, t, o] = p10
-            S[8, t, o] = p11
+            S[t, 0, o] = p00 + p01 + p10 + p11
+            S[t, 1, o] = p00 + p10
+            S[t, 2, o] = p01 + p11
+            S[t, 3, o] = p00 + p01
+            S[t, 4, o] = p00
+            S[t, 5, o] = p01
+            S[t, 6, o] = p10 + p11
+            S[t, 7, o] = p10
+            S[t, 8, o] = p11
 
 
 @njit(**COMPILE)
@@ -135,9 +135,9 @@ def gradients(Q, first, last, dW):
     """`dW (O, C, 9) = G^T Q G` for the input channels from `first` to `last` of `Q (9, C, O)`."""
     O = Q.shape[2]  # noqa: E741
     T, g = np.empty((3, 3, LANES), np.float32), np.empty((9, LANES), np.float32)
-    for o in range(0, O, LANES):
-        m = min(LANES, O - o)
-        for c in range(first, last):
+    for c in range(first, last):
+        for o in range(0, O, LANES):
+            m = min(LANES, O - o)
             for b in range(3):
                 for n in range(m):
                     q0, q1, q2 = Q[b, c, o + n], Q[3 + b, c, o + n], Q[6 + b, c, o + n]

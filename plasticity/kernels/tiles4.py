@@ -55,7 +55,7 @@ def tiles(side: int) -> int:
 
 @njit(**COMPILE)
 def inputs(x, which, V):
-    """`V (36, tiles, C) = B^T d B` for the patches `which` of `x (N, H, W, C)`."""
+    """`V (tiles, 36, C) = B^T d B` for the patches `which` of `x (N, H, W, C)`."""
     H, W, C = x.shape[1:]
     th, tw = (H + 3) // 4, (W + 3) // 4
     pad = np.zeros((4 * th + 2, 4 * tw + 2, C), np.float32)
@@ -83,12 +83,12 @@ def inputs(x, which, V):
                     for c in range(C):
                         d0, d1, d2 = T[0, b, c], T[1, b, c], T[2, b, c]
                         d3, d4, d5 = T[3, b, c], T[4, b, c], T[5, b, c]
-                        V[b, t, c] = F(4) * d0 - F(5) * d2 + d4
-                        V[6 + b, t, c] = d3 + d4 - F(4) * (d1 + d2)
-                        V[12 + b, t, c] = F(4) * (d1 - d2) - d3 + d4
-                        V[18 + b, t, c] = F(2) * (d3 - d1) + d4 - d2
-                        V[24 + b, t, c] = F(2) * (d1 - d3) + d4 - d2
-                        V[30 + b, t, c] = F(4) * d1 - F(5) * d3 + d5
+                        V[t, b, c] = F(4) * d0 - F(5) * d2 + d4
+                        V[t, 6 + b, c] = d3 + d4 - F(4) * (d1 + d2)
+                        V[t, 12 + b, c] = F(4) * (d1 - d2) - d3 + d4
+                        V[t, 18 + b, c] = F(2) * (d3 - d1) + d4 - d2
+                        V[t, 24 + b, c] = F(2) * (d1 - d3) + d4 - d2
+                        V[t, 30 + b, c] = F(4) * d1 - F(5) * d3 + d5
                 t += 1
 
 
@@ -97,9 +97,9 @@ def weights(w, first, last, U):
     """`U (36, C, O) = G g G^T` for the input channels from `first` to `last` of `w (O, C, 9)`."""
     O = w.shape[0]  # noqa: E741
     g, T = np.empty((9, LANES), np.float32), np.empty((6, 3, LANES), np.float32)
-    for o in range(0, O, LANES):
-        m = min(LANES, O - o)
-        for c in range(first, last):
+    for c in range(first, last):
+        for o in range(0, O, LANES):
+            m = min(LANES, O - o)
             for lane in range(m):
                 for k in range(9):
                     g[k, lane] = w[o + lane, c, k]
@@ -131,7 +131,7 @@ def weights(w, first, last, U):
 def activities(M, bias, H, W, pool, y, winner, encoding):
     """`a = A^T M A + bias` of each tile, then ReLU, MaxPool with winners, and the mean.
 
-    `M (36, tiles, O)`; `y (n, H // pool, W // pool, O)`, `winner` of the same shape or empty, and
+    `M (tiles, 36, O)`; `y (n, H // pool, W // pool, O)`, `winner` of the same shape or empty, and
     `encoding (n, O)` are written.
     """
     O = M.shape[2]  # noqa: E741
@@ -148,16 +148,16 @@ def activities(M, bias, H, W, pool, y, winner, encoding):
                 for b in range(6):
                     for o in range(O):
                         m1, m2, m3, m4 = (
-                            M[6 + b, t, o],
-                            M[12 + b, t, o],
-                            M[18 + b, t, o],
-                            M[24 + b, t, o],
+                            M[t, 6 + b, o],
+                            M[t, 12 + b, o],
+                            M[t, 18 + b, o],
+                            M[t, 24 + b, o],
                         )
                         s, d, s2, d2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-                        T[0, b, o] = M[b, t, o] + s + s2
+                        T[0, b, o] = M[t, b, o] + s + s2
                         T[1, b, o] = d + F(2) * d2
                         T[2, b, o] = s + F(4) * s2
-                        T[3, b, o] = d + F(8) * d2 + M[30 + b, t, o]
+                        T[3, b, o] = d + F(8) * d2 + M[t, 30 + b, o]
                 for a in range(4):
                     for o in range(O):
                         m1, m2, m3, m4 = T[a, 1, o], T[a, 2, o], T[a, 3, o], T[a, 4, o]
@@ -208,7 +208,7 @@ def _compete(window, out, code, total):
 
 @njit(**COMPILE)
 def posts(winner, drive, which, H, W, pool, S, db):
-    """`S (36, tiles, O) = A post A^T` for the patches `which`, and their sum added to `db (O,)`.
+    """`S (tiles, 36, O) = A post A^T` for the patches `which`, and their sum added to `db (O,)`.
 
     The post factor is the drive, `(N, h or 1, w or 1, O)`, at the winner of each pool.
     """
@@ -257,12 +257,12 @@ def posts(winner, drive, which, H, W, pool, S, db):
                             p0 + F(4) * p2,
                             F(2) * p1 + F(8) * p3,
                         )
-                        S[6 * a, t, o] = p0
-                        S[6 * a + 1, t, o] = even + odd
-                        S[6 * a + 2, t, o] = even - odd
-                        S[6 * a + 3, t, o] = even4 + odd8
-                        S[6 * a + 4, t, o] = even4 - odd8
-                        S[6 * a + 5, t, o] = p3
+                        S[t, 6 * a, o] = p0
+                        S[t, 6 * a + 1, o] = even + odd
+                        S[t, 6 * a + 2, o] = even - odd
+                        S[t, 6 * a + 3, o] = even4 + odd8
+                        S[t, 6 * a + 4, o] = even4 - odd8
+                        S[t, 6 * a + 5, o] = p3
                 t += 1
 
 
@@ -271,9 +271,9 @@ def gradients(Q, first, last, dW):
     """`dW (O, C, 9) = G^T Q G` for the input channels from `first` to `last` of `Q (36, C, O)`."""
     O = Q.shape[2]  # noqa: E741
     T, g = np.empty((3, 6, LANES), np.float32), np.empty((9, LANES), np.float32)
-    for o in range(0, O, LANES):
-        m = min(LANES, O - o)
-        for c in range(first, last):
+    for c in range(first, last):
+        for o in range(0, O, LANES):
+            m = min(LANES, O - o)
             for b in range(6):
                 for n in range(m):
                     q1, q2 = Q[6 + b, c, o + n], Q[12 + b, c, o + n]

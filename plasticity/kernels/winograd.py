@@ -4,8 +4,8 @@ A convolution is bilinear in its input and its weights, and a tile of it takes f
 there are pairs: `y = A^T [(G g) * (B^T d)]` in each dimension (Lavin & Gray, CVPR 2016). Summed
 over input channels, each of the products becomes a matrix product, which BLAS does at its best:
 
-    forward     M[p] = V[p] @ U[p]        V = B^T d B of tiles, U = G g G^T
-    correlate   Q[p] = V[p]^T @ S[p]      S = A post A^T of tiles, dW = G^T Q G
+    forward     M[:, p] = V[:, p] @ U[p]        V = B^T d B of tiles, U = G g G^T
+    correlate   Q[p] = V[:, p]^T @ S[:, p]      S = A post A^T of tiles, dW = G^T Q G
 
 for p over 36 products (`tiles4`, any map) or 9 (`tiles2`, 2x2 maps). Patches go through in blocks
 that fit the caches, a Python thread for each core; no temporary has the size of the batch.
@@ -16,7 +16,7 @@ import numpy as np
 from plasticity.kernels import first, threads, tiles2, tiles4
 
 FORWARD_TILES = 256  # tiles of a block
-CORRELATE_TILES = 1024
+CORRELATE_BYTES = 96 * 2**20  # of transformed tiles at a time
 
 
 def _algorithm(H, W):
@@ -30,7 +30,8 @@ def _empty(*shape):
 def _transformed(algorithm, weight):
     """`U (products, C, O)` of weights `(O, C, 3, 3)`."""
     O, C = weight.shape[:2]  # noqa: E741
-    U, w = _empty(algorithm.PRODUCTS, C, O), np.ascontiguousarray(weight).reshape(O, C, 9)
+    U = threads.scratch("U", algorithm.PRODUCTS, C, O)
+    w = np.ascontiguousarray(weight).reshape(O, C, 9)
     threads.each(lambda span: algorithm.weights(w, *span, U), threads.shares(C))
     return U
 
@@ -50,30 +51,33 @@ def forward(x, weight, bias, pool, winners=True):
     def block(span):
         part = slice(*span)
         rows = (span[1] - span[0]) * per
-        V, M = _empty(algorithm.PRODUCTS, rows, C), _empty(algorithm.PRODUCTS, rows, O)
+        V = threads.scratch("V", rows, algorithm.PRODUCTS, C)
+        M = threads.scratch("M", rows, algorithm.PRODUCTS, O)
         algorithm.inputs(x, np.arange(*span), V)
-        np.matmul(V, U, out=M)
+        np.matmul(V.transpose(1, 0, 2), U, out=M.transpose(1, 0, 2))
         kept = winner[part] if winners else winner
         algorithm.activities(M, bias, H, W, pool, y[part], kept, encoding[part])
 
-    threads.each(block, threads.spans(N, max(1, FORWARD_TILES // per)))
+    threads.each(block, threads.even(N, max(1, FORWARD_TILES // per)))
     return y, winner if winners else None, encoding
 
 
 def correlate(x, winner, drive, pool):
     """See `direct.correlate`. Patches that nothing drives (all gates closed) are left out."""
-    N, H, W, C = x.shape
+    H, W, C = x.shape[1:]
     O = winner.shape[-1]  # noqa: E741
-    alive = np.flatnonzero(drive.reshape(N, -1).any(axis=1))
+    alive = np.flatnonzero(drive.any(axis=tuple(range(1, drive.ndim))))
     drive = np.ascontiguousarray(drive if drive.ndim == 4 else drive[:, None, None])
     if C <= first.MAX_CHANNELS and pool == 1:
         return first.correlate(x, winner, drive)
     algorithm = _algorithm(H, W)
     per = algorithm.tiles(H) * algorithm.tiles(W)
-    size = min(max(1, CORRELATE_TILES // per), max(1, len(alive)))
-    V = _empty(algorithm.PRODUCTS, size * per, C)
-    S = _empty(algorithm.PRODUCTS, size * per, O)
-    Q = np.zeros((algorithm.PRODUCTS, C, O), np.float32)
+    tiles = CORRELATE_BYTES // (4 * algorithm.PRODUCTS * (C + O))
+    size = min(max(1, tiles // per), max(1, len(alive)))
+    V = threads.scratch("V", size * per, algorithm.PRODUCTS, C)
+    S = threads.scratch("M", size * per, algorithm.PRODUCTS, O)
+    Q = threads.scratch("Q", algorithm.PRODUCTS, C, O)
+    Q[:] = 0
     db = np.zeros(O, np.float32)
     for start, stop in threads.spans(len(alive), size):
         rows = (stop - start) * per
@@ -83,13 +87,13 @@ def correlate(x, winner, drive, pool):
                 alive[start + span[0] : start + span[1]],
                 slice(span[0] * per, span[1] * per),
             )
-            algorithm.inputs(x, which, V[:, part])
+            algorithm.inputs(x, which, V[part])
             share = np.zeros(O, np.float32)
-            algorithm.posts(winner, drive, which, H, W, pool, S[:, part], share)
+            algorithm.posts(winner, drive, which, H, W, pool, S[part], share)
             return share
 
         def product(p, rows=rows):
-            Q[p] += V[p, :rows].T @ S[p, :rows]
+            Q[p] += V[:rows, p].T @ S[:rows, p]
 
         # Summed in a fixed order, so that a run repeats bit for bit.
         for share in threads.each(transform, threads.shares(stop - start)):

@@ -1,0 +1,180 @@
+"""The fast float32 convolutions: any shape, against the definition in float64."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plasticity.kernels import direct, first, tiles2, tiles4, winograd
+from plasticity.kernels.direct import SILENT
+
+F = np.float32
+
+
+def case(seed, N, H, W, C, O):  # noqa: E741
+    rng = np.random.default_rng(seed)
+    # Rounded to float32 first: both forms see the same numbers.
+    draw = lambda *s: rng.standard_normal(s).astype(F).astype(float)  # noqa: E731
+    return draw(N, H, W, C), draw(O, C, 3, 3) / np.sqrt(9 * C), draw(O)
+
+
+def single(*arrays):
+    return [a.astype(F) if a.dtype == float else a for a in arrays]
+
+
+def close(found, wanted, limit=3e-5):
+    assert found.dtype == F and found.shape == wanted.shape
+    if wanted.size:
+        assert np.abs(found - wanted).max() <= limit * max(np.abs(wanted).max(), 1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    N=st.integers(0, 5),
+    H=st.integers(1, 17),
+    W=st.integers(1, 9),
+    C=st.sampled_from([1, 3, 4, 5, 16, 33]),
+    O=st.sampled_from([1, 7, 16, 40]),
+    pool=st.sampled_from([1, 2]),
+    shared=st.booleans(),
+)
+def test_any_shape_agrees_with_the_definition(seed, N, H, W, C, O, pool, shared):  # noqa: E741
+    if min(H, W) < pool:
+        return
+    x, weight, bias = case(seed, N, H, W, C, O)
+    y, winner, z = direct.forward(x, weight, bias, pool)
+    found, places, encoding = winograd.forward(*single(x, weight, bias), pool)
+    close(found, y)
+    close(encoding, z)
+    # A winner may differ where two neurons, or one and zero, are equal to rounding.
+    assert (places != winner).mean() < 0.01 if places.size else True
+    plain, none, _ = winograd.forward(*single(x, weight, bias), pool, winners=False)
+    assert none is None
+    np.testing.assert_array_equal(plain, found)
+    rng = np.random.default_rng(seed + 1)
+    drive = rng.standard_normal((N, O) if shared else y.shape)
+    dW, db = direct.correlate(x, winner, drive, (3, 3), pool)
+    found_dW, found_db = winograd.correlate(*single(x, winner, drive), pool)
+    close(found_dW, dW)
+    close(found_db, db)
+
+
+@pytest.mark.parametrize("space", [(2, 2), (8, 8), (5, 7)])
+def test_two_by_two_tiles_and_the_first_layer_are_reached(space):
+    assert winograd._algorithm(*space) is (tiles2 if space == (2, 2) else tiles4)
+
+
+def test_ties_in_the_pool_go_to_the_first_neuron():
+    """Whole numbers that the transforms keep exact: equal neurons stay equal."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-1, 2, (6, 2, 2, 5)).astype(F)
+    weight = rng.integers(-1, 2, (9, 5, 3, 3)).astype(F)
+    bias = np.zeros(9, F)
+    _, winner, _ = direct.forward(x, weight, bias, 2)
+    np.testing.assert_array_equal(winograd.forward(x, weight, bias, 2)[1], winner)
+    assert len(set(winner.ravel().tolist())) == 5
+
+
+def test_all_silent_and_nothing_driven_change_nothing():
+    x, weight, bias = single(*case(1, 4, 8, 8, 6, 10))
+    y, winner, z = winograd.forward(x, weight, bias - 1e3, 2)
+    assert not y.any() and not z.any() and (winner == SILENT).all()
+    for drive in (np.ones((4, 10), F), np.zeros((4, 10), F)):
+        dW, db = winograd.correlate(x, winner, drive, 2)
+        assert not dW.any() and not db.any()
+
+
+def test_patches_that_nothing_drives_are_left_out_and_change_nothing():
+    x, weight, bias = single(*case(2, 9, 8, 8, 6, 10))
+    _, winner, _ = winograd.forward(x, weight, bias, 1)
+    drive = np.random.default_rng(0).standard_normal((9, 10)).astype(F)
+    drive[[0, 3, 4, 8]] = 0
+    kept = [1, 2, 5, 6, 7]
+    dW, _ = winograd.correlate(x, winner, drive, 1)
+    alone, _ = winograd.correlate(x[kept], winner[kept], drive[kept], 1)
+    close(dW, alone.astype(float), 1e-6)
+
+
+def test_many_blocks_add_up(monkeypatch):
+    monkeypatch.setattr(winograd, "CORRELATE_BYTES", 4 * 36 * 20 * 8)
+    monkeypatch.setattr(winograd, "FORWARD_TILES", 3)
+    x, weight, bias = case(3, 23, 7, 7, 8, 12)
+    y, winner, _ = direct.forward(x, weight, bias, 2)
+    drive = np.random.default_rng(0).standard_normal((23, 12))
+    close(winograd.forward(*single(x, weight, bias), 2)[0], y)
+    dW, _ = direct.correlate(x, winner, drive, (3, 3), 2)
+    close(winograd.correlate(*single(x, winner, drive), 2)[0], dW)
+
+
+def test_the_same_input_gives_the_same_bits_from_two_threads_at_once():
+    x, weight, bias = single(*case(4, 40, 8, 8, 16, 24))
+
+    def step(_):
+        y, winner, z = winograd.forward(x, weight, bias, 2)
+        return y, *winograd.correlate(x, winner, z, 2)
+
+    alone = step(0)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(step, range(6)):
+            for a, b in zip(found, alone, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("algorithm", [tiles4, tiles2])
+def test_the_matrices_are_a_convolution(algorithm):
+    """y = A^T [(G g) * (B^T d)] for one tile, in one dimension and in float64."""
+    rng = np.random.default_rng(0)
+    g, inside = rng.standard_normal(3), algorithm.B_T.shape[1]
+    d = rng.standard_normal(inside)
+    padded = d if algorithm is tiles4 else np.pad(d, 1)
+    wanted = np.correlate(padded, g, "valid")
+    np.testing.assert_allclose(
+        algorithm.A_T @ ((algorithm.G @ g) * (algorithm.B_T @ d)), wanted, rtol=1e-12, atol=1e-12
+    )
+    assert len(algorithm.G) ** 2 == algorithm.PRODUCTS and len(wanted) == algorithm.SIDE
+
+
+@pytest.mark.parametrize("algorithm", [tiles4, tiles2])
+def test_the_unrolled_transforms_are_the_matrices(algorithm):
+    rng = np.random.default_rng(1)
+    B, G, A = algorithm.B_T, algorithm.G, algorithm.A_T.T
+    n, P, side = len(G), algorithm.PRODUCTS, algorithm.SIDE
+    x = rng.standard_normal((3, side, side, 5)).astype(F)
+    V = np.empty((3, P, 5), F)
+    algorithm.inputs(x, np.array([2, 0, 1]), V)
+    d = x if algorithm is tiles2 else np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    wanted = np.einsum("ar,nrsc,bs->nabc", B, d.astype(float), B).reshape(3, P, 5)
+    np.testing.assert_allclose(V, wanted[[2, 0, 1]], rtol=1e-5, atol=1e-5)
+
+    w = rng.standard_normal((20, 5, 9)).astype(F)
+    U = np.empty((P, 5, 20), F)
+    algorithm.weights(w, 0, 5, U)
+    kernel = w.reshape(20, 5, 3, 3).astype(float)
+    wanted = np.einsum("ar,ocrs,bs->abco", G, kernel, G).reshape(P, 5, 20)
+    np.testing.assert_allclose(U, wanted, rtol=1e-5, atol=1e-5)
+
+    winner = rng.choice([0, SILENT], (3, side, side, 4)).astype(np.uint8)
+    drive = rng.standard_normal((3, side, side, 4)).astype(F)
+    S, db = np.empty((3, P, 4), F), np.zeros(4, F)
+    algorithm.posts(winner, drive, np.arange(3), side, side, 1, S, db)
+    post = np.where(winner == 0, drive, 0).astype(float)
+    wanted = np.einsum("ar,nrso,bs->nabo", A, post, A).reshape(3, P, 4)
+    np.testing.assert_allclose(S, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(db, post.sum(axis=(0, 1, 2)), rtol=1e-5, atol=1e-5)
+
+    Q = rng.standard_normal((P, 5, 20)).astype(F)
+    dW = np.empty((20, 5, 9), F)
+    algorithm.gradients(Q, 0, 5, dW)
+    products = Q.reshape(n, n, 5, 20).astype(float)
+    wanted = np.einsum("ar,abco,bs->ocrs", G, products, G).reshape(20, 5, 9)
+    np.testing.assert_allclose(dW, wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_the_first_layer_takes_its_own_form():
+    x, weight, bias = single(*case(5, 4, 6, 6, 1, 8))
+    y, winner, _ = first.forward(x, weight, bias)
+    np.testing.assert_array_equal(winograd.forward(x, weight, bias, 1)[0], y)
+    assert first.MAX_CHANNELS >= 1 and winner.dtype == np.uint8
