@@ -73,7 +73,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
 @click.option("--images", default=0, help="Use only so many unlabelled images.  [default: all]")
 @click.option("--epochs", default=0, help="How long to train, in passes over the images.")
-@click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 36]")
+@click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 30]")
 @click.option("--batch", default=32, show_default=True, help="Images in a batch.")
 @click.option("--width", default=1.0, show_default=True, help="Multiplies every layer's neurons.")
 @click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")
@@ -119,9 +119,9 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 )
 @click.option("--probe/--no-probe", default=True, help="Measure the layers at the end.")
 @click.option(
-    "--probe-train", default=1000, show_default=True, help="Labelled images to fit the probe."
+    "--probe-train", default=600, show_default=True, help="Labelled images to fit the probe."
 )
-@click.option("--probe-test", default=500, show_default=True, help="Labelled images to test it.")
+@click.option("--probe-test", default=400, show_default=True, help="Labelled images to test it.")
 @click.pass_context
 def run(
     ctx: click.Context,

@@ -7,12 +7,20 @@ from plasticity.errors import UserError
 from plasticity.network import Network
 from plasticity.rule import Rule
 
-FIRST_LOOK = 36
+FIRST_LOOK = 30
 """Steps of a run that names neither steps nor epochs: a look at how learning starts."""
 
 PRESETS: dict[str, dict[str, object]] = {
-    # A quarter of the width, long enough to climb above random weights: see docs/results.md.
-    "small": {"width": 0.25, "lr": 1e-3, "steps": 3000, "data": "cifar10"},
+    # An eighth of the width, long enough to climb above random weights: see docs/results.md.
+    "small": {
+        "width": 0.125,
+        "lr": 1e-3,
+        "batch": 8,
+        "steps": 6000,
+        "data": "cifar10",
+        "probe_train": 5000,
+        "probe_test": 2000,
+    },
 }
 
 

@@ -5,23 +5,43 @@ the gradient, which is what dW must be.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
-from plasticity.learning import Modules
+from plasticity.learning import Modules, layerwise
 from plasticity.network import Conv, Network, Parameters
 from plasticity.rule import Draw
 
 try:
     import torch
     import torch.nn.functional as F  # noqa: N812
+    from torch import Tensor
 except ImportError as error:
     raise UserError("the reference needs torch: pip install 'plasticity[verify]'") from error
 
+Own = dict[str, Tensor]
+"""A layer's parameters by name."""
 
-def layer_maps(layer: Conv, x: "torch.Tensor", own: dict[str, "torch.Tensor"]) -> "torch.Tensor":
+
+@dataclass(frozen=True)
+class Groups:
+    """InfoNCE's comparisons at prediction step `k`: each context chooses among 1 + N targets.
+
+    `context` and `positive` are patches, `(M,)` int, `negatives` `(M, N)` int; `weight (M,)` turns
+    the sum over groups into the average over contexts and prediction steps.
+    """
+
+    k: int
+    context: np.ndarray
+    positive: np.ndarray
+    negatives: np.ndarray
+    weight: np.ndarray
+
+
+def layer_maps(layer: Conv, x: Tensor, own: Own) -> Tensor:
     """Convolution, ReLU and MaxPool, maps in torch's order `(N, C, *space)`."""
     dims = len(layer.kernel)
     convolve = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
@@ -30,122 +50,247 @@ def layer_maps(layer: Conv, x: "torch.Tensor", own: dict[str, "torch.Tensor"]) -
     return y if layer.pool == 1 else pool(y, layer.pool)
 
 
-def hinge(u: "torch.Tensor", events: Events) -> "torch.Tensor":
-    """Eq. (3), averaged: `sum over events of weight * max(0, 1 - y u)`."""
+def encodings(
+    network: Network, modules: Modules, params: dict[str, Own], patches: Tensor
+) -> list[Tensor]:
+    """Encodings `(N, D)` at the top of every module, from patches `(N, C, *space)`.
+
+    They are spatial means. The gradient flows through the layers of a module and stops at its
+    input.
+    """
+    x, found = patches, []
+    for module in modules:
+        x = x.detach()
+        for i in module:
+            x = layer_maps(network.layers[i], x, params[network.layers[i].name])
+        found.append(x.flatten(2).mean(2))
+    return found
+
+
+def score(learner: Tensor, W: Tensor, other: Tensor) -> Tensor:
+    """`u = learner^T W other`, over the last axis: `z^T W_pred c` or `c^T W_retro z`."""
+    return (learner * (other @ W.T)).sum(-1)
+
+
+def hinge(u: Tensor, events: Events) -> Tensor:
+    """Eq. (3), averaged: `sum over events of weight * max(0, 1 - y u)`.
+
+    Where `1 - y u` is exactly 0 torch's ReLU has slope 0: the gate is closed.
+    """
     y, weight = torch.as_tensor(events.label), torch.as_tensor(events.weight)
     return (weight * F.relu(1 - y * u)).sum()
 
 
-def ungated(u: "torch.Tensor", events: Events) -> "torch.Tensor":
+def ungated(u: Tensor, events: Events) -> Tensor:
     """The loss whose gradient has gamma = y: `-y u`, averaged."""
     return -(torch.as_tensor(events.label * events.weight) * u).sum()
 
 
-def clapp_loss(
-    z: "torch.Tensor",
-    own: dict[str, "torch.Tensor"],
-    draw: Draw,
-    *,
-    symmetric: bool = False,
-    gate: str = "own",
-    block_grad: bool = False,
-    dendrites: bool = True,
-) -> "torch.Tensor":
-    """What CLAPP descends, Eq. (3), (13) to (17), as a function of encodings `(N, D)`.
+def info_nce(u: Tensor, groups: Groups, eps: float) -> Tensor:
+    """`-log(softmax + eps)` of the positive score, the first of `u (M, 1 + N)`, averaged.
 
-    With separate halves it is `L_z + L_c`, without Eq. (14)'s factor 1/2. A shared gate, and the
-    variant without dendritic signals, are gradients of no loss: there the function is linear in
-    what learns, with gamma held fixed.
+    van den Oord, Li & Vinyals 2018, Eq. (4); the published code has `eps` = 1e-11.
     """
-    loss_of = ungated if gate == "off" else hinge
+    probability = torch.softmax(u, 1)[:, 0]
+    return -(torch.as_tensor(groups.weight) * torch.log(probability + eps)).sum()
+
+
+def clapp_loss(
+    z: Tensor, own: Own, draw: Draw, *, symmetric: bool, gate: str, block_grad: bool
+) -> Tensor:
+    """Eq. (3), (13) to (16) on encodings `(N, D)`: one score, or `L_z + L_c`.
+
+    With separate halves `L_z` changes the target alone and `L_c` the context alone; the factor 1/2
+    of Eq. (14) is left out, as in the published code. A draw without a retro half (symmetric,
+    blocked or with a shared gate) gives the loss of W_pred's score alone.
+    """
+    average = ungated if gate == "off" else hinge
     total = z.new_zeros(())
-    for i, event in enumerate(draw.pred):
-        W_pred = own["W_pred"][i]
-        c, t = z[event.context], z[event.target]
-        if symmetric and dendrites:
-            total = total + loss_of(_score(t, W_pred, c.detach() if block_grad else c), event)
-            continue
-        if gate != "shared" and dendrites:
-            total = total + loss_of(_score(t, W_pred, c.detach()), event)
-            if not block_grad:
-                retro = draw.retro[i]
-                c, t = z[retro.context], z[retro.target]
-                total = total + loss_of(_score(c, own["W_retro"][i], t.detach()), retro)
-            continue
-        # gamma by the definition, then a function with this gamma times each factor as slope.
-        gamma = _gamma(_score(t, W_pred, c), event, gate)
-        total = total - (gamma * _half(t, W_pred, c, dendrites)).sum()
-        if block_grad:
-            continue
-        W_retro = W_pred.T if symmetric else own["W_retro"][i]
-        if draw.retro is not None:
-            event = draw.retro[i]
-            c, t = z[event.context], z[event.target]
-            gamma = _gamma(_score(c, W_retro, t), event, gate)
-        # The symmetric pair has one matrix, which has learned above.
-        total = (
-            total
-            - (gamma * _half(c, W_retro.detach() if symmetric else W_retro, t, dendrites)).sum()
-        )
+    for pred in draw.pred:
+        c, t = z[pred.context], z[pred.target]
+        if block_grad or not symmetric:
+            c = c.detach()
+        total = total + average(score(t, own["W_pred"][pred.k - 1], c), pred)
+    if symmetric or block_grad:
+        return total
+    for retro in draw.retro or ():
+        c, t = z[retro.context], z[retro.target].detach()
+        total = total + average(score(c, own["W_retro"][retro.k - 1], t), retro)
     return total
 
 
-def _score(a: "torch.Tensor", W: "torch.Tensor", b: "torch.Tensor") -> "torch.Tensor":
-    return (a * (b @ W.T)).sum(1)
+def clapp_surrogate(
+    z: Tensor,
+    own: Own,
+    draw: Draw,
+    *,
+    symmetric: bool,
+    gate: str,
+    block_grad: bool,
+    dendrites: bool,
+) -> Tensor:
+    """What stands in for a loss where the rule is the gradient of none.
+
+    These are the shared gate, Eq. (17), where W_pred's score gates the context role of W_retro
+    too, and the variant without dendritic input, where the dendritic factor of every neuron is
+    replaced by 1. The function is linear in whatever learns: gamma is computed first and held
+    fixed, then `-gamma * (W_pred c)^T z` is summed over target roles with c detached, and
+    `-gamma * (W_retro z)^T c` over context roles with z detached; without dendritic input they
+    are `-gamma * sum_j z_j` and `-gamma * sum_j c_j`, and W_pred and W_retro learn by Eq. (8) all
+    the same.
+    """
+
+    def gamma(u: Tensor, events: Events) -> Tensor:
+        y, weight = torch.as_tensor(events.label), torch.as_tensor(events.weight)
+        surprise = torch.ones_like(u) if gate == "off" else (1 - y * u > 0).to(u.dtype)
+        return y * surprise * weight
+
+    def role(learner: Tensor, W: Tensor, other: Tensor) -> Tensor:
+        if dendrites:
+            return score(learner, W, other.detach())
+        return learner.sum(-1) + score(learner.detach(), W, other.detach())
+
+    total = z.new_zeros(())
+    for i, pred in enumerate(draw.pred):
+        c, t = z[pred.context], z[pred.target]
+        W_pred = own["W_pred"][pred.k - 1]
+        with torch.no_grad():
+            gates = gamma(score(t, W_pred, c), pred)
+        total = total - (gates * role(t, W_pred, c)).sum()
+        if block_grad:
+            continue
+        # The symmetric pair is one matrix, and it has learned in the target role.
+        W_retro = W_pred.T.detach() if symmetric else own["W_retro"][pred.k - 1]
+        if draw.retro is not None:
+            retro = draw.retro[i]
+            c, t = z[retro.context], z[retro.target]
+            with torch.no_grad():
+                gates = gamma(score(c, W_retro, t), retro)
+        total = total - (gates * role(c, W_retro, t)).sum()
+    return total
 
 
-def _gamma(u: "torch.Tensor", event: Events, gate: str) -> "torch.Tensor":
-    y, weight = torch.as_tensor(event.label), torch.as_tensor(event.weight)
-    opened = torch.ones_like(u) if gate == "off" else (1 - y * u.detach() > 0).to(u.dtype)
-    return y * opened * weight
+def info_nce_loss(
+    z: Tensor, own: Own, draw: Draw, *, symmetric: bool, block_grad: bool, eps: float
+) -> Tensor:
+    """InfoNCE on encodings `(N, D)`; the halves of `draw` hold `Groups`, else as `clapp_loss`."""
+    total = z.new_zeros(())
+    for pred in draw.pred:
+        c, t = _group(z, pred)
+        if block_grad or not symmetric:
+            c = c.detach()
+        total = total + info_nce(score(t, own["W_pred"][pred.k - 1], c), pred, eps)
+    if symmetric or block_grad:
+        return total
+    for retro in draw.retro:
+        c, t = _group(z, retro)
+        total = total + info_nce(score(c, own["W_retro"][retro.k - 1], t.detach()), retro, eps)
+    return total
 
 
-def _half(
-    learner: "torch.Tensor", W: "torch.Tensor", other: "torch.Tensor", dendrites: bool
-) -> "torch.Tensor":
-    """A function of `learner` and W whose slopes are the dendritic signal and the outer product."""
-    if dendrites:
-        return _score(learner, W, other.detach())
-    return learner.sum(1) + _score(learner.detach(), W, other.detach())
+def _group(z: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+    """Contexts `(M, 1, D)` and targets `(M, 1 + N, D)`, the positive one first."""
+    targets = np.concatenate([groups.positive[:, None], groups.negatives], axis=1)
+    return z[groups.context][:, None], z[targets]
 
 
 def negative_gradients(
     network: Network,
-    modules: Modules,
+    modules: Modules | None,
     params: Parameters,
     patches: np.ndarray,
     layout: Layout,
     draws: Sequence[Draw],
     learn_prediction: bool = True,
-    **variant: object,
+    *,
+    loss: str = "hinge",
+    symmetric: bool = False,
+    gate: str = "own",
+    block_grad: bool = False,
+    dendrites: bool = True,
+    eps: float = 1e-11,
 ) -> tuple[list[float], Parameters]:
     """Losses of all modules, and minus their gradients, by autograd.
 
     Args:
-        patches: `(N, *space, C)`; params and draws as `learning.updates` takes them.
-        variant: as `clapp_loss` takes it.
+        modules: layer numbers of each module; None makes every layer one of its own.
+        params: `weight (O, C, *kernel)`, `bias (O,)` and, at the top of a module,
+            `W_pred (K, D, D)` [k, target neuron, context neuron] and `W_retro` the other way round.
+        patches: `(N, *space, C)` in the order of `layout`.
+        draws: one for each module, of `Events` for hinge, of `Groups` for InfoNCE.
+        learn_prediction: False freezes W_pred and W_retro; they get no entry.
+        loss: `hinge` or `infonce`; eps: the constant in InfoNCE's logarithm.
+        symmetric: `W_retro = W_pred^T`; gate: `own`, `shared` or `off`; block_grad: Eq. (13);
+            dendrites: False puts 1 for every dendritic signal.
+
+    Returns:
+        The losses, those of `clapp_loss` and `info_nce_loss` in every variant, and the changes by
+        layer and parameter, in the shapes and dtypes of `params`; what nothing changes has no
+        entry.
+
+    Raises:
+        UserError: variants that do not go together, or arrays and draws that do not fit.
     """
-    own = {
-        layer: {name: torch.tensor(w, requires_grad=True) for name, w in names.items()}
-        for layer, names in params.items()
+    modules = layerwise(network) if modules is None else modules
+    _check(modules, patches, layout, draws, loss, symmetric, gate, block_grad, dendrites)
+    tensors = {
+        layer: {name: torch.tensor(w, requires_grad=True) for name, w in own.items()}
+        for layer, own in params.items()
     }
-    x = torch.as_tensor(np.moveaxis(patches, -1, 1).copy())
+    x = torch.tensor(np.moveaxis(patches, -1, 1).copy())
+    shape = {"symmetric": symmetric, "block_grad": block_grad}
     losses = []
-    for module, draw in zip(modules, draws, strict=True):
-        x = x.detach()  # nothing flows from module to module
-        for i in module:
-            layer = network.layers[i]
-            x = layer_maps(layer, x, own[layer.name])
-        z = x.flatten(2).mean(2)
-        loss = clapp_loss(z, own[layer.name], draw, **variant)
-        loss.backward()
-        losses.append(loss.item())
+    for module, z, draw in zip(
+        modules, encodings(network, modules, tensors, x), draws, strict=True
+    ):
+        own = tensors[network.layers[module[-1]].name]
+        if loss == "infonce":
+            value = objective = info_nce_loss(z, own, draw, **shape, eps=eps)
+        else:
+            value = objective = clapp_loss(z, own, draw, **shape, gate=gate)
+            no_loss = not dendrites or (gate == "shared" and not symmetric)
+            if no_loss:
+                objective = clapp_surrogate(z, own, draw, **shape, gate=gate, dendrites=dendrites)
+        objective.backward()
+        losses.append(value.item())
     frozen = () if learn_prediction else ("W_pred", "W_retro")
     return losses, {
         layer: {
             name: -w.grad.numpy()
-            for name, w in names.items()
+            for name, w in own.items()
             if name not in frozen and w.grad is not None
         }
-        for layer, names in own.items()
+        for layer, own in tensors.items()
     }
+
+
+def _check(
+    modules: Modules,
+    patches: np.ndarray,
+    layout: Layout,
+    draws: Sequence[Draw],
+    loss: str,
+    symmetric: bool,
+    gate: str,
+    block_grad: bool,
+    dendrites: bool,
+) -> None:
+    if loss not in ("hinge", "infonce"):
+        raise UserError(f"unknown loss '{loss}': expected hinge or infonce")
+    if gate not in ("own", "shared", "off"):
+        raise UserError(f"unknown gate '{gate}': expected own, shared or off")
+    if loss == "infonce" and (gate != "own" or not dendrites):
+        raise UserError(
+            "the InfoNCE loss has no gate to share or switch off and keeps its dendritic input: "
+            "leave gate='own' and dendrites=True, or take loss='hinge'"
+        )
+    if len(patches) != layout.patches:
+        raise UserError(f"got {len(patches)} patches, the layout has {layout.patches}")
+    if len(draws) != len(modules):
+        raise UserError(f"got {len(draws)} draws for {len(modules)} modules: one each is needed")
+    separate = not symmetric and not block_grad and gate != "shared"
+    if separate and any(draw.retro is None for draw in draws):
+        raise UserError(
+            "with gates of their own W_pred and W_retro need a draw each, and a draw has no retro "
+            "half: add it, or take symmetric=True, block_grad=True or gate='shared'"
+        )

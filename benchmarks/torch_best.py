@@ -1,0 +1,153 @@
+"""A peer: the fastest plain torch for the same losses and gradients as `torch_published`.
+
+What it does otherwise: patches in time-major order and channels_last; pooling before ReLU (the same
+winners, a quarter of the ReLUs); backward and Adam of a layer right after its forward pass, so no
+more than one layer's maps are kept; the predictions of all steps in one product where the encoding
+is short; one score for each context and sign, samples picked by index; a fused Adam.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from plasticity.networks.vgg6 import LAYERS
+from torch_published import STEPS, Half, draw, sizes
+
+# Up to this many neurons one product with the matrices of all steps beats a product for each: a
+# step has fewer contexts than rows, and what the one product computes in vain grows with D^2.
+FUSE = 256
+
+
+class Module:
+    """One layer and its prediction matrices `(K, D, D)`."""
+
+    def __init__(self, inputs: int, outputs: int, pool: int, lr: float) -> None:
+        self.pool = pool
+        bound = (9 * inputs) ** -0.5
+        weight = torch.empty(outputs, inputs, 3, 3).uniform_(-bound, bound)
+        shape, W_bound = (STEPS, outputs, outputs), outputs**-0.5
+        self.weight = weight.to(memory_format=torch.channels_last).requires_grad_()
+        self.bias = torch.empty(outputs).uniform_(-bound, bound).requires_grad_()
+        self.W_pred = torch.empty(shape).uniform_(-W_bound, W_bound).requires_grad_()
+        self.W_retro = torch.empty(shape).uniform_(-W_bound, W_bound).requires_grad_()
+        self.optimiser = torch.optim.Adam(
+            [self.weight, self.bias, self.W_pred, self.W_retro], lr=lr, fused=True
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps `(N, D, H, W)`."""
+        a = F.conv2d(x, self.weight, self.bias, padding=1)
+        return F.relu_(a if self.pool == 1 else F.max_pool2d(a, 2))
+
+    def loss(self, z: torch.Tensor, halves: tuple[Half, Half], coin: bool) -> torch.Tensor:
+        """Both halves of Eq. (14) on encodings `(rows, B, columns, D)`, as `torch_published`."""
+        total, rows = z.new_zeros(()), len(z)
+        pred, retro = (plan(half, rows, z.shape[2], coin) for half in halves)
+        fixed = z.detach()
+        predictions = products(fixed[: rows - 2], self.W_pred, lambda k: slice(rows - k - 1))
+        retrodictions = products(fixed[2:], self.W_retro, lambda k: slice(k - 1, None))
+        for k in range(1, STEPS + 1):
+            for sign, weight, pick in pred[k - 1]:
+                u = (z[k + 1 :][:, pick] * predictions[k - 1]).sum(-1)
+                total = total + (weight * F.relu(1 - sign * u)).sum()
+            for sign, weight, pick in retro[k - 1]:
+                u = (z[: rows - k - 1] * retrodictions[k - 1][:, pick]).sum(-1)
+                total = total + (weight * F.relu(1 - sign * u)).sum()
+        return total
+
+
+def products(x: torch.Tensor, W: torch.Tensor, rows) -> list[torch.Tensor]:
+    """`W[k] x` for the rows of `x (rows, B, columns, D)` that take part at each k."""
+    D = x.shape[-1]
+    if D > FUSE:
+        return [x[rows(k)] @ W[k - 1].T for k in range(1, STEPS + 1)]
+    together = (x @ W.reshape(STEPS * D, D).T).unflatten(-1, (STEPS, D))
+    return [together[rows(k)][..., k - 1, :] for k in range(1, STEPS + 1)]
+
+
+def plan(half: Half, rows: int, columns: int, coin: bool) -> list[list[tuple]]:
+    """For each prediction step the samples to score: sign, weight `(B, 1)`, image to pick `(B,)`.
+
+    With a coin an image has one sample, so one score for each context does for both signs.
+    """
+    everyone = torch.arange(len(half.fixation))
+    found = []
+    for k in range(1, STEPS + 1):
+        count = (rows - k - 1) * columns * STEPS
+        plus, minus = (
+            chosen[:, None] / (count * chosen.sum().clamp(min=1))
+            for chosen in (half.fixation, half.saccade)
+        )
+        other = half.others[k - 1]
+        if coin:
+            sign = torch.where(half.fixation, 1.0, -1.0)[:, None]
+            found.append([(sign, plus + minus, torch.where(half.fixation, everyone, other))])
+        else:
+            found.append([(1.0, plus, everyone), (-1.0, minus, other)])
+    return found
+
+
+class Peer:
+    """Trains and encodes images `(B, 64, 64)`, already normalised.
+
+    Args:
+        rule: `clapp` (a coin for each image) or `clapp_s` (both signs), with separate W_retro.
+        width: multiplies the number of neurons; lr: the rate of Adam.
+        dtype: `torch.bfloat16` runs convolutions and products in it, by autocast.
+    """
+
+    def __init__(
+        self,
+        rule: str = "clapp",
+        width: float = 1.0,
+        lr: float = 2e-4,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.coin, self.dtype, channels = rule == "clapp", dtype, sizes(width)
+        self.modules = [
+            Module(a, b, pool, lr)
+            for a, b, (_, pool) in zip(channels, channels[1:], LAYERS, strict=False)
+        ]
+
+    @staticmethod
+    def patches(images: np.ndarray) -> torch.Tensor:
+        """`(7 * B * 7, 1, 16, 16)`: row of patches, image, column."""
+        cut = torch.as_tensor(images).unfold(1, 16, 8).unfold(2, 16, 8)
+        cut = cut.permute(1, 0, 2, 3, 4).reshape(-1, 1, 16, 16)
+        return cut.contiguous(memory_format=torch.channels_last)
+
+    def backward(
+        self, images: np.ndarray, draws: list[tuple[Half, Half]]
+    ) -> Iterator[tuple[Module, float]]:
+        """Module by module, its loss, with gradients in its parameters."""
+        x = self.patches(images)
+        for module, halves in zip(self.modules, draws, strict=True):
+            with self.autocast():
+                x = module.forward(x.detach())
+                z = x.mean((2, 3), dtype=torch.float32).reshape(7, len(images), 7, -1)
+                loss = module.loss(z, halves, self.coin)
+            loss.backward()
+            yield module, loss.item()
+
+    def step(self, images: np.ndarray) -> list[float]:
+        """One step of learning of all modules."""
+        losses = []
+        for module, loss in self.backward(images, draw(len(images), self.coin, len(self.modules))):
+            module.optimiser.step()
+            module.optimiser.zero_grad()
+            losses.append(loss)
+        return losses
+
+    def encode(self, images: np.ndarray) -> list[torch.Tensor]:
+        """The encoding of whole images `(B, D)`, layer by layer."""
+        with torch.inference_mode(), self.autocast():
+            x, found = self.patches(images), []
+            for module in self.modules:
+                x = module.forward(x)
+                z = x.mean((2, 3), dtype=torch.float32)
+                found.append(z.reshape(7, len(images), 7, -1).mean((0, 2)))
+            return found
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
