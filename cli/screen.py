@@ -154,18 +154,17 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             "two standard errors."
         )
     if state.rule.name != "random":
-        images = len(
-            data.open_set(state.options.data, "unlabelled", state.options.data_dir or None)
-        )
-        epoch = images // state.options.batch
+        images = len(data.open_set(state.options.data, "unlabelled", state.options.data_dir))
+        batch, speed = state.options.batch, found.get("images_per_second", 0)
+        days = f", which takes {600 * 1e5 / speed / 86400:.0f} days at this speed" if speed else ""
         console.print(
-            f"How to read it: a loss starts at 2, and learning lowers it and closes gates. This "
-            f"run saw {state.step * state.options.batch / images:.2g} passes over {images} images; "
-            "the published one saw 600 over 100,000. Early training lowers a linear probe below "
-            "random weights before it climbs, the upper layers most.",
+            "How to read it: a loss starts at 2; learning lowers it and closes gates. This run saw "
+            f"{state.step * batch / images:.2g} passes over {images} images, the published one 600 "
+            f"over 100,000{days}. Early training lowers a linear probe below random weights before "
+            "it climbs, the upper layers most.",
             soft_wrap=True,
         )
-        further = max(10 * epoch, 2 * state.step)
+        further = max(10 * (images // batch), 2 * state.step)
         console.print(
             f"Train on:  plasticity run --resume {folder} --steps {further}", soft_wrap=True
         )
