@@ -1,4 +1,7 @@
-"""A training step and encoding, ours and plain torch with autograd, in turns in one process.
+"""A training step and encoding, ours and three peers in torch, in turns in one process.
+
+The peers are torch's autograd as one writes it first (`torch_published.py`), and the best plain
+torch (`torch_best.py`) in float32 and in bfloat16.
 
 python benchmarks/training_step.py --rule clapp --batch 8 --repeat 5
 """
@@ -15,21 +18,21 @@ os.environ.pop("OPENBLAS_CORETYPE", None)  # it slows NumPy's products where it 
 import click
 import numpy as np
 
-from plasticity import kernels, learning, networks, rules
+from plasticity import learning, networks, rules
 from plasticity.events import Layout
 
 
 class Ours:
     """The explicit rule, with the interface of the peers."""
 
-    def __init__(self, rule: str, width: float) -> None:
+    def __init__(self, rule: str, width: float, lr: float = 2e-4, seed: int = 0) -> None:
         self.network, self.rule = networks.get("vgg6", width=width), rules.get(rule)
-        self.modules = learning.layerwise(self.network)
-        weights = learning.prepare(self.network, self.rule, self.modules, 0)
+        self.modules, self.seed = learning.layerwise(self.network), seed
+        weights = learning.prepare(self.network, self.rule, self.modules, seed)
         self.weights = {
             la: {n: w.astype(np.float32) for n, w in own.items()} for la, own in weights.items()
         }
-        self.adam, self.count = learning.Adam.start(2e-4, self.weights), 0
+        self.adam, self.count = learning.Adam.start(lr, self.weights), 0
 
     def patches(self, images: np.ndarray) -> np.ndarray:
         """Normalised float images, cut as the loader's bytes are."""
@@ -38,7 +41,7 @@ class Ours:
 
     def step(self, images: np.ndarray) -> list[float]:
         layout = Layout(7, len(images), 7)
-        drawn = learning.draws(self.rule, layout, self.modules, 0, self.count)
+        drawn = learning.draws(self.rule, layout, self.modules, self.seed, self.count)
         draws = [draw.on("cpu", np.dtype("float32")) for draw in drawn]
         self.count, losses = self.count + 1, []
         patches = self.patches(images)
@@ -61,12 +64,18 @@ class Ours:
 @click.option("--repeat", default=5, help="Turns, after one that is not counted.")
 @click.option("--json", "path", type=click.Path(path_type=Path))
 def main(rule: str, batch: int, width: float, repeat: int, path: Path | None) -> None:
-    """Time both, print images/s and the median of the ratios of turns."""
+    """Time all, print images/s and for each peer the median of the ratios of turns."""
     import torch
-    from torch_published import Peer
+    import torch_best
+    import torch_published
 
     images = np.random.default_rng(0).standard_normal((batch, 64, 64)).astype(np.float32)
-    who = {"plasticity": Ours(rule, width), "torch, autograd": Peer(rule, width)}
+    who = {
+        "plasticity": Ours(rule, width),
+        "torch as published": torch_published.Peer(rule, width),
+        "torch at its best": torch_best.Peer(rule, width),
+        "torch, bfloat16": torch_best.Peer(rule, width, dtype=torch.bfloat16),
+    }
     result: dict[str, object] = {
         "rule": rule,
         "batch": batch,
@@ -75,7 +84,6 @@ def main(rule: str, batch: int, width: float, repeat: int, path: Path | None) ->
         "cores": len(os.sched_getaffinity(0)),
         "numpy": np.__version__,
         "torch": torch.__version__,
-        "kernels": kernels.__name__,
     }
     for what in ("step", "encode"):
         seconds: dict[str, list[float]] = {name: [] for name in who}
@@ -85,12 +93,14 @@ def main(rule: str, batch: int, width: float, repeat: int, path: Path | None) ->
                 getattr(peer, what)(images)
                 if turn:
                     seconds[name].append(time.perf_counter() - start)
-        ours, theirs = seconds.values()
-        ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
-        speeds = {name: batch / statistics.median(s) for name, s in seconds.items()}
-        result[what] = {"images_per_second": speeds, "median_ratio": ratio}
-        text = ", ".join(f"{name} {speed:.2f}" for name, speed in speeds.items())
-        print(f"{what}: images/s {text}; {ratio:.2f} times as fast (median of {repeat} turns)")
+        ours = seconds["plasticity"]
+        print(f"{what}:")
+        result[what] = {}
+        for name, times in seconds.items():
+            ratio = statistics.median(b / a for a, b in zip(ours, times, strict=True))
+            speed = batch / statistics.median(times)
+            result[what][name] = {"images_per_second": speed, "median_ratio": ratio}
+            print(f"  {name:20s} {speed:6.2f} images/s   {ratio:5.2f} times our time")
     if path:
         path.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -234,6 +234,7 @@ def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, objec
             "open_gates_last": metrics["open_gates"][-20:].mean(axis=0).tolist(),
             "images_per_second": state.options.batch / float(np.median(seconds)),
             "seconds": float(seconds.sum()),
+            "seconds_waited_for_data": state.waited,
         }
         figures.losses(
             metrics,

@@ -37,6 +37,7 @@ class State:
     weights: Parameters
     optimiser: Adam
     step: int = 0
+    waited: float = 0.0  # seconds that learning has waited for batches since it was resumed
     metrics: dict[str, list] = field(
         default_factory=lambda: {"loss": [], "open_gates": [], "seconds": []}
     )
@@ -210,7 +211,7 @@ def train(
             pending.append(learn_batch(state, batch, images))
             if state.device == "cpu" or len(pending) >= FLUSH or interrupted.is_set():
                 _flush(state, pending)
-            now = time.perf_counter()
+            state.waited, now = batches.waited, time.perf_counter()
             state.metrics["seconds"].append(now - start)
             start = now
             done, stop = state.step == steps, interrupted.is_set()
