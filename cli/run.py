@@ -49,7 +49,12 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 
 
 @click.command()
-@click.option("--rule", default="clapp", show_default=True, help="clapp, clapp_s or random.")
+@click.option(
+    "--rule",
+    default="clapp",
+    show_default=True,
+    help="clapp, clapp_s, hinge_cpc, cpc, gim or random.",
+)
 @click.option("--net", default="vgg6", show_default=True, help="vgg6.")
 @click.option(
     "--preset",
@@ -79,18 +84,23 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")
 @click.option("--prediction-steps", default=5, show_default=True, help="How far to predict, K.")
 @click.option("--lr", default=2e-4, show_default=True, help="Learning rate of Adam.")
-@click.option("--negatives", default=1, show_default=True, help="Negatives for each context.")
+@click.option(
+    "--modules",
+    default="",
+    help="layers, 1, 2, 3, 4-lower, 4-upper, 6, or layers for each such as 3+1+1+1.  [default: "
+    "the rule's]",
+)
+@click.option("--negatives", default=0, help="Negatives for each context.  [default: the rule's]")
 @click.option(
     "--negatives-from",
-    default="patch",
-    show_default=True,
-    help="patch: other images, same position; batch: any target of the batch.",
+    default="",
+    help="patch: other images, same position; batch: any target of the batch.  [default: the "
+    "rule's]",
 )
 @click.option(
     "--weights",
-    default="retro",
-    show_default=True,
-    help="retro: W_pred and W_retro apart; symmetric: one of them.",
+    default="",
+    help="retro: W_pred and W_retro apart; symmetric: one of them.  [default: the rule's]",
 )
 @click.option(
     "--gate",
@@ -98,6 +108,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     show_default=True,
     help="own: a gate for each half; shared: one, by W_pred; off: gamma = y.",
 )
+@click.option("--coin", is_flag=True, help="hinge_cpc with one sign for each image, by a coin.")
 @click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
 @click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
 @click.option(

@@ -6,6 +6,15 @@ from plasticity.network import Conv, Network
 # (neurons at full width, side of the MaxPool)
 LAYERS = ((128, 1), (256, 2), (256, 1), (512, 2), (1024, 2), (1024, 2))
 
+# Table 3: layers of each module.
+SPLITS = (
+    ("2", (3, 3)),
+    ("3", (2, 2, 2)),
+    ("4-lower", (3, 1, 1, 1)),
+    ("4-upper", (1, 1, 1, 3)),
+    ("6", (1, 1, 1, 1, 1, 1)),
+)
+
 
 def build(width: float = 1.0) -> Network:
     """Six 3x3 convolutions, padding 1, ReLU; grey input.
@@ -23,6 +32,5 @@ def build(width: float = 1.0) -> Network:
         outputs = max(1, round(neurons * width))
         layers.append(Conv(f"conv{number}", inputs, outputs, pool=pool))
         inputs = outputs
-    return Network(
-        "vgg6", tuple(layers), "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, table 2"
-    )
+    citation = "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, tables 2 and 3"
+    return Network("vgg6", tuple(layers), citation, SPLITS)

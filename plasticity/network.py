@@ -85,6 +85,33 @@ class Network:
     name: str
     layers: tuple[Conv, ...]
     citation: str = ""
+    splits: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def modules(self, split: str) -> list[list[int]]:
+        """The layers of each module, counted from 0.
+
+        Args:
+            split: `layers` (each its own), a name that the network knows, or the numbers of layers
+                of the modules from below, such as `3+1+1+1`.
+
+        Raises:
+            UserError: another name, or numbers that do not add up to the layers there are.
+        """
+        sizes = dict(self.splits).get(split)
+        if split == "layers":
+            sizes = (1,) * len(self.layers)
+        elif split == "1":
+            sizes = (len(self.layers),)
+        elif sizes is None and all(part.isdigit() for part in split.split("+")) and "+" in split:
+            sizes = tuple(map(int, split.split("+")))
+        if sizes is None or sum(sizes) != len(self.layers) or min(sizes) < 1:
+            known = ", ".join(["layers", "1", *(name for name, _ in self.splits)])
+            raise UserError(
+                f"--modules {split} does not split the {len(self.layers)} layers of {self.name}: "
+                f"expected {known}, or layers for each module such as 3+1+1+1"
+            )
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        return [list(range(a, a + n)) for a, n in zip(starts, sizes, strict=True)]
 
     def first(self, count: int) -> "Network":
         """The same network with its first `count` layers alone."""

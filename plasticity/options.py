@@ -33,7 +33,8 @@ class RunOptions:
         images: take only so many of the unlabelled images; 0 takes all.
         epochs, steps: how long; `steps` wins, with neither a first look of `FIRST_LOOK` steps.
         width: multiplies the neurons of every layer; layers: how many, 0 for all.
-        weights: `retro`, W_pred and W_retro apart, or `symmetric`.
+        modules: how the network is split, see `Network.modules`; weights: `retro`, W_pred and
+            W_retro apart, or `symmetric`. An empty option, or 0 negatives, is the rule's own.
         crop, patch: sides in pixels; patches overlap by half.
         lr: Adam's rate; checkpoint_minutes: how often the run is saved.
     """
@@ -50,9 +51,11 @@ class RunOptions:
     layers: int = 0
     prediction_steps: int = 5
     lr: float = 2e-4
-    negatives: int = 1
-    negatives_from: str = "patch"
-    weights: str = "retro"
+    modules: str = ""
+    negatives: int = 0
+    negatives_from: str = ""
+    weights: str = ""
+    coin: bool = False
     gate: str = "own"
     block_grad: bool = False
     dendrites: bool = True
@@ -65,17 +68,25 @@ class RunOptions:
     checkpoint_minutes: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("batch", "crop", "patch", "prediction_steps", "negatives"):
+        for name in ("batch", "crop", "patch", "prediction_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
-        for name in ("images", "epochs", "steps", "layers", "seed", "checkpoint_minutes"):
+        for name in (
+            "images",
+            "epochs",
+            "steps",
+            "layers",
+            "negatives",
+            "seed",
+            "checkpoint_minutes",
+        ):
             if getattr(self, name) < 0:
                 raise UserError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
         if not self.lr > 0:
             raise UserError(f"--lr must be positive, got {self.lr}")
         if self.dtype not in ("float32", "float64"):
             raise UserError(f"unknown --dtype '{self.dtype}': expected float32 or float64")
-        if self.weights not in ("retro", "symmetric"):
+        if self.weights not in ("", "retro", "symmetric"):
             raise UserError(f"unknown --weights '{self.weights}': expected retro or symmetric")
         if self.patch % 2:
             raise UserError(
@@ -101,18 +112,27 @@ class RunOptions:
 
     def rule_object(self) -> Rule:
         """The rule with its options."""
-        if self.rule not in ("clapp", "clapp_s"):
-            return rules.get(self.rule)
+        if self.rule == "random":
+            return rules.get("random")
+        own: dict[str, object] = {}
+        if self.negatives:
+            own["negatives"] = self.negatives
+        if self.negatives_from:
+            own["negatives_from"] = self.negatives_from
+        if self.weights:
+            own["symmetric"] = self.weights == "symmetric"
+        if self.coin:
+            if self.rule != "hinge_cpc":
+                raise UserError(f"--coin is for hinge_cpc, not for {self.rule}")
+            own["synchronous"] = False
         return rules.get(
             self.rule,
             steps=self.prediction_steps,
-            negatives=self.negatives,
-            negatives_from=self.negatives_from,
-            symmetric=self.weights == "symmetric",
             gate=self.gate,
             block_grad=self.block_grad,
             dendrites=self.dendrites,
             learn_prediction=self.learn_prediction,
+            **own,
         )
 
     def total_steps(self, images: int) -> int:

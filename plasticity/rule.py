@@ -74,10 +74,12 @@ class Learning:
 class Rule(Protocol):
     """A rule of plasticity: from the encodings of a layer to its dendritic drive.
 
-    `equation` and `citation` are stored with every result; `coin` and the like are its options.
+    `equation` and `citation` are stored with every result; `modules` is its usual split of a
+    network, by the names of `Network.modules`.
     """
 
     name: str
+    modules: str
     equation: str
     citation: str
 

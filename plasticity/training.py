@@ -67,7 +67,7 @@ def begin(options: RunOptions) -> State:
     """A run at its first step, weights drawn from the seed."""
     network, rule = options.network(), options.rule_object()
     device, dtype = resolve_device(options.device), np.dtype(options.dtype)
-    modules = learning.layerwise(network)
+    modules = network.modules(options.modules or rule.modules)
     weights = learning.prepare(network, rule, modules, options.seed)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
     return State(options, network, rule, modules, device, weights, Adam.start(options.lr, weights))

@@ -10,6 +10,9 @@ from plasticity.rule import Rule
 RULES = {
     "clapp": ("clapp", "Clapp"),
     "clapp_s": ("clapp_s", "ClappS"),
+    "hinge_cpc": ("hinge_cpc", "HingeCpc"),
+    "cpc": ("cpc", "Cpc"),
+    "gim": ("gim", "Gim"),
     "random": ("random", "Random"),
 }
 

@@ -50,6 +50,7 @@ class Clapp:
 
     name: ClassVar[str] = "clapp"
     coin: ClassVar[bool] = True  # each image takes part with one sign, drawn by a fair coin
+    modules: ClassVar[str] = "layers"  # every layer a module of its own
     equation: ClassVar[str] = "dW_ji = gamma * (dendritic signal)_j * rho'(a_j) * x_i, gamma = y H"
     citation: ClassVar[str] = "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, Eq. (3), (6)-(8)"
 
@@ -99,17 +100,16 @@ class Clapp:
     def _own_halves(self) -> bool:
         return not self.symmetric and not self.block_grad and self.gate != "shared"
 
-    def gamma(self, u: Array, y: Array) -> Array:
-        """`gamma = y H`: the sign of the event where it surprises, `1 - y u > 0`."""
-        if self.gate == "off":
-            return y
-        return y * (1 - y * u > 0)
+    def gamma(self, u: Array, event: Events) -> Array:
+        """`gamma = y H`, times the event's weight: its sign where it surprises, `1 - y u > 0`."""
+        y = event.label
+        return y * event.weight if self.gate == "off" else y * (1 - y * u > 0) * event.weight
 
-    def loss(self, u: Array, y: Array) -> Array:
-        """Eq. (3), `max(0, 1 - y u)`; without a gate `-y u`, whose gradient gamma = y is."""
-        if self.gate == "off":
-            return -y * u
-        return array_module(u).maximum(0, 1 - y * u)
+    def loss(self, u: Array, event: Events) -> Array:
+        """Eq. (3), `max(0, 1 - y u)`, averaged; without a gate `-y u`, whose slope gamma = y is."""
+        y = event.label
+        surprise = -y * u if self.gate == "off" else array_module(u).maximum(0, 1 - y * u)
+        return (surprise * event.weight).sum()
 
     def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
         """The factors of every event, for each prediction step the target and the context role."""
@@ -119,7 +119,7 @@ class Clapp:
 
             prediction = kernels.product(z[: layout.contexts(event.k)], W_pred.T)  # W_pred c
             u = kernels.scores(z, prediction, event.target, event.context)
-            gamma = self.gamma(u, event.label) * event.weight
+            gamma = self.gamma(u, event)
             yield Role("target", event, u, gamma, self._dendrite(prediction), event.context)
 
             if self.block_grad:
@@ -129,7 +129,7 @@ class Clapp:
             if draw.retro is not None:
                 event = draw.retro[i]
                 u = kernels.scores(z, retrodiction, event.context, event.target - future)
-                gamma = self.gamma(u, event.label) * event.weight
+                gamma = self.gamma(u, event)
             yield Role(
                 "context", event, u, gamma, self._dendrite(retrodiction), event.target - future
             )
@@ -153,8 +153,7 @@ class Clapp:
             kernels.add_rows(drive, role.learner, role.gamma, role.dendrite, role.source)
 
             if first or draw.retro is not None:  # a score of its own
-                value = self.loss(role.score, event.label) * event.weight
-                loss = loss + value.sum() / halves
+                loss = loss + self.loss(role.score, event) / halves
                 opened = opened + (role.gamma != 0).mean() / (halves * self.steps)
             if changes and (first or not self.symmetric):
                 contexts = z[: layout.contexts(event.k)]

@@ -16,6 +16,7 @@ class Random:
     """No plasticity: dW = 0, `Random init` in table 1 of Illing et al. 2021."""
 
     name: ClassVar[str] = "random"
+    modules: ClassVar[str] = "layers"
     equation: ClassVar[str] = "dW_ji = 0"
     citation: ClassVar[str] = "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, table 1"
 

@@ -20,15 +20,6 @@ GOLDEN = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small convolutions in float64 lose more to threads that wait than they gain by them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=GOLDEN)
 def published(request):
     """A step of the published code, and losses and dW of the reference."""

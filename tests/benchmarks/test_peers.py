@@ -11,15 +11,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WIDTH = 0.05
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Layers as small as these lose more to threads that wait than they gain by them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def peers(monkeypatch):
     """The modules of both peers, which import each other as scripts of a folder do."""

@@ -130,6 +130,16 @@ def test_a_config_file_sets_options_and_a_flag_wins(whole, tmp_path):
     assert same(whole[0], tmp_path / "b")
 
 
+@pytest.mark.parametrize("rule", ["clapp_s", "hinge_cpc", "cpc", "gim", "random"])
+def test_every_rule_runs(rule, tmp_path):
+    more = ["--coin", "--modules", "4-upper"] if rule == "hinge_cpc" else []
+    done = call("--rule", rule, *SMALL, "--steps", 2, "--no-probe", "--out", tmp_path / "a", *more)
+    assert done.exit_code == 0, done.output
+    stored = runs.load(runs.checkpoint_path(tmp_path / "a"))
+    modules = {"clapp_s": 6, "hinge_cpc": 4, "cpc": 1, "gim": 3, "random": 6}[rule]
+    assert stored.metrics["loss"].shape == (2, modules) and stored.rule["name"] == rule
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
@@ -146,6 +156,9 @@ def test_a_config_file_sets_options_and_a_flag_wins(whole, tmp_path):
         (["--width", "0"], "--width must be positive"),
         (["--lr", "-1"], "--lr must be positive"),
         (["--gate", "ajar"], "unknown gate 'ajar'"),
+        (["--rule", "gim", "--gate", "off"], "gim has no surprise gate"),
+        (["--modules", "5"], "--modules 5 does not split the 6 layers"),
+        (["--coin"], "--coin is for hinge_cpc"),
         (["--dtype", "float16"], "unknown --dtype 'float16'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--preset", "huge"], "unknown preset 'huge'"),
