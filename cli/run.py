@@ -78,7 +78,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
 @click.option("--images", default=0, help="Use only so many unlabelled images.  [default: all]")
 @click.option("--epochs", default=0, help="How long to train, in passes over the images.")
-@click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 30]")
+@click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 24]")
 @click.option("--batch", default=32, show_default=True, help="Images in a batch.")
 @click.option("--width", default=1.0, show_default=True, help="Multiplies every layer's neurons.")
 @click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")

@@ -7,7 +7,7 @@ from plasticity.errors import UserError
 from plasticity.network import Network
 from plasticity.rule import Rule
 
-FIRST_LOOK = 30
+FIRST_LOOK = 24
 """Steps of a run that names neither steps nor epochs: a look at how learning starts."""
 
 PRESETS: dict[str, dict[str, object]] = {
