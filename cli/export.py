@@ -8,13 +8,19 @@ import click
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["npz", "safetensors", "both"]),
+    help="Format of weights.npz or weights.safetensors in the run folder.  [default: both]",
+)
+@click.option(
     "--output",
     "-o",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A file in .npz or .safetensors; may be repeated.  [default: both, in the run folder]",
+    help="A file in .npz or .safetensors; may be repeated.  [default: as --format says]",
 )
-def export(run: Path, output: tuple[Path, ...]) -> None:
+def export(run: Path, kind: str | None, output: tuple[Path, ...]) -> None:
     """Write the weights of RUN under torch's names for VGG layers.
 
     `features.N.weight` (output, input, row, column) and `features.N.bias` load into a torch
@@ -23,16 +29,24 @@ def export(run: Path, output: tuple[Path, ...]) -> None:
     """
     from plasticity import experiment
     from plasticity.arrays import to_host
-    from plasticity.export import named, write
+    from plasticity.errors import UserError
+    from plasticity.export import FORMATS, check, describe, named, write
 
+    if kind and output:
+        raise UserError("take --format or --output: the name of an output says its format")
+    wanted = FORMATS if kind in (None, "both") else (kind,)
+    paths = output or tuple(run / f"weights.{suffix}" for suffix in wanted)
+    for path in paths:
+        check(path)
     state = experiment.reopen(run, device="cpu")
     arrays = {name: to_host(w) for name, w in named(state.network, state.weights).items()}
     metadata = {
-        "network": state.network.name,
+        **describe(state.network),
         "rule": state.rule.name,
         "equation": state.rule.equation,
+        "citation": state.rule.citation,
         "step": str(state.step),
     }
-    for path in output or (run / "weights.npz", run / "weights.safetensors"):
+    for path in paths:
         write(path, arrays, metadata)
         click.echo(f"Written to {path}: {len(arrays)} arrays")

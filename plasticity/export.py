@@ -1,5 +1,7 @@
 """A run's weights for other programs, under the names that torch gives VGG layers."""
 
+import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -7,36 +9,72 @@ import numpy as np
 from plasticity.errors import UserError
 from plasticity.files import whole
 from plasticity.network import Network, Parameters
+from plasticity.runs import AXES
+
+FORMATS = ("npz", "safetensors")
+
+
+def modules(network: Network) -> list[tuple[str, str]]:
+    """What torch's Sequential `features` consists of: the kind of each module, and its layer.
+
+    They are, for each layer, the convolution, its ReLU and its MaxPool if it has one.
+    """
+    return [
+        (kind, layer.name)
+        for layer in network.layers
+        for kind in ("Conv2d", "ReLU", "MaxPool2d")
+        if kind != "MaxPool2d" or layer.pool != 1
+    ]
 
 
 def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
-    """Arrays by name: `features.N.weight` (OIHW) and `.bias`, as torch counts a VGG's modules.
+    """Arrays by name: `features.N.weight` (OIHW) and `.bias`, as torch counts a VGG's `modules`.
 
-    The modules of `features` are, for each layer, the convolution, its ReLU and its MaxPool if it
-    has one. What the rule keeps (`W_pred`, `W_retro`) is `prediction.LAYER.NAME`.
+    What the rule keeps (`W_pred`, `W_retro`) is `prediction.LAYER.NAME`.
     """
-    found, at = {}, 0
-    for layer in network.layers:
-        for name, w in weights[layer.name].items():
-            place = f"features.{at}" if name in ("weight", "bias") else f"prediction.{layer.name}"
-            found[f"{place}.{name}"] = np.ascontiguousarray(w)
-        at += 2 if layer.pool == 1 else 3
+    found = {}
+    for at, (kind, layer) in enumerate(modules(network)):
+        if kind == "Conv2d":
+            for name, w in weights[layer].items():
+                place = f"features.{at}" if name in ("weight", "bias") else f"prediction.{layer}"
+                found[f"{place}.{name}"] = np.ascontiguousarray(w)
     return found
+
+
+def describe(network: Network) -> dict[str, str]:
+    """In words, for the file: which layer each module of `features` is, and the arrays' axes."""
+    features = "; ".join(
+        f"{at} {kind} ({layer})" for at, (kind, layer) in enumerate(modules(network))
+    )
+    axes = "; ".join(f"{name} {text}" for name, text in AXES.items())
+    return {"network": network.name, "features": features, "axes": axes}
+
+
+def check(path: Path) -> None:
+    """Refuse the name of a file that is of no known format.
+
+    Raises:
+        UserError: another suffix than `.npz` and `.safetensors`.
+    """
+    if path.suffix[1:] not in FORMATS:
+        raise UserError(f"cannot export to {path}: expected a name in .npz or .safetensors")
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     """Write the arrays to a `.npz` or `.safetensors` file, whole.
 
-    Raises:
-        UserError: another suffix.
-    """
-    if path.suffix == ".npz":
-        with whole(path) as part, open(part, "wb") as file:
-            np.savez(file, **arrays)
-    elif path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
+    In safetensors the metadata are its own; in npz they are the array `metadata`, JSON as text.
 
-        with whole(path) as part:
-            save_file(arrays, part, metadata=metadata)
+    Raises:
+        UserError: another suffix, a full disk or a folder that cannot be written to.
+    """
+    check(path)
+    content = BytesIO()
+    if path.suffix == ".npz":
+        np.savez(content, metadata=np.array(json.dumps(metadata)), **arrays)
     else:
-        raise UserError(f"cannot export to {path}: expected a name in .npz or .safetensors")
+        from safetensors.numpy import save
+
+        content.write(save(arrays, metadata=metadata))
+    with whole(path) as part:
+        part.write_bytes(content.getbuffer())

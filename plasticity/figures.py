@@ -6,11 +6,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from plasticity.files import whole
 
 # Okabe & Ito's palette: distinct also to the colour-blind.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+POINTS = 600  # of one curve at most: an SVG of a long run stays small
 STYLE = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -29,8 +31,8 @@ def _write(figure: Figure, stem: Path) -> None:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """A running mean over a fiftieth of the run."""
-    width = max(1, len(values) // 50)
+    """The mean over the last fiftieth of the run, or over 10 steps where that is more."""
+    width = max(1, min(len(values) // 5, max(len(values) // 50, 10)))
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - width)
@@ -38,26 +40,36 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:
-    steps = np.arange(1, len(values) + 1)
+    """Every module's running mean, over its single steps, faint; of a long run every so many."""
+    every = -(-len(values) // POINTS)
+    shown = slice((len(values) - 1) % every, None, every)  # the last step is always shown
+    steps = np.arange(1, len(values) + 1)[shown]
+    marker = "." if len(steps) == 1 else None
     for i, name in enumerate(names):
-        colour = COLOURS[i % len(COLOURS)]
-        axes.plot(steps, values[:, i], color=colour, linewidth=0.5, alpha=0.25)
-        axes.plot(steps, _smooth(values[:, i]), color=colour, linewidth=1.2, label=name)
+        own = {"color": COLOURS[i % len(COLOURS)], "marker": marker}
+        axes.plot(steps, values[shown, i], linewidth=0.4, alpha=0.25, zorder=1, **own)
+        axes.plot(steps, _smooth(values[:, i])[shown], linewidth=1.2, label=name, zorder=2, **own)
     axes.set_xlabel("step")
+    ticks = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    axes.xaxis.set_major_locator(ticks)
     axes.margins(x=0.01)
 
 
 def losses(metrics: dict[str, np.ndarray], names: list[str], stem: Path, title: str) -> None:
     """Loss and open gates of every module over steps, to `stem.png` and `stem.svg`.
 
+    The axis of the loss is logarithmic where losses span more than two decades.
+
     Args:
-        metrics: `loss` and `open_gates`, `(steps, modules)`.
+        metrics: `loss` and `open_gates`, `(steps, modules)`, at least one step.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 2.8), layout="constrained")
         left, right = figure.subplots(1, 2)
         _curves(left, metrics["loss"], names)
         left.set_ylabel("loss")
+        if metrics["loss"].min() > 0 and metrics["loss"].max() > 100 * metrics["loss"].min():
+            left.set_yscale("log")
         _curves(right, 100 * metrics["open_gates"], names)
         right.set_ylabel("open gates (%)")
         right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)

@@ -3,12 +3,14 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from plasticity.errors import UserError
 
 MARK = ".writing"  # a file under way: NAME.PID.writing
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -16,12 +18,15 @@ def whole(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to, which takes its place when all is written.
 
     A killed process leaves at most its temporary file, which the next writer removes. Where
-    anything fails, the file that stood before stands.
+    anything fails, the file that stood before stands. Write to it by Python's own functions: a
+    library that meets a full disk may hide what happened, HDF5 crashes later on.
 
     Raises:
         UserError: a full disk, or a folder that cannot be written to.
     """
     path = Path(path)
+    if not path.name:
+        raise UserError(f"{path} is no name of a file: expected a file to write to")
     _sweep(path)
     part = path.with_name(f"{path.name}.{os.getpid()}{MARK}")
     try:
@@ -30,19 +35,30 @@ def whole(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        reason = "the disk is full" if full else error.strerror or str(error)
-        stands = "; the file that stood there before is untouched" if path.exists() else ""
+        size = _remove(part)
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in FULL:
+            needed = f", more than {size:,} bytes are needed" if size else ""
+            reason = f"the disk is full{needed}: make room there"
+        stands = "; the file that stood there before is untouched" if path.is_file() else ""
         raise UserError(f"{path} could not be written: {reason}{stands}") from error
     except BaseException:
-        part.unlink(missing_ok=True)
+        _remove(part)
         raise
+
+
+def _remove(part: Path) -> int:
+    """Remove what was written of a file; its bytes."""
+    size = 0
+    with suppress(OSError):  # it may never have come to be
+        size = part.stat().st_size
+        part.unlink()
+    return size
 
 
 def _sweep(path: Path) -> None:
     """Remove what processes that no longer live have left beside `path`."""
-    for part in path.parent.glob(f"{path.name}.*{MARK}"):
+    for part in path.parent.glob(f"{escape(path.name)}.*{MARK}"):
         pid = part.name[len(path.name) + 1 : -len(MARK)]
         if pid.isdigit() and not _lives(int(pid)):
             part.unlink(missing_ok=True)

@@ -15,18 +15,40 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Accuracies as fractions; `penalty` is the one chosen, 0 where there is none."""
+    """Accuracies as fractions; `penalty` is the one chosen, 0 where there is none.
+
+    `iterations` are those of the last fit: L-BFGS iterations, or steps of Adam.
+    """
 
     accuracy: float
     train_accuracy: float
     penalty: float
+    iterations: int
 
 
-def _check(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, classes: int) -> None:
+def _check(
+    train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, classes: int
+) -> None:
+    if len(train_x) != len(train_y) or len(test_x) != len(test_y):
+        raise UserError(
+            f"a probe needs a label for each encoding, got {len(train_y)} for {len(train_x)} "
+            f"training images and {len(test_y)} for {len(test_x)} test images"
+        )
+    if train_x.shape[1:] != test_x.shape[1:]:
+        raise UserError(
+            f"training encodings have {train_x.shape[1]} neurons, those of the test "
+            f"{test_x.shape[1]}: take both from the same layer"
+        )
     if len(np.unique(train_y)) < 2:
         raise UserError("a probe needs training images of at least two classes")
-    if classes <= int(train_y.max()):
-        raise UserError(f"labels go up to {train_y.max()}, but there are {classes} classes")
+    if len(test_y) == 0:
+        raise UserError("a probe needs at least one test image")
+    labels = np.concatenate([train_y, test_y])
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UserError(
+            f"labels go from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}: "
+            "leave out images without a label"
+        )
     if not (np.isfinite(train_x).all() and np.isfinite(test_x).all()):
         raise UserError("the encodings hold values that are not finite")
 
@@ -38,8 +60,8 @@ def cross_entropy(
 
     `flat` holds W `(D, C)` and then b `(C,)`; x `(n, D)`; hot `(n, C)`, one 1 in each row.
     """
-    n, D = x.shape
-    W, b = flat[: -hot.shape[1]].reshape(D, -1), flat[-hot.shape[1] :]
+    (n, D), C = x.shape, hot.shape[1]
+    W, b = flat[:-C].reshape(D, C), flat[-C:]
     scores = x @ W + b
     scores -= scores.max(axis=1, keepdims=True)
     p = np.exp(scores)
@@ -52,16 +74,49 @@ def cross_entropy(
     return value + penalty / 2 * (W * W).sum(), gradient
 
 
-def _fit(x: np.ndarray, hot: np.ndarray, penalty: float, start: np.ndarray) -> np.ndarray:
+def _fit(
+    x: np.ndarray, hot: np.ndarray, penalty: float, start: np.ndarray, spread: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """The minimum of `cross_entropy` and the iterations it took, by L-BFGS from `start`.
+
+    At W = 0 every p is 1/C, and along a principal axis of x the loss curves by
+    spread / C + penalty. In units of one over its root all axes curve alike, which takes L-BFGS
+    a tenth of the iterations; the minimum stays where it is.
+
+    Args:
+        x: `(n, D)`, its columns the principal axes; spread: their variances `(D,)`.
+    """
+    C = hot.shape[1]
+    unit = np.concatenate([np.repeat((spread / C + penalty) ** -0.5, C), np.full(C, C**0.5)])
+
+    def scaled(u: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = cross_entropy(unit * u, x, hot, penalty)
+        return value, unit * gradient
+
     found = minimize(
-        cross_entropy,
-        start,
-        (x, hot, penalty),
+        scaled,
+        start / unit,
         method="L-BFGS-B",
         jac=True,
-        options={"maxiter": 200, "ftol": 1e-6, "gtol": 1e-4, "maxcor": 10},
+        options={"maxiter": 500, "ftol": 1e-9, "gtol": 1e-4, "maxcor": 10},
     )
-    return found.x
+    return unit * found.x, found.nit
+
+
+def _principal(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The axes `(D, R)` that x `(n, D)` spans, by the smaller Gram matrix, and their variances."""
+    n, D = x.shape
+    spread, axes = np.linalg.eigh((x.T @ x if n >= D else x @ x.T) / n)
+    # W is 0 along what no training image has: there is nothing to fit.
+    kept = spread > 1e-10 * spread[-1]
+    spread, axes = spread[kept], axes[:, kept]
+    return (axes if n >= D else x.T @ axes / np.sqrt(n * spread)), spread
+
+
+def _split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A fifth of the images, drawn whatever the order of their classes, and the others."""
+    order = seeds.generator(seed, seeds.PROBE, 2).permutation(count)
+    return order[: count // 5], order[count // 5 :]
 
 
 def logistic(
@@ -70,40 +125,46 @@ def logistic(
     test_x: np.ndarray,
     test_y: np.ndarray,
     classes: int,
+    seed: int = 0,
     penalties: tuple[float, ...] = PENALTIES,
 ) -> ProbeResult:
     """Multinomial logistic regression on standardised encodings, by L-BFGS, deterministic.
 
-    The penalty is chosen on every fifth training image, held out, and the fit repeated on all.
+    The penalty is chosen on a fifth of the training images, drawn by `seed` and held out; from
+    the largest to the smallest each fit starts where the last ended. The fit is then repeated on
+    all.
 
     Args:
         train_x, test_x: encodings `(n, D)`; train_y, test_y: labels from 0 `(n,)`.
+        penalties: one or more, positive.
 
     Raises:
-        UserError: fewer than two classes, labels out of range, encodings that are not finite.
+        UserError: fewer than two classes, labels out of range or not one for each encoding,
+            encodings that are not finite.
     """
-    _check(train_x, train_y, test_x, classes)
+    _check(train_x, train_y, test_x, test_y, classes)
     mean, std = train_x.mean(axis=0, dtype=np.float64), train_x.std(axis=0, dtype=np.float64)
-    std[std <= 1e-12] = 1  # a neuron that never changes tells nothing
+    std[std <= 1e-12 + 1e-10 * np.abs(mean)] = np.inf  # a neuron that never changes tells nothing
     x, test = ((a - mean) / std for a in (train_x, test_x))
-    # The fit depends on x through its products alone: keep to the space that x spans.
-    if x.shape[1] > len(x):
-        _, _, basis = np.linalg.svd(x, full_matrices=False)
-        x, test = x @ basis.T, test @ basis.T
+    axes, spread = _principal(x)
+    x, test = x @ axes, test @ axes
     hot = np.eye(classes)[train_y]
-    held = np.arange(len(x)) % 5 == 4
-    fitted = np.zeros((x.shape[1] + 1) * classes)
-    best, chosen = -1.0, penalties[-1]
-    for penalty in sorted(penalties, reverse=True):
-        if not held.any() or len(np.unique(train_y[~held])) < 2:
-            break
-        fitted = _fit(x[~held], hot[~held], penalty, fitted)
-        accuracy = _accuracy(fitted, x[held], train_y[held], classes)
-        if accuracy > best:
-            best, chosen = accuracy, penalty
-    fitted = _fit(x, hot, chosen, np.zeros_like(fitted))
+    held, kept = _split(len(x), seed)
+    start = np.zeros((x.shape[1] + 1) * classes)
+    chosen, best, fitted = max(penalties), -1.0, start
+    if len(held) and len(np.unique(train_y[kept])) > 1:
+        kept_x, kept_hot, held_x, held_y = x[kept], hot[kept], x[held], train_y[held]
+        for penalty in sorted(penalties, reverse=True):
+            fitted, _ = _fit(kept_x, kept_hot, penalty, fitted, spread)
+            accuracy = _accuracy(fitted, held_x, held_y, classes)
+            if accuracy > best:
+                chosen, best, start = penalty, accuracy, fitted
+    fitted, iterations = _fit(x, hot, chosen, start, spread)
     return ProbeResult(
-        _accuracy(fitted, test, test_y, classes), _accuracy(fitted, x, train_y, classes), chosen
+        _accuracy(fitted, test, test_y, classes),
+        _accuracy(fitted, x, train_y, classes),
+        chosen,
+        iterations,
     )
 
 
@@ -128,14 +189,14 @@ def adam(
 
     Args:
         train_x: encodings `(n, D)`, or a function that gives them for an epoch (whose crops and
-            flips differ).
+            flips differ). The accuracy on the training images is that of epoch 0's.
 
     Raises:
         UserError: as `logistic`.
     """
     views = train_x if callable(train_x) else lambda epoch: train_x
     first = views(0)
-    _check(first, train_y, test_x, classes)
+    _check(first, train_y, test_x, test_y, classes)
     rng = seeds.generator(seed, seeds.PROBE, 1)
     bound = 1 / math.sqrt(first.shape[1])  # the default of torch's Linear
     flat = rng.uniform(-bound, bound, (first.shape[1] + 1) * classes).astype(first.dtype)
@@ -143,12 +204,15 @@ def adam(
     hot = np.eye(classes, dtype=first.dtype)[train_y]
     step = 0
     for epoch in range(epochs):
-        x = views(epoch)
+        x = views(epoch) if epoch else first
         order = rng.permutation(len(x))
         for at in range(0, len(x), batch):
             pick, step = order[at : at + batch], step + 1
             _, gradient = cross_entropy(flat, x[pick], hot[pick], 0)
             kernels.adam(flat, -gradient.astype(flat.dtype, copy=False), m, v, step, lr)
     return ProbeResult(
-        _accuracy(flat, test_x, test_y, classes), _accuracy(flat, first, train_y, classes), 0.0
+        _accuracy(flat, test_x, test_y, classes),
+        _accuracy(flat, first, train_y, classes),
+        0.0,
+        step,
     )

@@ -10,8 +10,8 @@ summary.json                  what came of it
 """
 
 import json
-import os
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 import h5py
@@ -93,7 +93,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: a full disk or a folder that cannot be written to.
     """
-    with whole(path) as part, h5py.File(part, "w") as file:
+    # HDF5 composes it in memory: the process crashes later on if it cannot close its own file.
+    content = BytesIO()
+    with h5py.File(content, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["step"] = checkpoint.step
         file.attrs["options"] = json.dumps(checkpoint.options)
@@ -121,9 +123,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         random = file.create_group("random")
         random.attrs["seed"] = checkpoint.options.get("seed", 0)
         random.attrs["meaning"] = (
-            "every generator is PCG64 of SeedSequence(seed, spawn_key=(purpose, step, ...)): "
-            "the seed and the step number are its whole state"
+            "every generator is PCG64 of SeedSequence(seed, spawn_key=(purpose, step, ...)): seed, "
+            "purpose and step are its whole state; see plasticity/seeds.py"
         )
+    with whole(path) as part:
+        part.write_bytes(content.getbuffer())
 
 
 def load(path: Path, *, moments: bool = True) -> Checkpoint:
@@ -134,12 +138,12 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} does not exist: expected a checkpoint of a run")
+        raise UserError(f"{path} is no file: expected a checkpoint of a run")
     try:
         with h5py.File(path, "r") as file:
             if "format" not in file.attrs or "weights" not in file:
                 raise UserError(f"{path} is an HDF5 file, but no checkpoint of this program")
-            if file.attrs["format"] > FORMAT:
+            if int(file.attrs["format"]) > FORMAT:
                 raise UserError(
                     f"{path} is of format {file.attrs['format']}, this version reads {FORMAT}: "
                     "take a newer plasticity"
@@ -157,7 +161,7 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
                 },
                 versions=json.loads(file.attrs["versions"]),
             )
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path} cannot be read: it is truncated, damaged or no HDF5 file ({error})"
         ) from error
@@ -173,7 +177,7 @@ def _read(group: h5py.Group) -> dict:
 def write_json(path: Path, content: dict[str, object]) -> None:
     """Write a JSON file, whole."""
     with whole(path) as part:
-        part.write_text(json.dumps(content, indent=2) + os.linesep, encoding="utf-8")
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
@@ -181,9 +185,29 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
     write_json(Path(folder) / "summary.json", summary)
 
 
+def read_summary(folder: Path) -> dict[str, object]:
+    """Read `summary.json`.
+
+    Raises:
+        UserError: a run without one, or one that is damaged.
+    """
+    path = Path(folder) / "summary.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} holds no summary.json: it is no run, or one that has not ended"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: expected JSON ({error})") from error
+
+
 def write_config(folder: Path, options: dict[str, object]) -> None:
     """Write the options as `config.toml`, which `plasticity run --config` takes."""
-    # A TOML string and a JSON string of these characters are the same.
-    lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
+    # TOML's values are written as JSON's, but it knows no surrogate pairs and no bare DEL.
+    text = "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in options.items()
+    ).replace("\x7f", "\\u007f")
     with whole(Path(folder) / "config.toml") as part:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        # A path that is not UTF-8 must not stop the run, even if TOML cannot tell it.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,12 +1,18 @@
 """Weights for other programs."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from plasticity.cli import main
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from plasticity import export, learning, networks, rules
+from plasticity import export, learning, networks, rules, training
 from plasticity.errors import UserError
+from plasticity.options import RunOptions
 
 
 @pytest.fixture
@@ -35,14 +41,53 @@ def test_the_weights_load_into_a_torch_vgg_and_compute_the_same(case, tmp_path):
 
 def test_npz_holds_the_rules_matrices_too(case, tmp_path):
     net, weights = case
-    export.write(tmp_path / "w.npz", export.named(net, weights), {})
+    export.write(tmp_path / "w.npz", export.named(net, weights), export.describe(net))
     with np.load(tmp_path / "w.npz") as stored:
         np.testing.assert_array_equal(
             stored["prediction.conv6.W_retro"], weights["conv6"]["W_retro"]
         )
-        assert len(stored.files) == 6 * 4
+        assert len(stored.files) == 6 * 4 + 1
+        told = json.loads(stored["metadata"].item())
+    assert told["features"].startswith("0 Conv2d (conv1); 1 ReLU (conv1); 2 Conv2d (conv2)")
+    assert "W_retro (prediction step, context neuron k" in told["axes"]
+
+
+def test_safetensors_say_which_layer_is_which(case, tmp_path):
+    net, weights = case
+    path = tmp_path / "w.safetensors"
+    export.write(path, export.named(net, weights), export.describe(net))
+    with safe_open(path, "np") as stored:
+        assert stored.metadata() == export.describe(net)
+        assert "13 Conv2d (conv6)" in stored.metadata()["features"]
+        assert stored.get_tensor("features.13.weight").shape[2:] == (3, 3)
 
 
 def test_another_suffix_is_refused(case, tmp_path):
     with pytest.raises(UserError, match=r"expected a name in \.npz or \.safetensors"):
         export.write(tmp_path / "w.pt", {}, {})
+
+
+@pytest.mark.parametrize(
+    "how, written",
+    [
+        ([], {"weights.npz", "weights.safetensors"}),
+        (["--format", "both"], {"weights.npz", "weights.safetensors"}),
+        (["--format", "npz"], {"weights.npz"}),
+        (["--format", "safetensors"], {"weights.safetensors"}),
+    ],
+)
+def test_the_command_writes_the_formats_that_are_asked_for(tmp_path, how, written):
+    training.save(training.begin(RunOptions(width=0.03, device="cpu")), tmp_path)
+    done = CliRunner().invoke(main, ["export", str(tmp_path), *how])
+    assert done.exit_code == 0, done.output
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoint.h5", *written}
+
+
+def test_the_command_writes_nothing_if_one_name_is_wrong(tmp_path):
+    training.save(training.begin(RunOptions(width=0.03, device="cpu")), tmp_path)
+    names = ["-o", str(tmp_path / "a.npz"), "-o", str(tmp_path / "a.pt")]
+    done = CliRunner().invoke(main, ["export", str(tmp_path), *names])
+    assert done.exit_code == 2 and "expected a name in .npz or .safetensors" in done.output
+    done = CliRunner().invoke(main, ["export", str(tmp_path), *names[:2], "--format", "npz"])
+    assert done.exit_code == 2 and "take --format or --output" in done.output
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.h5"]

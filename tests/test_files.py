@@ -1,8 +1,10 @@
 """Files are written whole or not at all."""
 
 import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +27,9 @@ def test_a_failed_writing_leaves_what_was_there(tmp_path):
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
     path = tmp_path / "result"
     path.write_text("old")
-    full = pytest.raises(UserError, match="the disk is full; the file that stood there before")
+    full = pytest.raises(
+        UserError, match=r"disk is full, more than 4 bytes .* file that stood there"
+    )
     with full, whole(path) as part:
         part.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -38,7 +42,7 @@ def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path):
         "with whole(Path(sys.argv[1])) as part:\n"
         "    part.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    path = tmp_path / "result"
+    path = tmp_path / "result[1]"  # brackets stand for themselves
     subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert len(list(tmp_path.glob("*.writing"))) == 1
     with whole(path) as part:
@@ -46,7 +50,19 @@ def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    missing = pytest.raises(UserError, match="no/result could not be written: No such file")
-    with missing, whole(tmp_path / "no" / "result") as part:
+def test_the_file_of_a_writer_that_lives_is_left_alone(tmp_path):
+    other = tmp_path / f"result.{os.getppid()}.writing"
+    other.write_text("half")
+    with whole(tmp_path / "result") as part:
+        part.write_text("new")
+    assert other.read_text() == "half"
+
+
+@pytest.mark.parametrize("place", ["no/result", "file/result", ""])
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("old")
+    told = pytest.raises(UserError, match=rf"^{place or '.'} (could not be written|is no name)")
+    with told, whole(Path(place)) as part:
         part.write_text("x")
+    assert (tmp_path / "file").read_text() == "old"

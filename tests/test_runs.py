@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import h5py
 import numpy as np
@@ -65,7 +66,8 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
     path = tmp_path / "c.h5"
     runs.save(path, checkpoint())
     whole = path.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"something else"):
+    cuts = (len(whole) - 1, len(whole) // 2, 600, 8, 0)
+    for damaged in (*(whole[:cut] for cut in cuts), b"something else"):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"c\.h5 cannot be read"):
             runs.load(path)
@@ -73,11 +75,18 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
         file["x"] = 1
     with pytest.raises(UserError, match="no checkpoint of this program"):
         runs.load(path)
-    path.write_bytes(whole)
-    with h5py.File(path, "a") as file:
-        file.attrs["format"] = 99
-    with pytest.raises(UserError, match="format 99"):
-        runs.load(path)
+    for name, value, told in (
+        ("format", 99, "format 99"),
+        ("format", "later", "cannot be read"),
+        ("options", 3, "cannot be read"),
+    ):
+        path.write_bytes(whole)
+        with h5py.File(path, "a") as file:
+            file.attrs[name] = value
+        with pytest.raises(UserError, match=rf"c\.h5 .*{told}"):
+            runs.load(path)
+    with pytest.raises(UserError, match=r"none\.h5 is no file"):
+        runs.load(tmp_path / "none.h5")
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
@@ -91,6 +100,55 @@ def test_weights_that_are_not_finite_are_refused():
     params = {"conv2": {"bias": np.array([0.0, np.nan])}}
     with pytest.raises(UserError, match=r"conv2\.bias holds values that are not finite"):
         runs.check_finite(params)
+
+
+def test_the_options_come_back_from_toml(tmp_path):
+    options = {
+        "rule": "clapp", "data": 'a "quoted" \\ path\n\x7f', "data_dir": "Bücher/😀",
+        "lr": 2e-4, "width": 1.0, "seed": -3, "block_grad": False, "layers": [1, 2],
+    }  # fmt: skip
+    runs.write_config(tmp_path, options)
+    assert tomllib.loads((tmp_path / "config.toml").read_text(encoding="utf-8")) == options
+
+
+def test_a_path_that_is_not_utf8_stops_no_run(tmp_path):
+    runs.write_config(tmp_path, {"data_dir": os.fsdecode(b"/\xff"), "seed": 1})
+    assert "seed = 1" in (tmp_path / "config.toml").read_text(encoding="utf-8")
+
+
+def test_the_summary_comes_back_or_is_missed(tmp_path):
+    with pytest.raises(UserError, match=r"holds no summary\.json"):
+        runs.read_summary(tmp_path)
+    runs.write_summary(tmp_path, {"steps": 3, "loss_last": [1.5, 2.0]})
+    assert runs.read_summary(tmp_path) == {"steps": 3, "loss_last": [1.5, 2.0]}
+    (tmp_path / "summary.json").write_text("{")
+    with pytest.raises(UserError, match=r"summary\.json cannot be read"):
+        runs.read_summary(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are of POSIX")
+def test_where_room_runs_out_the_earlier_checkpoint_stands(tmp_path):
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nimport numpy as np\n"
+        "from tests.test_runs import checkpoint\nfrom plasticity import runs\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "more = checkpoint(step=9)\n"
+        "for size in range(10_000, 30_000, 500):\n"
+        "    more.params['conv1']['weight'] = np.ones(size, 'f4')\n"
+        "    try:\n        runs.save(Path(sys.argv[1]), more)\n"
+        "    except runs.UserError as error:\n        print(error)\n"
+    )
+    path = tmp_path / "c.h5"
+    runs.save(path, checkpoint())
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "c.h5 could not be written: File too large; the file that stood" in done.stdout
+    assert runs.load(path).step == 9 and list(tmp_path.iterdir()) == [path]
 
 
 def test_killed_while_saving_a_whole_checkpoint_is_left(tmp_path):
