@@ -197,6 +197,7 @@ def train(
     pending: list[tuple[list, list]] = []
     with (
         np.errstate(over="ignore", invalid="ignore"),  # losses are checked instead
+        kernels.own_threads(),
         _interruptible() as interrupted,
         data.batches(
             images,

@@ -10,9 +10,10 @@ from types import ModuleType
 import numpy as np
 
 from plasticity.arrays import Array, array_module
-from plasticity.kernels import direct, rows
+from plasticity.kernels import direct, rows, threads
 from plasticity.kernels.direct import SILENT, output_space, post_factor
 from plasticity.kernels.patches import extract as extract_patches
+from plasticity.kernels.threads import own as own_threads
 
 __all__ = [
     "SILENT",
@@ -23,6 +24,7 @@ __all__ = [
     "extract_patches",
     "forward",
     "output_space",
+    "own_threads",
     "post_factor",
     "product",
     "scores",
@@ -97,7 +99,10 @@ def back(
 ) -> Array:
     """The error at a layer's input `(N, *space, C)`: see `direct.back`."""
     array_module(winner, drive, weight)
-    return direct.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
+    form = _form(drive, weight.shape[2:], pool, stride, padding)
+    if form is direct:
+        return direct.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
+    return form.back(winner, drive, weight, space, _side(pool))
 
 
 def _side(pool: int | tuple[int, ...]) -> int:
@@ -108,14 +113,18 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """The matrix product `a @ b` of two matrices, written to `out` if it is given."""
     xp = array_module(a, b)
     if xp is np and a.size * b.shape[1] > 2**21:
-        from plasticity.kernels import threads
-
-        # A share of the rows for each thread: BLAS's own threads would linger and fight with ours.
+        # A share of the longer side for each thread: BLAS's own would linger and fight with ours.
         out = np.empty((len(a), b.shape[1]), a.dtype) if out is None else out
-        threads.each(
-            lambda span: np.matmul(a[slice(*span)], b, out=out[slice(*span)]),
-            threads.shares(len(a)),
-        )
+        if len(a) < b.shape[1]:
+            threads.each(
+                lambda part: np.matmul(a, b[:, slice(*part)], out=out[:, slice(*part)]),
+                threads.shares(b.shape[1]),
+            )
+        else:
+            threads.each(
+                lambda part: np.matmul(a[slice(*part)], b, out=out[slice(*part)]),
+                threads.shares(len(a)),
+            )
         return out
     return xp.matmul(a, b, out=out)
 

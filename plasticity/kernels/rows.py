@@ -38,15 +38,12 @@ def adam(
 ) -> None:
     """`m` and `v` move towards `dW` and `dW**2`; the parameter along `m / (sqrt(v) + epsilon)`."""
     if _compiled(parameter, dW):
-        from plasticity.kernels import rows_cpu
+        from plasticity.kernels import rows_cpu, threads
 
-        rows_cpu.adam(
-            parameter.reshape(-1),
-            dW.reshape(-1),
-            m.reshape(-1),
-            v.reshape(-1),
-            *map(parameter.dtype.type, (rate, beta1, beta2, epsilon)),
-        )
+        flat = [a.reshape(-1) for a in (parameter, dW, m, v)]
+        numbers = [np.float32(number) for number in (rate, beta1, beta2, epsilon)]
+        spans = threads.shares(parameter.size) if parameter.size > 2**14 else [(0, parameter.size)]
+        threads.each(lambda span: rows_cpu.adam(*(a[slice(*span)] for a in flat), *numbers), spans)
         return
     m += (1 - beta1) * (dW - m)
     v += (1 - beta2) * (dW * dW - v)

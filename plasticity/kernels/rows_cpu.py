@@ -1,7 +1,7 @@
 """The compiled CPU forms of `rows`, float32."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -23,10 +23,11 @@ def add_rows(out, to, factor, values, source):
                 row[j] += f * value[j]
 
 
-@njit(nogil=True, cache=True, parallel=True, fastmath={"contract"})
+# Without NumPy's error model a check for division by zero would keep it from vector instructions.
+@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 def adam(parameter, dW, m, v, rate, beta1, beta2, epsilon):
     one = np.float32(1)
-    for i in prange(len(parameter)):
+    for i in range(len(parameter)):
         m[i] += (one - beta1) * (dW[i] - m[i])
         v[i] += (one - beta2) * (dW[i] * dW[i] - v[i])
         parameter[i] += rate * m[i] / (np.sqrt(v[i]) + epsilon)

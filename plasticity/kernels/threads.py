@@ -3,8 +3,9 @@
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -25,7 +26,7 @@ def count() -> int:
 def _pool(process: int) -> ThreadPoolExecutor:
     # What overflows here shows in the losses, which are checked.
     quiet = {"initializer": np.seterr, "initargs": (None, None, "ignore", None, "ignore")}
-    return ThreadPoolExecutor(count(), thread_name_prefix="kernels", **quiet)
+    return ThreadPoolExecutor(max(1, count() - 1), thread_name_prefix="kernels", **quiet)
 
 
 @cache
@@ -63,7 +64,55 @@ def shares(length: int) -> list[tuple[int, int]]:
     return spans(length, max(1, -(-length // count())))
 
 
+class _Own:
+    """How many are at work with threads of their own, and how BLAS finds its way back."""
+
+    lock = threading.Lock()
+    users = 0
+    limit = None
+
+
+@contextmanager
+def own() -> Iterator[None]:
+    """BLAS keeps to one thread meanwhile, so that its threads and these never fight.
+
+    Entered once around a step it spares every product the switch there and back.
+    """
+    with _Own.lock:
+        if not _Own.users:
+            _Own.limit = _blas().limit(limits=1, user_api="blas")
+        _Own.users += 1
+    try:
+        yield
+    finally:
+        with _Own.lock:
+            _Own.users -= 1
+            if not _Own.users:
+                _Own.limit.restore_original_limits()
+
+
 def each(work: Callable, parts: Iterable) -> list:
-    """`work` of every part, in parallel; results in the order of the parts."""
-    with _blas().limit(limits=1, user_api="blas"):
-        return list(_pool(os.getpid()).map(work, parts))
+    """`work` of every part, in parallel; results in the order of the parts.
+
+    The caller works too: handing everything to others costs more than many a small part.
+    """
+    parts = list(parts)
+    found: list = [None] * len(parts)
+    todo, lock = iter(range(len(parts))), threading.Lock()
+
+    def take() -> int | None:
+        with lock:
+            return next(todo, None)
+
+    def share() -> None:
+        while (i := take()) is not None:
+            found[i] = work(parts[i])
+
+    with own():
+        others = [_pool(os.getpid()).submit(share) for _ in range(min(count(), len(parts)) - 1)]
+        try:
+            share()
+        finally:
+            for other in others:
+                other.cancel() or other.result()
+    return found

@@ -13,6 +13,7 @@ The functions are those of `tiles4`, one tile for each patch.
 import numpy as np
 from numba import njit
 
+from plasticity.kernels.direct import SILENT
 from plasticity.kernels.tiles4 import COMPILE, LANES, F, _compete
 
 SIDE = 2
@@ -29,21 +30,22 @@ def tiles(side: int) -> int:
 
 
 @njit(**COMPILE)
-def inputs(x, which, V):
-    """`V (tiles, 9, C) = B^T d B` for the patches `which` of `x (N, 2, 2, C)`."""
-    for t in range(len(which)):
-        d = x[which[t]]
+def inputs(x, which, V, t):
+    """`V (9, tiles, C) = B^T d B` from tile `t` on, for the patches `which` of `x (N, 2, 2, C)`."""
+    for p in which:
+        d = x[p]
         for c in range(x.shape[3]):
             d00, d01, d10, d11 = d[0, 0, c], d[0, 1, c], d[1, 0, c], d[1, 1, c]
-            V[t, 0, c] = d00 + d01 + d10 + d11
-            V[t, 1, c] = d01 + d11
-            V[t, 2, c] = d00 + d10
-            V[t, 3, c] = d10 + d11
-            V[t, 4, c] = d11
-            V[t, 5, c] = d10
-            V[t, 6, c] = d00 + d01
-            V[t, 7, c] = d01
-            V[t, 8, c] = d00
+            V[0, t, c] = d00 + d01 + d10 + d11
+            V[1, t, c] = d01 + d11
+            V[2, t, c] = d00 + d10
+            V[3, t, c] = d10 + d11
+            V[4, t, c] = d11
+            V[5, t, c] = d10
+            V[6, t, c] = d00 + d01
+            V[7, t, c] = d01
+            V[8, t, c] = d00
+        t += 1
 
 
 @njit(**COMPILE)
@@ -70,7 +72,7 @@ def weights(w, first, last, U):
 
 
 @njit(**COMPILE)
-def activities(M, bias, H, W, pool, y, winner, encoding):
+def activities(M, bias, floor, H, W, pool, y, winner, encoding):
     """`a = A^T M A + bias` of each patch, then ReLU, MaxPool with winners, and the mean."""
     O = M.shape[2]  # noqa: E741
     T, Y = np.empty((2, 3, O), np.float32), np.empty((2, 2, O), np.float32)
@@ -80,8 +82,8 @@ def activities(M, bias, H, W, pool, y, winner, encoding):
         total[:] = F(0)
         for b in range(3):
             for o in range(O):
-                T[0, b, o] = M[t, b, o] + M[t, 3 + b, o]
-                T[1, b, o] = M[t, b, o] + M[t, 6 + b, o]
+                T[0, b, o] = M[b, t, o] + M[3 + b, t, o]
+                T[1, b, o] = M[b, t, o] + M[6 + b, t, o]
         for a in range(2):
             for o in range(O):
                 Y[a, 0, o] = T[a, 0, o] + T[a, 1, o] + bias[o]
@@ -93,22 +95,21 @@ def activities(M, bias, H, W, pool, y, winner, encoding):
             for b in range(2):
                 out, value = y[t, a, b], Y[a, b]
                 for o in range(O):
-                    out[o] = max(value[o], F(0))
+                    out[o] = max(value[o], floor)
                     total[o] += out[o] * F(1 / 4)
                 if keep:
                     code = winner[t, a, b]
                     for o in range(O):
-                        code[o] = np.uint8(0) if value[o] > 0 else np.uint8(255)
+                        code[o] = np.uint8(0) if value[o] > 0 else np.uint8(SILENT)
 
 
 @njit(**COMPILE)
-def posts(winner, drive, which, H, W, pool, S, db):
-    """`S (tiles, 9, O) = A post A^T` for the patches `which`, their sum added to `db (O,)`."""
+def posts(winner, drive, which, H, W, pool, S, t, db):
+    """`S (9, tiles, O) = A post A^T` from tile `t` on, their sum added to `db (O,)`."""
     O = winner.shape[3]  # noqa: E741
     P = np.empty((2, 2, O), np.float32)
     shared = drive.shape[1] == 1 and drive.shape[2] == 1
-    for t in range(len(which)):
-        p = which[t]
+    for p in which:
         for a in range(2):
             for b in range(2):
                 won, out = winner[p, a // pool, b // pool], P[a, b]
@@ -119,15 +120,16 @@ def posts(winner, drive, which, H, W, pool, S, db):
                     db[o] += out[o]
         for o in range(O):
             p00, p01, p10, p11 = P[0, 0, o], P[0, 1, o], P[1, 0, o], P[1, 1, o]
-            S[t, 0, o] = p00 + p01 + p10 + p11
-            S[t, 1, o] = p00 + p10
-            S[t, 2, o] = p01 + p11
-            S[t, 3, o] = p00 + p01
-            S[t, 4, o] = p00
-            S[t, 5, o] = p01
-            S[t, 6, o] = p10 + p11
-            S[t, 7, o] = p10
-            S[t, 8, o] = p11
+            S[0, t, o] = p00 + p01 + p10 + p11
+            S[1, t, o] = p00 + p10
+            S[2, t, o] = p01 + p11
+            S[3, t, o] = p00 + p01
+            S[4, t, o] = p00
+            S[5, t, o] = p01
+            S[6, t, o] = p10 + p11
+            S[7, t, o] = p10
+            S[8, t, o] = p11
+        t += 1
 
 
 @njit(**COMPILE)

@@ -44,6 +44,7 @@ G = np.array(
 A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 F = np.float32
+LINEAR = F(-3e38)
 COMPILE = {"nogil": True, "cache": True, "fastmath": True}
 LANES = 16  # output channels that the transforms of weights take at a time
 
@@ -54,13 +55,12 @@ def tiles(side: int) -> int:
 
 
 @njit(**COMPILE)
-def inputs(x, which, V):
-    """`V (tiles, 36, C) = B^T d B` for the patches `which` of `x (N, H, W, C)`."""
+def inputs(x, which, V, t):
+    """`V (36, tiles, C) = B^T d B` from tile `t` on: the patches `which` of `x (N, H, W, C)`."""
     H, W, C = x.shape[1:]
     th, tw = (H + 3) // 4, (W + 3) // 4
     pad = np.zeros((4 * th + 2, 4 * tw + 2, C), np.float32)
     T = np.empty((6, 6, C), np.float32)
-    t = 0
     for p in which:
         for r in range(H):
             for s in range(W):
@@ -83,12 +83,12 @@ def inputs(x, which, V):
                     for c in range(C):
                         d0, d1, d2 = T[0, b, c], T[1, b, c], T[2, b, c]
                         d3, d4, d5 = T[3, b, c], T[4, b, c], T[5, b, c]
-                        V[t, b, c] = F(4) * d0 - F(5) * d2 + d4
-                        V[t, 6 + b, c] = d3 + d4 - F(4) * (d1 + d2)
-                        V[t, 12 + b, c] = F(4) * (d1 - d2) - d3 + d4
-                        V[t, 18 + b, c] = F(2) * (d3 - d1) + d4 - d2
-                        V[t, 24 + b, c] = F(2) * (d1 - d3) + d4 - d2
-                        V[t, 30 + b, c] = F(4) * d1 - F(5) * d3 + d5
+                        V[b, t, c] = F(4) * d0 - F(5) * d2 + d4
+                        V[6 + b, t, c] = d3 + d4 - F(4) * (d1 + d2)
+                        V[12 + b, t, c] = F(4) * (d1 - d2) - d3 + d4
+                        V[18 + b, t, c] = F(2) * (d3 - d1) + d4 - d2
+                        V[24 + b, t, c] = F(2) * (d1 - d3) + d4 - d2
+                        V[30 + b, t, c] = F(4) * d1 - F(5) * d3 + d5
                 t += 1
 
 
@@ -128,11 +128,12 @@ def weights(w, first, last, U):
 
 
 @njit(**COMPILE)
-def activities(M, bias, H, W, pool, y, winner, encoding):
+def activities(M, bias, floor, H, W, pool, y, winner, encoding):
     """`a = A^T M A + bias` of each tile, then ReLU, MaxPool with winners, and the mean.
 
-    `M (tiles, 36, O)`; `y (n, H // pool, W // pool, O)`, `winner` of the same shape or empty, and
-    `encoding (n, O)` are written.
+    `M (36, tiles, O)`; the ReLU cuts at `floor`, which is 0, or `LINEAR` for none (with pool 1).
+    `y (n, H // pool, W // pool, O)`, `winner` of the same shape or empty, and `encoding (n, O)`
+    are written.
     """
     O = M.shape[2]  # noqa: E741
     th, tw = (H + 3) // 4, (W + 3) // 4
@@ -148,16 +149,16 @@ def activities(M, bias, H, W, pool, y, winner, encoding):
                 for b in range(6):
                     for o in range(O):
                         m1, m2, m3, m4 = (
-                            M[t, 6 + b, o],
-                            M[t, 12 + b, o],
-                            M[t, 18 + b, o],
-                            M[t, 24 + b, o],
+                            M[6 + b, t, o],
+                            M[12 + b, t, o],
+                            M[18 + b, t, o],
+                            M[24 + b, t, o],
                         )
                         s, d, s2, d2 = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-                        T[0, b, o] = M[t, b, o] + s + s2
+                        T[0, b, o] = M[b, t, o] + s + s2
                         T[1, b, o] = d + F(2) * d2
                         T[2, b, o] = s + F(4) * s2
-                        T[3, b, o] = d + F(8) * d2 + M[t, 30 + b, o]
+                        T[3, b, o] = d + F(8) * d2 + M[30 + b, t, o]
                 for a in range(4):
                     for o in range(O):
                         m1, m2, m3, m4 = T[a, 1, o], T[a, 2, o], T[a, 3, o], T[a, 4, o]
@@ -171,7 +172,7 @@ def activities(M, bias, H, W, pool, y, winner, encoding):
                         for b in range(min(4, W - 4 * j)):
                             out, value = y[q, 4 * i + a, 4 * j + b], Y[a, b]
                             for o in range(O):
-                                out[o] = max(value[o], F(0))
+                                out[o] = max(value[o], floor)
                                 total[o] += out[o]
                             if keep:
                                 code = winner[q, 4 * i + a, 4 * j + b]
@@ -207,16 +208,16 @@ def _compete(window, out, code, total):
 
 
 @njit(**COMPILE)
-def posts(winner, drive, which, H, W, pool, S, db):
-    """`S (tiles, 36, O) = A post A^T` for the patches `which`, and their sum added to `db (O,)`.
+def posts(winner, drive, which, H, W, pool, S, t, db):
+    """`S (36, tiles, O) = A post A^T` from tile `t` on, their sum added to `db (O,)`.
 
-    The post factor is the drive, `(N, h or 1, w or 1, O)`, at the winner of each pool.
+    The post factor of the patches `which` is the drive, `(N, h or 1, w or 1, O)`, at the winner of
+    each pool.
     """
     PH, PW, O = winner.shape[1:]  # noqa: E741
     th, tw = (H + 3) // 4, (W + 3) // 4
     P, T = np.empty((4, 4, O), np.float32), np.empty((6, 4, O), np.float32)
     shared = drive.shape[1] == 1 and drive.shape[2] == 1
-    t = 0
     for p in which:
         for i in range(th):
             for j in range(tw):
@@ -257,12 +258,12 @@ def posts(winner, drive, which, H, W, pool, S, db):
                             p0 + F(4) * p2,
                             F(2) * p1 + F(8) * p3,
                         )
-                        S[t, 6 * a, o] = p0
-                        S[t, 6 * a + 1, o] = even + odd
-                        S[t, 6 * a + 2, o] = even - odd
-                        S[t, 6 * a + 3, o] = even4 + odd8
-                        S[t, 6 * a + 4, o] = even4 - odd8
-                        S[t, 6 * a + 5, o] = p3
+                        S[6 * a, t, o] = p0
+                        S[6 * a + 1, t, o] = even + odd
+                        S[6 * a + 2, t, o] = even - odd
+                        S[6 * a + 3, t, o] = even4 + odd8
+                        S[6 * a + 4, t, o] = even4 - odd8
+                        S[6 * a + 5, t, o] = p3
                 t += 1
 
 

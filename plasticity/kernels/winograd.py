@@ -4,8 +4,8 @@ A convolution is bilinear in its input and its weights, and a tile of it takes f
 there are pairs: `y = A^T [(G g) * (B^T d)]` in each dimension (Lavin & Gray, CVPR 2016). Summed
 over input channels, each of the products becomes a matrix product, which BLAS does at its best:
 
-    forward     M[:, p] = V[:, p] @ U[p]        V = B^T d B of tiles, U = G g G^T
-    correlate   Q[p] = V[:, p]^T @ S[:, p]      S = A post A^T of tiles, dW = G^T Q G
+    forward     M[p] = V[p] @ U[p]        V = B^T d B of tiles, U = G g G^T
+    correlate   Q[p] = V[p]^T @ S[p]      S = A post A^T of tiles, dW = G^T Q G
 
 for p over 36 products (`tiles4`, any map) or 9 (`tiles2`, 2x2 maps). Patches go through in blocks
 that fit the caches, a Python thread for each core; no temporary has the size of the batch.
@@ -13,7 +13,7 @@ that fit the caches, a Python thread for each core; no temporary has the size of
 
 import numpy as np
 
-from plasticity.kernels import first, threads, tiles2, tiles4
+from plasticity.kernels import direct, first, threads, tiles2, tiles4
 
 FORWARD_TILES = 256  # tiles of a block
 CORRELATE_BYTES = 96 * 2**20  # of transformed tiles at a time
@@ -27,13 +27,19 @@ def _empty(*shape):
     return np.empty(shape, np.float32)
 
 
+def _planes(name, products, rows, channels):
+    """A matrix for each product, and a row between them: at distances that are powers of two all
+    would meet in the same sets of the cache."""
+    return threads.scratch(name, products, rows + 1, channels)
+
+
 def _transformed(algorithm, weight):
     """`U (products, C, O)` of weights `(O, C, 3, 3)`."""
     O, C = weight.shape[:2]  # noqa: E741
-    U = threads.scratch("U", algorithm.PRODUCTS, C, O)
+    U = _planes("U", algorithm.PRODUCTS, C, O)
     w = np.ascontiguousarray(weight).reshape(O, C, 9)
     threads.each(lambda span: algorithm.weights(w, *span, U), threads.shares(C))
-    return U
+    return U[:, :C]
 
 
 def forward(x, weight, bias, pool, winners=True):
@@ -51,12 +57,12 @@ def forward(x, weight, bias, pool, winners=True):
     def block(span):
         part = slice(*span)
         rows = (span[1] - span[0]) * per
-        V = threads.scratch("V", rows, algorithm.PRODUCTS, C)
-        M = threads.scratch("M", rows, algorithm.PRODUCTS, O)
-        algorithm.inputs(x, np.arange(*span), V)
-        np.matmul(V.transpose(1, 0, 2), U, out=M.transpose(1, 0, 2))
+        V = _planes("V", algorithm.PRODUCTS, rows, C)
+        M = _planes("M", algorithm.PRODUCTS, rows, O)
+        algorithm.inputs(x, np.arange(*span), V, 0)
+        np.matmul(V[:, :rows], U, out=M[:, :rows])
         kept = winner[part] if winners else winner
-        algorithm.activities(M, bias, H, W, pool, y[part], kept, encoding[part])
+        algorithm.activities(M, bias, np.float32(0), H, W, pool, y[part], kept, encoding[part])
 
     threads.each(block, threads.even(N, max(1, FORWARD_TILES // per)))
     return y, winner if winners else None, encoding
@@ -74,26 +80,25 @@ def correlate(x, winner, drive, pool):
     per = algorithm.tiles(H) * algorithm.tiles(W)
     tiles = CORRELATE_BYTES // (4 * algorithm.PRODUCTS * (C + O))
     size = min(max(1, tiles // per), max(1, len(alive)))
-    V = threads.scratch("V", size * per, algorithm.PRODUCTS, C)
-    S = threads.scratch("M", size * per, algorithm.PRODUCTS, O)
-    Q = threads.scratch("Q", algorithm.PRODUCTS, C, O)
-    Q[:] = 0
+    V = _planes("V", algorithm.PRODUCTS, size * per, C)
+    S = _planes("M", algorithm.PRODUCTS, size * per, O)
+    Q = _planes("Q", algorithm.PRODUCTS, C, O)
     db = np.zeros(O, np.float32)
-    for start, stop in threads.spans(len(alive), size):
+    for start, stop in threads.spans(len(alive), size) or [(0, 0)]:
         rows = (stop - start) * per
 
         def transform(span, start=start):
-            which, part = (
-                alive[start + span[0] : start + span[1]],
-                slice(span[0] * per, span[1] * per),
-            )
-            algorithm.inputs(x, which, V[part])
+            which = alive[start + span[0] : start + span[1]]
             share = np.zeros(O, np.float32)
-            algorithm.posts(winner, drive, which, H, W, pool, S[part], share)
+            algorithm.inputs(x, which, V, span[0] * per)
+            algorithm.posts(winner, drive, which, H, W, pool, S, span[0] * per, share)
             return share
 
-        def product(p, rows=rows):
-            Q[p] += V[:rows, p].T @ S[:rows, p]
+        def product(p, rows=rows, first=start == 0):
+            if first:
+                np.matmul(V[p, :rows].T, S[p, :rows], out=Q[p, :C])
+            else:
+                Q[p, :C] += V[p, :rows].T @ S[p, :rows]
 
         # Summed in a fixed order, so that a run repeats bit for bit.
         for share in threads.each(transform, threads.shares(stop - start)):
@@ -102,3 +107,27 @@ def correlate(x, winner, drive, pool):
     dW = _empty(O, C, 9)
     threads.each(lambda span: algorithm.gradients(Q, *span, dW), threads.shares(C))
     return dW.reshape(O, C, 3, 3), db
+
+
+def back(winner, drive, weight, space, pool):
+    """See `direct.back`: the convolution of the post factor with the kernel turned by 180 degrees,
+    from output to input channels."""
+    (H, W), N = space, len(winner)
+    O, C = weight.shape[:2]  # noqa: E741
+    algorithm = _algorithm(H, W)
+    U = _transformed(algorithm, weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
+    per, error = algorithm.tiles(H) * algorithm.tiles(W), _empty(N, H, W, C)
+    zero, none = np.zeros(C, np.float32), np.empty((1, 1, 1, 0), np.uint8)
+
+    def block(span):
+        part, count = slice(*span), span[1] - span[0]
+        post = direct.post_factor(winner[part], drive[part], pool, space)
+        V = _planes("V", algorithm.PRODUCTS, count * per, O)
+        M = _planes("M", algorithm.PRODUCTS, count * per, C)
+        algorithm.inputs(post, np.arange(count), V, 0)
+        np.matmul(V[:, : count * per], U, out=M[:, : count * per])
+        mean = _empty(count, C)
+        algorithm.activities(M, zero, tiles4.LINEAR, H, W, 1, error[part], none, mean)
+
+    threads.each(block, threads.even(N, max(1, FORWARD_TILES // per)))
+    return error
