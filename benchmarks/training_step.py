@@ -57,6 +57,23 @@ class Ours:
         return [a.reshape(7, len(images), 7, -1).mean(axis=(0, 2)) for a in z]
 
 
+def peers(rule: str, width: float, only: str = "") -> dict[str, object]:
+    """What is compared, by name; all of them, or one alone."""
+    if only == "plasticity":
+        return {only: Ours(rule, width)}
+    import torch
+    import torch_best
+    import torch_published
+
+    make = {
+        "plasticity": lambda: Ours(rule, width),
+        "torch as published": lambda: torch_published.Peer(rule, width),
+        "torch at its best": lambda: torch_best.Peer(rule, width),
+        "torch, bfloat16": lambda: torch_best.Peer(rule, width, dtype=torch.bfloat16),
+    }
+    return {name: build() for name, build in make.items() if only in ("", name)}
+
+
 @click.command()
 @click.option("--rule", type=click.Choice(["clapp", "clapp_s"]), default="clapp")
 @click.option("--batch", default=8)
@@ -66,16 +83,9 @@ class Ours:
 def main(rule: str, batch: int, width: float, repeat: int, path: Path | None) -> None:
     """Time all, print images/s and for each peer the median of the ratios of turns."""
     import torch
-    import torch_best
-    import torch_published
 
     images = np.random.default_rng(0).standard_normal((batch, 64, 64)).astype(np.float32)
-    who = {
-        "plasticity": Ours(rule, width),
-        "torch as published": torch_published.Peer(rule, width),
-        "torch at its best": torch_best.Peer(rule, width),
-        "torch, bfloat16": torch_best.Peer(rule, width, dtype=torch.bfloat16),
-    }
+    who = peers(rule, width)
     result: dict[str, object] = {
         "rule": rule,
         "batch": batch,

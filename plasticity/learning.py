@@ -8,8 +8,8 @@ import numpy as np
 from plasticity import kernels, seeds
 from plasticity.arrays import Array, array_module
 from plasticity.events import Layout
-from plasticity.network import Network, Parameters
-from plasticity.rule import Draw, Rule
+from plasticity.network import Conv, Network, Parameters
+from plasticity.rule import Draw, Learning, Rule
 
 Modules = Sequence[Sequence[int]]
 """For each module the numbers of its layers, from 0; CLAPP's modules are single layers."""
@@ -68,25 +68,33 @@ def updates(
     """
     x = patches
     for number, (module, choice) in enumerate(zip(modules, choices, strict=True)):
-        tape = []
-        for i in module:
-            layer = network.layers[i]
-            y, winner, z = layer.forward(x, weights[layer.name])
-            tape.append((layer, x, winner))
-            x = y
-
-        own = {n: w for n, w in weights[layer.name].items() if n not in ("weight", "bias")}
-        learning = rule.learn(z, own, choice, layout)
-
-        # The encoding is a mean over P positions: every position shares the drive, over P.
-        positions = int(np.prod(y.shape[1:-1]))
-        error, changes = learning.drive / positions, {}
-        for layer, below, winner in reversed(tape):
-            changes[layer.name] = layer.correlate(below, winner, error)
-            if below is not tape[0][1]:
-                error = layer.back(below, winner, error, weights[layer.name])
-        changes[tape[-1][0].name] |= learning.changes
+        layers = [network.layers[i] for i in module]
+        x, changes, learning = _learn(layers, rule, weights, x, layout, choice)
         yield Update(number, changes, learning.loss, learning.open_gates)
+
+
+def _learn(
+    layers: list[Conv], rule: Rule, weights: Parameters, x: Array, layout: Layout, choice: Draw
+) -> tuple[Array, Parameters, Learning]:
+    """One module: its output, the changes of its weights and what the rule says besides."""
+    tape = []
+    for layer in layers:
+        y, winner, z = layer.forward(x, weights[layer.name])
+        tape.append((layer, x, winner))
+        x = y
+
+    own = {n: w for n, w in weights[layer.name].items() if n not in ("weight", "bias")}
+    learning = rule.learn(z, own, choice, layout)
+
+    # The encoding is a mean over P positions: every position shares the drive, over P.
+    positions = int(np.prod(y.shape[1:-1]))
+    error, changes = learning.drive / positions, {}
+    for layer, below, winner in reversed(tape):
+        changes[layer.name] = layer.correlate(below, winner, error)
+        if below is not tape[0][1]:
+            error = layer.back(below, winner, error, weights[layer.name])
+    changes[tape[-1][0].name] |= learning.changes
+    return y, changes, learning
 
 
 @dataclass

@@ -82,7 +82,7 @@ def correlate(x, winner, drive, pool):
     size = min(max(1, tiles // per), max(1, len(alive)))
     V = _planes("V", algorithm.PRODUCTS, size * per, C)
     S = _planes("M", algorithm.PRODUCTS, size * per, O)
-    Q = _planes("Q", algorithm.PRODUCTS, C, O)
+    Q = _planes("U", algorithm.PRODUCTS, C, O)
     db = np.zeros(O, np.float32)
     for start, stop in threads.spans(len(alive), size) or [(0, 0)]:
         rows = (stop - start) * per
