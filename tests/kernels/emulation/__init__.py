@@ -1,0 +1,158 @@
+"""CUDA kernels on the CPU: the same source, compiled by g++ with a small header, run by ctypes.
+
+`cuda.hpp` beside this file supplies what CUDA gives a kernel (threads, blocks, barriers, shared
+memory, shuffles). Slow, and exact about what it can see: types of arguments, barriers that some
+threads never reach and, with the sanitizers, every read and write outside an array. No atomics
+and no dynamic shared memory: our kernels do without.
+"""
+
+import atexit
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("g++") or shutil.which("c++")
+MISSING = "" if COMPILER else "kernels are emulated by a C++ compiler (g++), and there is none here"
+FOLDER = "PLASTICITY_EMULATION"  # of built libraries, shared with processes that a test starts
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+
+Launch = Callable[..., None]
+"""`launch(grid, block, args, shared_mem=0)`, as a CuPy kernel is called."""
+
+_CODES = {
+    "f": np.float32,
+    "d": np.float64,
+    "b": np.bool_,
+    "h": np.uint8,
+    "i": np.int32,
+    "j": np.uint32,
+    "l": np.int64,
+    "x": np.int64,
+}
+
+
+def build(code: str, names: Sequence[str], sanitize: bool = False) -> dict[str, Launch]:
+    """Compile CUDA C++ for the CPU.
+
+    Args:
+        code: the whole source, unchanged; names: the kernels wanted, template instances with
+            their arguments, such as `scores<float>`.
+        sanitize: with the address and undefined-behaviour sanitizers: only in a process that
+            was started with `sanitized_environment()`.
+
+    Returns:
+        For each name a function `launch(grid, block, args, shared_mem=0)`: `grid` and `block`
+        are tuples of one to three numbers; `args` holds C-contiguous NumPy arrays for pointers
+        and NumPy scalars of exactly the parameter's type for values (Python's `int`, `float` and
+        `bool` count as int64, float64 and bool, as CuPy passes them).
+
+    Raises:
+        RuntimeError: no compiler, or code that it refuses (with what it said).
+    """
+    return _build(code, tuple(names), sanitize)
+
+
+@cache
+def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launch]:
+    if not COMPILER:
+        raise RuntimeError(MISSING)
+    entries = "".join(
+        f'extern "C" int launch_{i}(const unsigned* shape, void** args) {{\n'
+        f"    return emulation::launch<&{name}>(&{name}, shape, args);\n}}\n"
+        f'extern "C" const char* parameters_{i}() {{ return emulation::parameters(&{name}); }}\n'
+        for i, name in enumerate(names)
+    )
+    text = f'#include "cuda.hpp"\n{code}\n{entries}'
+    flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror"]
+    flags += ["-Wno-unknown-pragmas", *(SANITIZERS if sanitize else ())]
+    header = (HERE / "cuda.hpp").read_text()
+    key = hashlib.sha256("\0".join([text, header, *flags]).encode()).hexdigest()[:24]
+    library = _folder() / f"{key}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+            source, built = Path(scratch, "kernels.cpp"), Path(scratch, "kernels.so")
+            source.write_text(text)
+            command = [COMPILER, *flags, f"-I{HERE}", str(source), "-o", str(built)]
+            run = subprocess.run(command, capture_output=True, text=True)
+            if run.returncode:
+                raise RuntimeError(f"{COMPILER} refuses the kernels:\n{run.stderr[:5000]}")
+            built.rename(library)
+    loaded = ctypes.CDLL(str(library))
+    return {name: _launcher(loaded, i, name) for i, name in enumerate(names)}
+
+
+@cache
+def _folder() -> Path:
+    """Where built libraries lie: a folder that goes with the process that made it."""
+    if FOLDER in os.environ:
+        return Path(os.environ[FOLDER])
+    folder = tempfile.mkdtemp(prefix="plasticity-emulation-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def sanitized_environment() -> dict[str, str]:
+    """The environment for a process that runs sanitized kernels and shares what was built."""
+    libraries = [
+        subprocess.run([COMPILER, f"-print-file-name={name}"], capture_output=True, text=True)
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    return os.environ | {
+        FOLDER: str(_folder()),
+        "LD_PRELOAD": " ".join(run.stdout.strip() for run in libraries),
+        # Python itself leaks; what counts is what kernels do with arrays.
+        "ASAN_OPTIONS": "detect_leaks=0",
+        # Every array an allocation of its own, or a neighbour hides an access outside.
+        "PYTHONMALLOC": "malloc",
+    }
+
+
+def _launcher(library: ctypes.CDLL, number: int, name: str) -> Launch:
+    describe, entry = (getattr(library, f"{p}_{number}") for p in ("parameters", "launch"))
+    describe.restype = ctypes.c_char_p
+    parameters = describe().decode().split()
+
+    def launch(grid, block, args, shared_mem: int = 0) -> None:
+        if shared_mem:
+            raise TypeError("the emulation has no dynamic shared memory")
+        if len(args) != len(parameters):
+            raise TypeError(f"{name} takes {len(parameters)} arguments, got {len(args)}")
+        shape = [int(n) for part in (grid, block) for n in (*part, 1, 1)[:3]]
+        limits = [2**31 - 1, 65535, 65535, 1024, 1024, 64]
+        if any(not 1 <= n <= most for n, most in zip(shape, limits, strict=True)):
+            raise ValueError(f"{name}: CUDA refuses grid {tuple(grid)} and block {tuple(block)}")
+        if np.prod(shape[3:]) > 1024:
+            raise ValueError(f"{name}: a block holds at most 1024 threads, got {tuple(block)}")
+        held = [
+            _argument(f"argument {i} of {name}", p, a)
+            for i, (p, a) in enumerate(zip(parameters, args, strict=True))
+        ]
+        pointers = (ctypes.c_void_p * len(held))(*(h.ctypes.data for h in held))
+        if entry((ctypes.c_uint * 6)(*shape), pointers):
+            raise RuntimeError(f"{name}: some threads wait at a barrier that others never reach")
+
+    return launch
+
+
+def _argument(what: str, parameter: str, given: object) -> np.ndarray:
+    """The parameter's bytes, as an array of one element."""
+    pointer = parameter.startswith("P")
+    dtype = np.dtype(_CODES[parameter.removeprefix("P").removeprefix("K")])
+    found = given.dtype if isinstance(given, np.ndarray | np.generic) else np.asarray(given).dtype
+    if isinstance(given, np.ndarray) != pointer or found != dtype:
+        wanted = f"an array of {dtype}" if pointer else f"a {dtype}"
+        raise TypeError(f"{what} must be {wanted}, got {type(given).__name__} of {found}")
+    if not pointer:
+        return np.array([given], dtype)
+    if not given.flags.c_contiguous:
+        raise TypeError(f"{what} must be C-contiguous")
+    return np.array([given.ctypes.data], np.uintp)

@@ -1,0 +1,234 @@
+// What CUDA gives a kernel, for one thread of a CPU: threadIdx and its kin, __shared__, block
+// barriers, warp barriers and shuffles. A launch runs block after block. The threads of a block
+// run one after another; one that waits at a barrier keeps its stack (a fiber), and another fiber
+// goes on. A barrier that some threads of a block wait at while others never come is an error.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <typeinfo>
+#include <utility>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __noinline__
+#define __restrict__
+#define __shared__ static
+#define __constant__ static
+#define __launch_bounds__(...)
+
+struct uint3 {
+    unsigned x, y, z;
+};
+struct dim3 {
+    unsigned x = 1, y = 1, z = 1;
+};
+
+static uint3 threadIdx, blockIdx;
+static dim3 blockDim, gridDim;
+static constexpr int warpSize = 32;
+
+namespace emulation {
+
+constexpr std::size_t STACK = 256 * 1024;
+
+enum class State { idle, running, block, warp };
+
+struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    unsigned thread = 0;
+    State state = State::idle;
+    void* fake = nullptr;  // what the address sanitizer keeps of a stack that rests
+};
+
+static std::vector<std::unique_ptr<Fiber>> fibers;
+static Fiber* current;
+static ucontext_t scheduler;
+[[maybe_unused]] static void* scheduler_fake;
+[[maybe_unused]] static const void* scheduler_bottom;
+[[maybe_unused]] static std::size_t scheduler_size;
+static void (*body)(void**);
+static void** arguments;
+static unsigned next, total, finished;
+static std::vector<unsigned char> ended;
+static std::vector<std::vector<unsigned char>> slots;  // a value of each thread, for shuffles
+
+inline void switch_to_scheduler() {
+    Fiber* me = current;
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&me->fake, scheduler_bottom, scheduler_size);
+#endif
+    swapcontext(&me->context, &scheduler);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(me->fake, &scheduler_bottom, &scheduler_size);
+#endif
+}
+
+inline void take_place(unsigned thread) {
+    threadIdx = {thread % blockDim.x, thread / blockDim.x % blockDim.y,
+                 thread / (blockDim.x * blockDim.y)};
+}
+
+inline void fiber_main() {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(nullptr, &scheduler_bottom, &scheduler_size);
+#endif
+    for (;;) {
+        while (next < total) {
+            current->thread = next++;
+            take_place(current->thread);
+            body(arguments);
+            ended[current->thread] = 1;
+            ++finished;
+        }
+        current->state = State::idle;
+        switch_to_scheduler();
+    }
+}
+
+inline void resume(Fiber& fiber) {
+    current = &fiber;
+    fiber.state = State::running;
+    take_place(fiber.thread);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(&scheduler_fake, fiber.stack.get(), STACK);
+#endif
+    swapcontext(&scheduler, &fiber.context);
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(scheduler_fake, nullptr, nullptr);
+#endif
+}
+
+inline Fiber& idle_fiber() {
+    for (auto& fiber : fibers)
+        if (fiber->state == State::idle) return *fiber;
+    fibers.push_back(std::make_unique<Fiber>());
+    Fiber& fiber = *fibers.back();
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_size = STACK;
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, fiber_main, 0);
+    return fiber;
+}
+
+// Fibers that wait at a barrier which all that live have reached.
+inline std::vector<Fiber*> released() {
+    std::vector<Fiber*> ready;
+    std::vector<unsigned> living((total + 31) / 32), waiting(living.size());
+    unsigned at_block = 0;
+    for (unsigned thread = 0; thread < total; ++thread) living[thread / 32] += !ended[thread];
+    for (auto& fiber : fibers) {
+        at_block += fiber->state == State::block;
+        if (fiber->state == State::warp) ++waiting[fiber->thread / 32];
+    }
+    for (auto& fiber : fibers) {
+        unsigned warp = fiber->thread / 32;
+        if ((fiber->state == State::block && at_block == total - finished) ||
+            (fiber->state == State::warp && waiting[warp] == living[warp]))
+            ready.push_back(fiber.get());
+    }
+    return ready;
+}
+
+inline bool run_block() {
+    next = finished = 0;
+    ended.assign(total, 0);
+    while (finished < total) {
+        if (next < total) {
+            resume(idle_fiber());
+            continue;
+        }
+        std::vector<Fiber*> ready = released();
+        if (ready.empty()) return false;
+        for (Fiber* fiber : ready) resume(*fiber);
+    }
+    return true;
+}
+
+inline void wait(State where) {
+    current->state = where;
+    switch_to_scheduler();
+}
+
+template <typename T>
+T exchange(T value, unsigned from_lane) {
+    unsigned thread = current->thread, from = thread / 32 * 32 + from_lane;
+    slots[thread].resize(sizeof(T));
+    std::memcpy(slots[thread].data(), &value, sizeof(T));
+    wait(State::warp);
+    T found = value;
+    if (from < total && !ended[from] && slots[from].size() == sizeof(T))
+        std::memcpy(&found, slots[from].data(), sizeof(T));
+    wait(State::warp);
+    return found;
+}
+
+template <typename... A, std::size_t... I>
+void call(void (*kernel)(A...), void** args, std::index_sequence<I...>) {
+    kernel(*static_cast<std::remove_cv_t<A>*>(args[I])...);
+}
+
+// 0, or 1 where threads wait for others that never come.
+template <auto kernel, typename... A>
+int launch(void (*)(A...), const unsigned* shape, void** args) {
+    gridDim = {shape[0], shape[1], shape[2]};
+    blockDim = {shape[3], shape[4], shape[5]};
+    total = blockDim.x * blockDim.y * blockDim.z;
+    slots.assign(total, {});
+    arguments = args;
+    body = [](void** all) { call(kernel, all, std::index_sequence_for<A...>{}); };
+    for (unsigned z = 0; z < gridDim.z; ++z)
+        for (unsigned y = 0; y < gridDim.y; ++y)
+            for (unsigned x = 0; x < gridDim.x; ++x) {
+                blockIdx = {x, y, z};
+                if (!run_block()) {
+                    fibers.clear();
+                    return 1;
+                }
+            }
+    fibers.clear();
+    return 0;
+}
+
+// The types of a kernel's parameters, mangled, with a space after each.
+template <typename... A>
+const char* parameters(void (*)(A...)) {
+    static const std::string text = ((std::string(typeid(A).name()) + " ") + ... + std::string());
+    return text.c_str();
+}
+
+}  // namespace emulation
+
+inline void __syncthreads() { emulation::wait(emulation::State::block); }
+inline void __syncwarp(unsigned = 0xffffffffu) { emulation::wait(emulation::State::warp); }
+
+inline unsigned emulation_lane() { return emulation::current->thread % 32; }
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+    return emulation::exchange(value, unsigned(lane) % 32);
+}
+template <typename T>
+T __shfl_down_sync(unsigned, T value, unsigned step) {
+    unsigned lane = emulation_lane();
+    return emulation::exchange(value, lane + step < 32 ? lane + step : lane);
+}
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, unsigned mask) {
+    return emulation::exchange(value, emulation_lane() ^ (mask % 32));
+}
