@@ -1,7 +1,8 @@
 """The one door to the explicit computations. Which form runs is chosen here, never by a rule.
 
 Each operation has a readable definition in array operations (any dtype, NumPy or CuPy). Float32
-arrays on the CPU take compiled forms; they compute the same and are tested against it.
+arrays on the CPU take compiled forms, and CuPy arrays CUDA's; they compute the same and are
+tested against it.
 """
 
 import math
@@ -12,7 +13,7 @@ import numpy as np
 from plasticity.arrays import Array, array_module
 from plasticity.kernels import direct, rows, threads
 from plasticity.kernels.direct import SILENT, output_space, post_factor
-from plasticity.kernels.patches import extract as extract_patches
+from plasticity.kernels.patches import extract
 from plasticity.kernels.threads import own as own_threads
 
 __all__ = [
@@ -36,17 +37,46 @@ def _form(
 ) -> ModuleType:
     """The module whose convolution kernels fit these arrays and this geometry."""
     if (
-        array_module(x) is np
-        and x.dtype == np.float32
-        and kernel == (3, 3)
+        kernel == (3, 3)
         and pool in (1, 2, (1, 1), (2, 2))
         and stride in (1, (1, 1))
         and padding in (1, (1, 1))
     ):
-        from plasticity.kernels import winograd
+        if _on_device(x):
+            from plasticity.kernels import cuda
 
-        return winograd
+            return cuda
+        if array_module(x) is np and x.dtype == np.float32:
+            from plasticity.kernels import winograd
+
+            return winograd
     return direct
+
+
+def _on_device(*arrays: Array) -> bool:
+    """Whether the CUDA kernels take these arrays: all float32 or all float64."""
+    dtypes = {a.dtype.char for a in arrays}
+    return array_module(*arrays) is not np and dtypes in ({"f"}, {"d"})
+
+
+def extract_patches(
+    pixels: Array,
+    top: Array,
+    left: Array,
+    flip: Array,
+    *,
+    crop: int,
+    patch: int,
+    mean: float,
+    std: float,
+    dtype: np.dtype,
+) -> Array:
+    """Crop, flip, normalise and cut into patches that overlap by half: see `patches.extract`."""
+    cut = extract
+    on_device = array_module(pixels, top, left, flip) is not np
+    if on_device and pixels.dtype == np.uint8 and np.dtype(dtype).char in "fd":
+        from plasticity.kernels.cuda import extract_patches as cut
+    return cut(pixels, top, left, flip, crop=crop, patch=patch, mean=mean, std=std, dtype=dtype)
 
 
 def forward(
@@ -132,12 +162,21 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
 def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
     """For each event e the scalar product of row `in_a[e]` of `a` and row `in_b[e]` of `b`."""
     array_module(a, b, in_a, in_b)
+    if _on_device(a, b):
+        from plasticity.kernels import cuda
+
+        return cuda.scores(a, b, in_a, in_b)
     return rows.scores(a, b, in_a, in_b)
 
 
 def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array) -> None:
     """For each event e, in order: `out[to[e]] += factor[e] * values[source[e]]`, in place."""
     array_module(out, to, factor, values, source)
+    if _on_device(out, values) and out.flags.c_contiguous:
+        from plasticity.kernels import cuda
+
+        cuda.add_rows(out, to, factor, values, source)
+        return
     rows.add_rows(out, to, factor, values, source)
 
 
@@ -160,4 +199,7 @@ def adam(
     array_module(parameter, dW, m, v)
     # The two corrections for the start at zero, drawn into the rate and into epsilon.
     root = math.sqrt(1 - beta2**step)
-    rows.adam(parameter, dW, m, v, rate * root / (1 - beta1**step), beta1, beta2, epsilon * root)
+    form: ModuleType = rows
+    if _on_device(parameter, dW, m, v) and all(a.flags.c_contiguous for a in (parameter, m, v)):
+        from plasticity.kernels import cuda as form
+    form.adam(parameter, dW, m, v, rate * root / (1 - beta1**step), beta1, beta2, epsilon * root)

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("c++")
 MISSING = "" if COMPILER else "kernels are emulated by a C++ compiler (g++), and there is none here"
 FOLDER = "PLASTICITY_EMULATION"  # of built libraries, shared with processes that a test starts
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O0")
 
 Launch = Callable[..., None]
 """`launch(grid, block, args, shared_mem=0)`, as a CuPy kernel is called."""

@@ -1,0 +1,281 @@
+"""The CUDA kernels, their source run on the CPU, against their NumPy definitions.
+
+`cupy` is here no more than NumPy's functions and a `RawModule` that the emulation runs: what is
+tested is the kernels and how they are launched. With PLASTICITY_SANITIZE=1 the address and
+undefined-behaviour sanitizers watch every access; the last test runs this file so.
+"""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from plasticity.kernels import cuda, direct, patches, rows
+from plasticity.kernels.direct import SILENT
+from tests.kernels import emulation
+
+SANITIZED = os.environ.get("PLASTICITY_SANITIZE") == "1"
+TYPES = [np.float32, np.float64]
+GEOMETRIES = [((1, 1), (32, 1)), ((3, 2), (64, 4)), ((2, 5), (96, 1))]  # grid, block
+
+pytestmark = pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
+many = settings(
+    max_examples=6 if SANITIZED else 25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+class RawModule:
+    def __init__(self, code, options, name_expressions):
+        self.kernels = emulation.build(code, name_expressions, sanitize=SANITIZED)
+
+    def get_function(self, name):
+        return self.kernels[name]
+
+
+@pytest.fixture(autouse=True)
+def cupy(monkeypatch):
+    names = "empty zeros matmul argsort searchsorted arange ascontiguousarray"
+    functions = {n: getattr(np, n) for n in names.split()}
+    nothing = type("ndarray", (), {})  # the definitions take these arrays for the CPU's
+    module = SimpleNamespace(RawModule=RawModule, ndarray=nothing, **functions)
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    cuda._module.cache_clear()
+    yield
+    cuda._module.cache_clear()
+
+
+def launched_as(monkeypatch, grid, block):
+    """Every launch in this shape, but in one row where the kernel has one."""
+    shape = lambda columns, rows: (grid, block) if rows > 1 else (grid[:1], block[:1])  # noqa: E731
+    monkeypatch.setattr(cuda, "geometry", shape)
+
+
+def case(seed, dtype, N, H, W, C, O, pool, shared):  # noqa: E741
+    """Input, weight, bias and drive: whole numbers, so that some neurons are equal."""
+    rng = np.random.default_rng(seed)
+    draw = lambda *s: rng.integers(-4, 5, s).astype(dtype)  # noqa: E731
+    drive = draw(N, O) if shared else draw(N, H // pool, W // pool, O)
+    return draw(N, H, W, C), draw(O, C, 3, 3), draw(O), drive
+
+
+def close(found, wanted):
+    assert found.dtype == wanted.dtype and found.shape == wanted.shape
+    limit = 3e-5 if found.dtype == np.float32 else 1e-12
+    if wanted.size:
+        assert np.abs(found - wanted).max() <= limit * max(np.abs(wanted).max(), 1e-3)
+
+
+shapes = {
+    "seed": st.integers(0, 999),
+    "dtype": st.sampled_from(TYPES),
+    "N": st.integers(0, 5),
+    "H": st.integers(1, 10),
+    "W": st.integers(1, 10),
+    "C": st.sampled_from([1, 2, 3, 5, 33]),
+    "O": st.sampled_from([1, 7, 40]),
+    "pool": st.sampled_from([1, 2]),
+    "shared": st.booleans(),
+}
+
+
+@many
+@given(**shapes)
+def test_any_convolution_agrees_with_its_definition(
+    seed,
+    dtype,
+    N,
+    H,
+    W,
+    C,
+    O,  # noqa: E741
+    pool,
+    shared,
+):
+    if min(H, W) < pool:
+        return
+    x, weight, bias, drive = case(seed, dtype, N, H, W, C, O, pool, shared)
+    y, winner, z = direct.forward(x, weight, bias, pool)
+    found, places, encoding = cuda.forward(x, weight, bias, pool)
+    close(found, y)
+    close(encoding, z)
+    # A winner may differ where neurons are equal but for rounding: what won is as active.
+    assert places.dtype == np.uint8 and places.shape == winner.shape
+    won = direct.post_factor(places, np.ones_like(y), pool, (H, W))
+    won *= direct.convolve(x, weight, bias)
+    PH, PW = y.shape[1:3]
+    pools = won[:, : PH * pool, : PW * pool].reshape(N, PH, pool, PW, pool, O)
+    close(pools.sum(axis=(2, 4)), y)
+    plain, none, _ = cuda.forward(x, weight, bias, pool, winners=False)
+    assert none is None
+    np.testing.assert_array_equal(plain, found)
+    for a, b in zip(
+        cuda.correlate(x, winner, drive, pool),
+        direct.correlate(x, winner, drive, (3, 3), pool),
+        strict=True,
+    ):
+        close(a, b)
+    close(
+        cuda.back(winner, drive, weight, (H, W), pool),
+        direct.back(winner, drive, weight, (H, W), pool),
+    )
+
+
+@pytest.mark.parametrize("space", [(2, 2), (4, 4), (5, 7)])
+@pytest.mark.parametrize(("C", "pool"), [(3, 1), (4, 2)])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_launch_of_any_shape_gives_the_same_bits(monkeypatch, dtype, C, pool, space):
+    x, weight, bias, drive = case(1, dtype, 5, *space, C, 37, pool, True)
+
+    def all_of_it():
+        y, winner, z = cuda.forward(x, weight, bias, pool)
+        error = cuda.back(winner, drive, weight, space, pool)
+        return y, winner, z, *cuda.correlate(x, winner, drive, pool), error
+
+    wanted = all_of_it()
+    for grid, block in GEOMETRIES:
+        launched_as(monkeypatch, grid, block)
+        for a, b in zip(all_of_it(), wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_patches_may_go_through_in_chunks(monkeypatch):
+    x, weight, bias, drive = case(2, np.float64, 7, 6, 5, 4, 9, 2, False)
+    y, winner, z = cuda.forward(x, weight, bias, 2)
+    wanted = [y, winner, z, *cuda.correlate(x, winner, drive, 2)]
+    wanted.append(cuda.back(winner, drive, weight, (6, 5), 2))
+    monkeypatch.setattr(cuda, "CHUNK_BYTES", 36 * 13 * 8 * 4 * 3)  # three patches
+    assert [tiles for _, tiles in cuda._chunks(7, 4, 36 * 13 * 8)] == [12, 12, 4]
+    found = [*cuda.forward(x, weight, bias, 2), *cuda.correlate(x, winner, drive, 2)]
+    found.append(cuda.back(winner, drive, weight, (6, 5), 2))
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_ties_go_to_the_first_neuron_and_silence_has_its_code():
+    """Whole numbers that the transforms of 2x2 maps keep exact: equal neurons stay equal."""
+    x, weight, bias, _ = case(3, np.float32, 20, 2, 2, 5, 33, 2, True)
+    bias -= 60
+    y, winner, _ = direct.forward(x, weight, bias, 2)
+    found, places, _ = cuda.forward(x, weight, bias, 2)
+    np.testing.assert_array_equal(places, winner)
+    np.testing.assert_array_equal(found, y)
+    assert set(winner.ravel().tolist()) == {0, 1, 2, 3, SILENT}
+
+
+@many
+@given(
+    seed=st.integers(0, 999),
+    dtype=st.sampled_from(TYPES),
+    images=st.integers(0, 3),
+    patch=st.sampled_from([2, 4, 6, 16]),
+    more=st.integers(0, 9),
+)
+def test_patches_are_cut_bit_for_bit_as_defined(seed, dtype, images, patch, more):
+    rng = np.random.default_rng(seed)
+    crop = patch + more
+    pixels = rng.integers(0, 256, (images, crop + 3, crop + 5), np.uint8)
+    args = (
+        pixels,
+        rng.integers(0, 4, images),
+        rng.integers(0, 6, images),
+        rng.random(images) < 0.5,
+    )
+    how = {"crop": crop, "patch": patch, "mean": 0.4, "std": 0.25, "dtype": dtype}
+    found = cuda.extract_patches(*args, **how)
+    wanted = patches.extract(*args, **how)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)
+
+
+@many
+@given(
+    seed=st.integers(0, 999),
+    dtype=st.sampled_from(TYPES),
+    events=st.integers(0, 70),
+    count=st.integers(1, 9),
+    D=st.sampled_from([1, 31, 32, 33, 100]),
+)
+def test_events_agree_with_their_definitions(seed, dtype, events, count, D):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((2, count, D)).astype(dtype)
+    to, source = rng.integers(0, count, (2, events))
+    close(cuda.scores(a, b, to, source), (a[to] * b[source]).sum(axis=1))
+    factor = (rng.standard_normal(events) * (rng.random(events) < 0.7)).astype(dtype)
+    found, wanted = a.copy(), a.copy()
+    cuda.add_rows(found, to, factor, b, source)
+    np.add.at(wanted, to, factor[:, None] * b[source])
+    np.testing.assert_array_equal(found, wanted)  # the same sums in the same order
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("size", [0, 1, 1000])
+def test_adam_moves_as_defined(dtype, size):
+    rng = np.random.default_rng(0)
+    state = [np.abs(rng.standard_normal(size)) for _ in range(4)]
+    found, wanted = ([a.astype(t) for a in state] for t in (dtype, np.float64))
+    for _ in range(3):
+        cuda.adam(*found, 1e-3, 0.9, 0.999, 1e-8)
+        rows.adam(*wanted, 1e-3, 0.9, 0.999, 1e-8)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_rows_and_patches_do_not_depend_on_the_launch(monkeypatch, dtype):
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal((2, 9, 70)).astype(dtype)
+    to, source = rng.integers(0, 9, (2, 50))
+    pixels = rng.integers(0, 256, (2, 20, 20), np.uint8)
+    at, flip = np.array([1, 2]), np.array([True, False])
+    how = {"crop": 16, "patch": 8, "mean": 0.4, "std": 0.25, "dtype": dtype}
+
+    def all_of_it():
+        out, moments = a.copy(), [b.copy(), abs(b), abs(a)]
+        cuda.add_rows(out, to, b[0, :50].copy(), b, source)
+        cuda.adam(*moments[:1], a, *moments[1:], 1e-3, 0.9, 0.999, 1e-8)
+        patched = cuda.extract_patches(pixels, at, at, flip, **how)
+        return out, *moments, cuda.scores(a, b, to, source), patched
+
+    wanted = all_of_it()
+    for grid, block in GEOMETRIES:
+        launched_as(monkeypatch, grid, block)
+        for found, first in zip(all_of_it(), wanted, strict=True):
+            np.testing.assert_array_equal(found, first)
+
+
+@pytest.mark.parametrize("columns", [1, 33, 5000, 2**40])
+@pytest.mark.parametrize("count", [1, 7, 2**40])
+def test_launches_keep_within_the_limits_of_cuda(columns, count):
+    (gx, gy), (bx, by) = cuda.geometry(columns, count)
+    assert 1 <= gx < 2**31 and 1 <= gy <= 65535
+    assert bx * by <= cuda.BLOCK and bx % 32 == 0
+
+
+@pytest.mark.skipif(SANITIZED, reason="this is the run under the sanitizers")
+def test_no_kernel_reads_or_writes_outside_its_arrays():
+    """This file once more, with sanitizers; a kernel that reads one element too far is caught."""
+    code = "template <typename T> __global__ void far(T* a) { a[threadIdx.x] += a[32]; }"
+    probe = (
+        "import numpy as np; from tests.kernels import emulation;"
+        f"emulation.build({code!r}, ['far<float>'], sanitize=True)"
+        "['far<float>']((1,), (32,), (np.zeros(32, np.float32),))"
+    )
+    environment = emulation.sanitized_environment() | {"PLASTICITY_SANITIZE": "1"}
+
+    def run(*command):
+        return subprocess.run(
+            [sys.executable, *command], env=environment, capture_output=True, text=True
+        )
+
+    caught = run("-c", probe)
+    assert caught.returncode and "heap-buffer-overflow" in caught.stderr
+    found = run("-m", "pytest", "--noconftest", "-p", "no:cacheprovider", __file__)
+    assert found.returncode == 0, found.stdout + found.stderr

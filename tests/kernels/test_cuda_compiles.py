@@ -1,0 +1,43 @@
+"""Every CUDA kernel, compiled by NVRTC for four generations of cards."""
+
+import pytest
+
+from benchmarks import cuda_resources
+from plasticity.kernels import cuda
+
+pytestmark = pytest.mark.skipif(
+    cuda_resources.library() is None, reason="NVRTC is missing: pip install nvidia-cuda-nvrtc-cu12"
+)
+
+
+@pytest.mark.parametrize("architecture", cuda_resources.ARCHITECTURES)
+@pytest.mark.parametrize("file", cuda.FILES)
+def test_every_kernel_compiles_without_a_remark(file, architecture):
+    names = cuda.names(file)
+    cubin, remarks, resources = cuda_resources.compile_kernels(
+        cuda.source(file), names, architecture
+    )
+    assert cubin.startswith(b"\x7fELF")
+    assert remarks == ""
+    assert set(resources) == set(names)
+    # Two blocks of 256 threads fill the registers of a multiprocessor, and none goes to memory.
+    assert all(r.registers <= 128 for r in resources.values())
+    if architecture == "sm_90":
+        assert {name: r.spilled for name, r in resources.items()} == dict.fromkeys(names, 0)
+
+
+def test_what_the_compiler_remarks_is_seen():
+    code = "__global__ void idle(float* a) { int unused; a[0] = 1; }"
+    assert "unused" in cuda_resources.compile_kernels(code, ["idle"], "sm_90")[1]
+
+
+def test_code_that_is_wrong_is_refused_with_the_log():
+    with pytest.raises(RuntimeError, match="undefined"):
+        cuda_resources.compile_kernels("__global__ void f(float* a) { b; }", ["f"], "sm_90")
+
+
+def test_every_kernel_in_the_sources_is_among_those_compiled():
+    for file in cuda.FILES:
+        own = (cuda_resources.Path(cuda.__file__).parent / f"{file}.cu").read_text("utf-8")
+        declared = {line.split()[1].split("(")[0] for line in own.splitlines() if "KERNEL " in line}
+        assert declared == {name.split("<")[0] for name in cuda.names(file)}
