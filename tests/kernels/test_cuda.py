@@ -268,7 +268,10 @@ def test_no_kernel_reads_or_writes_outside_its_arrays():
         f"emulation.build({code!r}, ['far<float>'], sanitize=True)"
         "['far<float>']((1,), (32,), (np.zeros(32, np.float32),))"
     )
-    environment = emulation.sanitized_environment() | {"PLASTICITY_SANITIZE": "1"}
+    try:
+        environment = emulation.sanitized_environment() | {"PLASTICITY_SANITIZE": "1"}
+    except RuntimeError as missing:
+        pytest.skip(str(missing))
 
     def run(*command):
         return subprocess.run(

@@ -82,7 +82,8 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
             source, built = Path(scratch, "kernels.cpp"), Path(scratch, "kernels.so")
             source.write_text(text)
             command = [COMPILER, *flags, f"-I{HERE}", str(source), "-o", str(built)]
-            run = subprocess.run(command, capture_output=True, text=True)
+            plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+            run = subprocess.run(command, capture_output=True, text=True, env=plain)
             if run.returncode:
                 raise RuntimeError(f"{COMPILER} refuses the kernels:\n{run.stderr[:5000]}")
             built.rename(library)
@@ -101,14 +102,21 @@ def _folder() -> Path:
 
 
 def sanitized_environment() -> dict[str, str]:
-    """The environment for a process that runs sanitized kernels and shares what was built."""
-    libraries = [
-        subprocess.run([COMPILER, f"-print-file-name={name}"], capture_output=True, text=True)
-        for name in ("libasan.so", "libubsan.so")
-    ]
+    """The environment for a process that runs sanitized kernels and shares what was built.
+
+    Raises:
+        RuntimeError: the compiler comes without the sanitizers' libraries.
+    """
+    libraries = []
+    for name in ("libasan.so", "libubsan.so"):
+        command = [COMPILER, f"-print-file-name={name}"]
+        found = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        if not Path(found).is_absolute():
+            raise RuntimeError(f"{COMPILER} comes without {name}")
+        libraries.append(found)
     return os.environ | {
         FOLDER: str(_folder()),
-        "LD_PRELOAD": " ".join(run.stdout.strip() for run in libraries),
+        "LD_PRELOAD": " ".join(libraries),
         # Python itself leaks; what counts is what kernels do with arrays.
         "ASAN_OPTIONS": "detect_leaks=0",
         # Every array an allocation of its own, or a neighbour hides an access outside.
