@@ -1,0 +1,135 @@
+"""On a real card: every operation of the door against its definition, and the same bits again."""
+
+import numpy as np
+import pytest
+
+from plasticity import kernels
+from plasticity.kernels import direct, patches, rows
+
+
+def _missing() -> str:
+    try:
+        import cupy
+    except ImportError:
+        return "needs a GPU, and CuPy is not installed"
+    return "" if cupy.cuda.is_available() else "needs a GPU, and there is none here"
+
+
+MISSING = _missing()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+TYPES = [np.float32, np.float64]
+CASES = [  # N, H, W, C, O, pool
+    (0, 8, 8, 4, 8, 2),
+    (3, 16, 16, 1, 130, 1),
+    (5, 9, 7, 3, 17, 1),
+    (70, 16, 16, 33, 65, 2),
+    (9, 5, 7, 40, 24, 2),
+    (300, 4, 4, 64, 96, 2),
+    (300, 2, 2, 64, 96, 2),
+]
+
+
+def close(found, wanted):
+    found = found.get()
+    assert found.shape == wanted.shape
+    limit = 5e-5 if found.dtype == np.float32 else 1e-12
+    if wanted.size:
+        assert np.abs(found - wanted).max() <= limit * max(np.abs(wanted).max(), 1e-3)
+
+
+def on_card(*arrays):
+    import cupy
+
+    return [cupy.asarray(a) for a in arrays]
+
+
+def case(dtype, N, H, W, C, O, pool, shared):  # noqa: E741
+    rng = np.random.default_rng(0)
+    draw = lambda *s: rng.standard_normal(s).astype(dtype)  # noqa: E731
+    weight = (draw(O, C, 3, 3) / np.sqrt(9 * C)).astype(dtype)
+    drive = draw(N, O) if shared else draw(N, H // pool, W // pool, O)
+    return draw(N, H, W, C), weight, draw(O), drive
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shape", CASES)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_convolution_on_the_card_agrees_and_repeats(dtype, shape, shared):
+    space, pool = shape[1:3], shape[-1]
+    x, weight, bias, drive = case(dtype, *shape, shared)
+    exact = [a.astype(float) for a in (x, weight, bias, drive)]
+    y, winner, z = direct.forward(*exact[:3], pool)
+    cx, cw, cb, cd, cwin = on_card(x, weight, bias, drive, winner)
+
+    def all_of_it():
+        found = kernels.forward(cx, cw, cb, pool)
+        error = kernels.back(cwin, cd, cw, space, pool)
+        return (*found, *kernels.correlate(cx, cwin, cd, (3, 3), pool), error)
+
+    first, again = all_of_it(), all_of_it()
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.get(), b.get())
+    close(first[0], y)
+    close(first[2], z)
+    assert (first[1].get() != winner).mean() < 0.01 if winner.size else True
+    dW, db = direct.correlate(exact[0], winner, exact[3], (3, 3), pool)
+    close(first[3], dW)
+    close(first[4], db)
+    close(first[5], direct.back(winner, exact[3], exact[1], space, pool))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("events", [0, 1, 5000])
+def test_events_on_the_card_agree_and_repeat(dtype, events):
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((2, 300, 133)).astype(dtype)
+    to, source = rng.integers(0, 300, (2, events))
+    factor = rng.standard_normal(events).astype(dtype)
+    ca, cb, cto, csource, cfactor = on_card(a, b, to, source, factor)
+    close(kernels.scores(ca, cb, cto, csource), rows.scores(a.astype(float), b, to, source))
+    found = []
+    for _ in range(2):
+        found.append(ca.copy())
+        kernels.add_rows(found[-1], cto, cfactor, cb, csource)
+    np.testing.assert_array_equal(found[0].get(), found[1].get())
+    wanted = a.astype(float)
+    rows.add_rows(wanted, to, factor.astype(float), b.astype(float), source)
+    close(found[0], wanted)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_adam_on_the_card_agrees(dtype):
+    rng = np.random.default_rng(2)
+    state = [np.abs(rng.standard_normal(100_001)).astype(dtype) for _ in range(4)]
+    wanted, found = [a.astype(float) for a in state], on_card(*state)
+    for step in range(1, 4):
+        kernels.adam(*found, step, 1e-3)
+        kernels.adam(*wanted, step, 1e-3)
+    for a, b in zip(found, wanted, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_patches_on_the_card_are_those_of_the_definition(dtype):
+    rng = np.random.default_rng(3)
+    args = (
+        rng.integers(0, 256, (5, 96, 96), np.uint8),
+        rng.integers(0, 33, 5),
+        rng.integers(0, 33, 5),
+        rng.random(5) < 0.5,
+    )
+    how = {"crop": 64, "patch": 16, "mean": 0.4, "std": 0.25, "dtype": dtype}
+    found = kernels.extract_patches(*on_card(*args), **how)
+    np.testing.assert_array_equal(found.get(), patches.extract(*args, **how))
+
+
+def test_two_hundred_steps_take_no_more_memory_than_a_few():
+    import cupy
+
+    x, weight, bias, drive = on_card(*case(np.float32, 49, 16, 16, 32, 64, 2, True))
+    pool, used = cupy.get_default_memory_pool(), []
+    for _ in range(200):
+        _, winner, _ = kernels.forward(x, weight, bias, 2)
+        kernels.correlate(x, winner, drive, (3, 3), 2)
+        used.append((pool.used_bytes(), pool.total_bytes()))
+    assert used[-1] == used[5]
