@@ -128,6 +128,15 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     type=click.Path(file_okay=False),
     help="Go on with this run; --steps or --epochs may reach further.",
 )
+@click.option(
+    "--record",
+    metavar="SPEC",
+    help="Record updates and their factors into record.h5 of the run folder: for each layer "
+    "layer=NUMBER or *, then synapse=POST:PRE:ROW:COL, random=COUNT, neurons=FIRST:LAST, all, "
+    "weights; for example 'layer=4,synapse=3:1:0:2;layer=1,neurons=0:8'. Open gates and the "
+    "alignment of W_pred and W_retro come with it.",
+)
+@click.option("--record-every", default=10, show_default=True, help="Record one step of so many.")
 @click.option("--probe/--no-probe", default=True, help="Measure the layers at the end.")
 @click.option(
     "--probe-train", default=600, show_default=True, help="Labelled images to fit the probe."
@@ -140,6 +149,8 @@ def run(
     config: str | None,
     out: str | None,
     resume: str | None,
+    record: str | None,
+    record_every: int,
     probe: bool,
     probe_train: int,
     probe_test: int,
@@ -154,9 +165,12 @@ def run(
 
     from plasticity import experiment
     from plasticity.errors import UserError
+    from plasticity.inspection import recording
     from plasticity.options import RunOptions
 
     if resume is None:
+        if record is not None:
+            recording.plan(RunOptions(**values), record, record_every, Path(out or "."))
         state, folder = experiment.start(RunOptions(**values), out)
     else:
         given = {
@@ -168,7 +182,15 @@ def run(
             raise UserError("--resume goes on in its own folder, with its own options")
         state, folder = experiment.resume(Path(resume), given, FREE)
 
-    ended = screen.train(state, folder)
+    every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
+    if resume is not None and every_given and record is None:
+        raise UserError("--record-every goes with --record; a recording keeps its own when resumed")
+    recorder = recording.open_recorder(state, folder, record, record_every)
+    try:
+        ended = screen.train(state, folder, recorder)
+    finally:
+        if recorder is not None:
+            recorder.close()
     if not ended:
         click.echo(f"Interrupted after step {state.step}, and saved.")
         click.echo(f"Go on with:  plasticity run --resume {folder}")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from plasticity.experiment import Probed
-    from plasticity.training import State
+    from plasticity.training import Onlooker, State
 
 console = Console(highlight=False)
 LINE_SECONDS = 10.0  # where the output is no terminal, a line every so often
@@ -28,7 +28,7 @@ def _bar(*extra: TextColumn) -> Progress:
     )
 
 
-def train(state: "State", folder: Path) -> bool:
+def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> bool:
     """Train to the end, showing loss and open gates of every module. False if interrupted."""
     from plasticity import training
 
@@ -70,7 +70,7 @@ def train(state: "State", folder: Path) -> bool:
                     f"{progress.images_per_second:.1f} images/s"
                 )
 
-        return training.train(state, folder, report)
+        return training.train(state, folder, report, onlooker)
 
 
 def probe(state: "State", folder: Path, train_images: int, test_images: int) -> "Probed | None":

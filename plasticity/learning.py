@@ -1,6 +1,6 @@
 """One step of learning: from patches to the dW of every module, and to the weights."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,37 @@ class Update:
     changes: Parameters
     loss: Array
     open_gates: Array
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one layer met in a step: all that its dW was made of.
+
+    Attributes:
+        x: its input `(N, *space, C)`; winner: see `kernels.forward`.
+        error: what went into the post factor: `delta / P`, `(N, O)`, at the top of a module, and
+            below it the error from above, of the shape of `winner`.
+        changes: its dW by parameter.
+    """
+
+    layer: Conv
+    x: Array
+    winner: Array
+    error: Array
+    changes: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One module in one step of learning, for those who look on: its layers and its rule."""
+
+    module: int
+    layers: list[Seen]  # from below
+    z: Array
+    own: dict[str, Array]
+    draw: Draw
+    layout: Layout
+    learning: Learning
 
 
 def layerwise(network: Network) -> Modules:
@@ -56,6 +87,7 @@ def updates(
     patches: Array,
     layout: Layout,
     choices: Iterable[Draw],
+    watch: Callable[[Watched], None] | None = None,
 ) -> Iterator[Update]:
     """Module by module, the update that the rule prescribes for these patches.
 
@@ -65,16 +97,24 @@ def updates(
     Args:
         patches: `(N, *space, C)` in the order of `layout`.
         choices: a `Draw` for each module.
+        watch: called for every module, before its weights can change; it changes nothing.
     """
     x = patches
     for number, (module, choice) in enumerate(zip(modules, choices, strict=True)):
         layers = [network.layers[i] for i in module]
-        x, changes, learning = _learn(layers, rule, weights, x, layout, choice)
+        x, changes, learning = _learn(number, layers, rule, weights, x, layout, choice, watch)
         yield Update(number, changes, learning.loss, learning.open_gates)
 
 
 def _learn(
-    layers: list[Conv], rule: Rule, weights: Parameters, x: Array, layout: Layout, choice: Draw
+    number: int,
+    layers: list[Conv],
+    rule: Rule,
+    weights: Parameters,
+    x: Array,
+    layout: Layout,
+    choice: Draw,
+    watch: Callable[[Watched], None] | None,
 ) -> tuple[Array, Parameters, Learning]:
     """One module: its output, the changes of its weights and what the rule says besides."""
     tape = []
@@ -88,12 +128,16 @@ def _learn(
 
     # The encoding is a mean over P positions: every position shares the drive, over P.
     positions = int(np.prod(y.shape[1:-1]))
-    error, changes = learning.drive / positions, {}
+    error, changes, seen = learning.drive / positions, {}, []
     for layer, below, winner in reversed(tape):
         changes[layer.name] = layer.correlate(below, winner, error)
+        if watch is not None:
+            seen.insert(0, Seen(layer, below, winner, error, changes[layer.name]))
         if below is not tape[0][1]:
             error = layer.back(below, winner, error, weights[layer.name])
     changes[tape[-1][0].name] |= learning.changes
+    if watch is not None:
+        watch(Watched(number, seen, z, own, choice, layout, learning))
     return y, changes, learning
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -149,8 +150,13 @@ def cut(batch: "data.Batch", images: "data.ImageSet", options: RunOptions, devic
     )
 
 
-def learn_batch(state: State, batch: "data.Batch", images: "data.ImageSet") -> tuple[list, list]:
-    """One step: every module learns from the batch. Losses and open gates, still on the device."""
+def watched_updates(
+    state: State,
+    batch: "data.Batch",
+    images: "data.ImageSet",
+    watch: Callable[[learning.Watched], None] | None = None,
+) -> Iterator[learning.Update]:
+    """The update of every module for the batch, by the draws of its step; no weight moves yet."""
     options, device, dtype = state.options, state.device, np.dtype(state.options.dtype)
     layout = Layout(options.rows, len(batch.pixels), options.rows)
     patches = cut(batch, images, options, device)
@@ -158,10 +164,21 @@ def learn_batch(state: State, batch: "data.Batch", images: "data.ImageSet") -> t
         choice.on(device, dtype)
         for choice in learning.draws(state.rule, layout, state.modules, options.seed, batch.step)
     )
+    network, rule = state.network, state.rule
+    yield from learning.updates(
+        network, rule, state.modules, state.weights, patches, layout, choices, watch
+    )
+
+
+def learn_batch(
+    state: State,
+    batch: "data.Batch",
+    images: "data.ImageSet",
+    watch: Callable[[learning.Watched], None] | None = None,
+) -> tuple[list, list]:
+    """One step: every module learns from the batch. Losses and open gates, still on the device."""
     losses, gates = [], []
-    for update in learning.updates(
-        state.network, state.rule, state.modules, state.weights, patches, layout, choices
-    ):
+    for update in watched_updates(state, batch, images, watch):
         if state.rule.name != "random":
             state.optimiser.ascend(state.weights, update.changes, batch.step + 1)
         losses.append(update.loss)
@@ -170,10 +187,24 @@ def learn_batch(state: State, batch: "data.Batch", images: "data.ImageSet") -> t
     return losses, gates
 
 
+class Onlooker(Protocol):
+    """Who watches training without changing it, such as `inspection.Recorder`."""
+
+    def watching(self, step: int) -> Callable[[learning.Watched], None] | None:
+        """The watch on a step, counted from 1, or None."""
+
+    def stepped(self, step: int) -> None:
+        """The step is over."""
+
+    def flush(self) -> None:
+        """The run is about to be saved."""
+
+
 def train(
     state: State,
     folder: Path,
     report: Callable[[Progress], None] = lambda progress: None,
+    onlooker: Onlooker | None = None,
 ) -> bool:
     """Train to the end of the run and save it.
 
@@ -209,7 +240,10 @@ def train(
         ) as batches,
     ):
         for batch in batches:
-            pending.append(learn_batch(state, batch, images))
+            watch = onlooker.watching(batch.step + 1) if onlooker else None
+            pending.append(learn_batch(state, batch, images, watch))
+            if onlooker:
+                onlooker.stepped(state.step)
             if state.device == "cpu" or len(pending) >= FLUSH or interrupted.is_set():
                 _flush(state, pending)
             state.waited, now = batches.waited, time.perf_counter()
@@ -218,6 +252,8 @@ def train(
             done, stop = state.step == steps, interrupted.is_set()
             if done or stop or time.monotonic() - saved >= 60 * options.checkpoint_minutes:
                 _flush(state, pending)
+                if onlooker:  # before the checkpoint, so that no step between them is lost
+                    onlooker.flush()
                 save(state, folder)
                 saved, start = time.monotonic(), time.perf_counter()
             if state.metrics["loss"] and not pending:

@@ -12,7 +12,8 @@ import numpy as np
 
 from plasticity.arrays import Array, array_module
 from plasticity.kernels import direct, rows, threads
-from plasticity.kernels.direct import SILENT, output_space, post_factor
+from plasticity.kernels.direct import SILENT, output_space, post_factor, pre_factor
+from plasticity.kernels.pairs import coactivity
 from plasticity.kernels.patches import extract
 from plasticity.kernels.threads import own as own_threads
 
@@ -21,12 +22,14 @@ __all__ = [
     "adam",
     "add_rows",
     "back",
+    "coactivity",
     "correlate",
     "extract_patches",
     "forward",
     "output_space",
     "own_threads",
     "post_factor",
+    "pre_factor",
     "product",
     "scores",
 ]

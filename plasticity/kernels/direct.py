@@ -132,6 +132,19 @@ def post_factor(
     return post
 
 
+def pre_factor(
+    x: Array,
+    offset: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 1,
+) -> Array:
+    """The input that every position meets at one kernel offset, `(N, *space, C)`."""
+    space = output_space(x.shape[1:-1], kernel, stride, padding)
+    stride, padding = _each(stride, len(space)), _each(padding, len(space))
+    return dict(_taps(_pad(x, padding), kernel, stride, space))[tuple(offset)]
+
+
 def correlate(
     x: Array,
     winner: Array,

@@ -1,0 +1,138 @@
+"""`plasticity inspect`."""
+
+from pathlib import Path
+
+import click
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
+    """`3,1,0,2` as numbers."""
+    if text is None:
+        return None
+    parts = text.replace(":", ",").split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        from plasticity.errors import UserError
+
+        raise UserError(
+            f"--{param.name} {text}: expected whole numbers with commas, such as "
+            f"{param.metavar or '3,1,0,2'}"
+        )
+    return tuple(int(part) for part in parts)
+
+
+FRESH = ("rule", "net", "width", "batch", "seed", "dtype", "data", "modules", "weights", "gate")
+
+
+@click.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--layer", help="The layer, by its number from 1 or its name.")
+@click.option(
+    "--synapse",
+    callback=_numbers,
+    metavar="POST,PRE,ROW,COL",
+    help="A weight: neuron, input neuron, kernel row and column, from 0.",
+)
+@click.option("--bias", callback=_numbers, metavar="POST", help="A neuron's bias.")
+@click.option(
+    "--prediction",
+    callback=_numbers,
+    metavar="K,J,I",
+    help="An entry of W_pred: prediction step from 1, target neuron, context neuron.",
+)
+@click.option(
+    "--retro",
+    callback=_numbers,
+    metavar="K,I,J",
+    help="An entry of W_retro: prediction step from 1, context neuron, target neuron.",
+)
+@click.option("--step", type=int, help="Insist on this step.  [default: the run's next]")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
+@click.option("--top", default=12, show_default=True, help="Rows of each table on the screen.")
+@click.option("--all-events", is_flag=True, help="In files also events that change nothing.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write the long table.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the summary.")
+@click.option("--hdf5", "hdf5_path", type=click.Path(path_type=Path), help="Write all arrays.")
+@click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
+@click.option("--rule", default="clapp", show_default=True, help="Without RUN: as in 'run'.")
+@click.option("--net", default="vgg6", show_default=True, help="Without RUN.")
+@click.option("--width", default=0.1, show_default=True, help="Without RUN.")
+@click.option("--batch", default=8, show_default=True, help="Without RUN.")
+@click.option("--seed", default=0, show_default=True, help="Without RUN.")
+@click.option("--dtype", default="float64", show_default=True, help="Without RUN.")
+@click.option("--data", default="sample", show_default=True, help="Without RUN.")
+@click.option("--modules", default="", help="Without RUN.  [default: the rule's]")
+@click.option("--weights", default="", help="Without RUN.  [default: the rule's]")
+@click.option("--gate", default="own", show_default=True, help="Without RUN.")
+@click.option(
+    "--gain",
+    default=2.0,
+    show_default=True,
+    help="Without RUN: multiplies fresh weights, so that gates are a mix of open and closed.",
+)
+@click.pass_context
+def inspect(
+    ctx: click.Context,
+    run: Path | None,
+    layer: str | None,
+    synapse: tuple | None,
+    bias: tuple | None,
+    prediction: tuple | None,
+    retro: tuple | None,
+    step: int | None,
+    checkpoint: Path | None,
+    top: int,
+    all_events: bool,
+    csv_path: Path | None,
+    json_path: Path | None,
+    hdf5_path: Path | None,
+    data_dir: str | None,
+    device: str | None,
+    gain: float,
+    **values: object,
+) -> None:
+    """Take the next step of RUN apart: which factors change its synapses, event by event.
+
+    Batch, crops and draws are those that training takes next; without RUN, those of a fresh
+    network. With --synapse, --bias, --prediction or --retro the sum over events is compared with
+    the dW of the training step: exit status 1 if they differ by more than rounding. With --layer
+    alone: distributions, open gates, silenced neurons, what changed most, dW and optimiser.
+
+    \b
+    plasticity inspect RUN --layer 4
+    plasticity inspect RUN --layer 4 --synapse 3,1,0,2
+    plasticity inspect --rule clapp_s --layer conv2 --prediction 1,0,3 --csv events.csv
+    """
+    from click.core import ParameterSource
+    from plasticity.cli import inspect_screen as screen
+
+    from plasticity import inspection
+    from plasticity.errors import UserError
+    from plasticity.options import RunOptions
+
+    names = {"weight": synapse, "bias": bias, "W_pred": prediction, "W_retro": retro}
+    chosen = [(name, index) for name, index in names.items() if index is not None]
+    if layer is None:
+        raise UserError("nothing to inspect: name a --layer, by its number from 1 or its name")
+    if len(chosen) > 1:
+        raise UserError("take one of --synapse, --bias, --prediction and --retro at a time")
+    if run is not None:
+        for name in (*FRESH, "gain"):
+            if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                raise UserError(f"--{name} is for a fresh network: a run has its own options")
+        state = inspection.open_run(run, checkpoint, data_dir=data_dir, device=device)
+    else:
+        if checkpoint is not None:
+            raise UserError("--checkpoint is a file of a run: name its folder too")
+        options = RunOptions(**values, data_dir=data_dir or "", device=device or "cpu")
+        state = inspection.fresh(options, gain)
+    seen = inspection.look(state, layer, step)
+    if not chosen:
+        view = inspection.inspect_layer(seen, top)
+        screen.layer(view)
+        screen.write_layer(view, csv_path, json_path, hdf5_path)
+        return
+    found = inspection.inspect(seen, *chosen[0])
+    screen.synapse(found, top)
+    screen.write_synapse(found, csv_path, json_path, hdf5_path, all_events)
+    ctx.exit(0 if found.agrees else 1)

@@ -1,0 +1,33 @@
+"""Which factors made an update: gate, dendritic signal, post and pre, event by event.
+
+    from plasticity import inspection
+
+    state = inspection.open_run("runs/mine")
+    step = inspection.look(state, layer=4)
+    inspection.inspect(step, "weight", (3, 1, 0, 2))  # one synapse
+    inspection.inspect_layer(step)  # the whole layer
+
+The factors come from the functions that training uses: `Rule.roles`, `kernels.post_factor` and
+the watch on `learning.updates`. Nothing here computes an update of its own.
+"""
+
+from plasticity.inspection.layer import LayerView, alignment, inspect_layer
+from plasticity.inspection.recording import Recorder, open_record, open_recorder, read
+from plasticity.inspection.step import Step, fresh, look, open_run
+from plasticity.inspection.synapse import Synapse, inspect
+
+__all__ = [
+    "LayerView",
+    "Recorder",
+    "Step",
+    "Synapse",
+    "alignment",
+    "fresh",
+    "inspect",
+    "inspect_layer",
+    "look",
+    "open_record",
+    "open_recorder",
+    "open_run",
+    "read",
+]

@@ -1,0 +1,273 @@
+"""One layer in one step: how dW, its factors and its gates are distributed, and what moved most."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plasticity import kernels
+from plasticity.arrays import to_host
+from plasticity.inspection.step import Step
+from plasticity.inspection.synapse import step_space
+from plasticity.kernels import direct
+
+QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1.0}
+SAMPLE = 2**22  # values at most, evenly spaced, that quartiles are taken of
+Rows = list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """What one step does to a layer.
+
+    Attributes:
+        distributions: of dW by parameter and of each factor: quantiles, mean, std, a row each.
+        gates: fraction of open gates by role, prediction step and sign.
+        silenced: fractions of neurons that no update reaches, at their positions.
+        synapses, neurons, patches: what changed most, and what changed it.
+        optimiser: dW beside the step of the optimiser, by parameter.
+        alignment: cosine of W_pred and W_retro transposed, by prediction step.
+        arrays: dW by parameter, and the factors as images: `gate` (roles and steps, patches), mean
+            of gamma over the events in which a patch learns; `drive (N, D)`, the dendritic signals
+            summed with their gates; `post (N, D)` and `pre (N, C)`, means over positions.
+    """
+
+    rule: str
+    layer: str
+    step: int
+    distributions: Rows
+    gates: Rows
+    silenced: dict[str, float]
+    synapses: Rows
+    neurons: Rows
+    patches: Rows
+    optimiser: Rows
+    alignment: Rows
+    arrays: dict[str, np.ndarray]
+
+    def as_dict(self) -> dict[str, object]:
+        """The tables, for JSON."""
+        return {name: value for name, value in self.__dict__.items() if name != "arrays"}
+
+    def long_table(self) -> Rows:
+        """All tables in one: section, row, quantity, value; as `pandas.DataFrame` takes it."""
+        found: Rows = []
+        for section, rows in self.as_dict().items():
+            if isinstance(rows, dict):
+                rows = [{"fraction": name, "value": value} for name, value in rows.items()]
+            if not isinstance(rows, list):
+                continue
+            for number, row in enumerate(rows):
+                words = [str(v) for v in row.values() if isinstance(v, str | int)]
+                name = " ".join(words) or str(number)
+                found += [
+                    {"section": section, "row": name, "quantity": quantity, "value": value}
+                    for quantity, value in row.items()
+                    if isinstance(value, float)
+                ]
+        return found
+
+    def _repr_html_(self) -> str:
+        from plasticity.inspection.tables import html
+
+        parts = [f"<p><b>{self.layer}</b>, {self.rule}, step {self.step}</p>"]
+        parts += [
+            f"<p>{name}</p>{html(getattr(self, name))}"
+            for name in ("distributions", "gates", "neurons", "optimiser", "alignment")
+        ]
+        return "".join(parts)
+
+
+def inspect_layer(step: Step, top: int = 10) -> LayerView:
+    """Everything that one step does to a layer.
+
+    Args:
+        top: how many synapses, neurons and patches are listed.
+    """
+    dW, rows = step.seen.changes, []
+    for name, change in dW.items():
+        rows.append(_distribution(f"dW {name}", change))
+    gate = [
+        role.gamma / np.where(role.events.weight == 0, 1, role.events.weight) for role in step.roles
+    ]
+    if gate:
+        rows.append(_distribution("gate", np.concatenate(gate)))
+        signals = [role.dendrite for role in step.roles]
+        rows.append(_distribution("dendritic signal", np.concatenate([s.ravel() for s in signals])))
+    rows.append(_distribution("drive / P" if step.top else "error", step.seen.error))
+    factors = _factors(step)
+    rows.append(_distribution("post (mean over positions)", factors["post"]))
+    rows.append(_distribution("pre", step.seen.x))
+    return LayerView(
+        rule=step.state.rule.name,
+        layer=step.layer.name,
+        step=step.number,
+        distributions=rows,
+        gates=open_gates(step.roles),
+        silenced=_silenced(step),
+        synapses=_synapses(dW["weight"], top),
+        neurons=_neurons(dW, factors, top),
+        patches=_patches(step, top),
+        optimiser=_optimiser(step),
+        alignment=alignment(step.own),
+        arrays={**{f"dW_{name}": change for name, change in dW.items()}, **factors},
+    )
+
+
+def _distribution(name: str, values: np.ndarray) -> dict[str, object]:
+    values = np.asarray(values).ravel()
+    some = values[:: -(-values.size // SAMPLE) or 1]
+    found = np.quantile(some, list(QUANTILES.values())) if values.size else [np.nan] * 5
+    ends = {"min": float(values.min()), "max": float(values.max())} if values.size else {}
+    return {
+        "quantity": name,
+        **{n: float(v) for n, v in zip(QUANTILES, found, strict=True)},
+        **ends,
+        "mean": float(values.mean(dtype=float)) if values.size else np.nan,
+        "std": float(values.std(dtype=float)) if values.size else np.nan,
+    }
+
+
+def open_gates(roles) -> Rows:
+    """Fraction of open gates by role, prediction step and sign; signs that nobody drew are out."""
+    return [
+        {
+            "role": role.name,
+            "k": int(role.events.k),
+            "sign": sign,
+            "events": int(here.sum()),
+            "open": float((role.gamma[here] != 0).mean()),
+        }
+        for role in roles
+        for sign in (1, -1)
+        for here in [role.events.label == sign]
+        if here.any()
+    ]
+
+
+def alignment(own: dict[str, np.ndarray]) -> Rows:
+    """Cosine of W_pred[k] and W_retro[k] transposed, where a rule keeps both."""
+    if not {"W_pred", "W_retro"} <= set(own):
+        return []
+    cosines = cosine_by_step(own["W_pred"], own["W_retro"])
+    return [{"k": k, "cosine": float(value)} for k, value in enumerate(cosines, 1)]
+
+
+def cosine_by_step(W_pred: np.ndarray, W_retro: np.ndarray) -> np.ndarray:
+    """`<W_pred[k], W_retro[k]^T> / (|W_pred[k]| |W_retro[k]|)`, `(K,)`."""
+    found = np.empty(len(W_pred))
+    for k, (pred, retro) in enumerate(zip(W_pred, W_retro, strict=True)):
+        inner = sum(  # in blocks that fit the cache, since one of the two is read by columns
+            float(np.einsum("jk,kj->", pred[a : a + 64], retro[:, a : a + 64]))
+            for a in range(0, len(pred), 64)
+        )
+        scale = float(np.vdot(pred, pred)) * float(np.vdot(retro, retro))
+        found[k] = inner / (scale**0.5 or 1.0)
+    return found
+
+
+def _factors(step: Step) -> dict[str, np.ndarray]:
+    """The four factors as images over patches."""
+    seen, N = step.seen, len(step.seen.x)
+    spatial = tuple(range(1, seen.x.ndim - 1))
+    drive = seen.error if seen.error.ndim == 2 else seen.error.sum(axis=spatial)
+    if step.top:
+        drive = drive * step.positions
+    gate = np.zeros((len(step.roles), N))
+    for row, role in zip(gate, step.roles, strict=True):
+        weight = np.where(role.events.weight == 0, 1, role.events.weight)
+        counts = np.maximum(np.bincount(role.learner, minlength=N), 1)
+        row[:] = np.bincount(role.learner, role.gamma / weight, minlength=N) / counts
+    won = seen.winner != kernels.SILENT
+    return {
+        "gate": gate,
+        "drive": drive,
+        "post": won.mean(axis=spatial),
+        "pre": seen.x.mean(axis=spatial),
+    }
+
+
+def _silenced(step: Step) -> dict[str, float]:
+    """Which neurons no update reaches, at their positions."""
+    winner, windows = step.seen.winner, np.prod(step.seen.winner.shape[1:-1])
+    room = np.prod(step_space(step)) / windows  # neurons that compete in a pool
+    silent = winner == kernels.SILENT
+    active = (~silent).any(axis=tuple(range(winner.ndim - 1)))
+    return {
+        "lost their pool to another": float((1 - silent.mean()) * (1 - 1 / room)),
+        "in a pool where none is active": float(silent.mean()),
+        "won and active, reached by an update": float((1 - silent.mean()) / room),
+        "neurons silent in every patch": float(1 - active.mean()),
+    }
+
+
+def _synapses(dW: np.ndarray, top: int) -> Rows:
+    order = np.argsort(-np.abs(dW), axis=None)[:top]
+    return [
+        {"synapse (post, pre, row, col)": ",".join(map(str, at)), "dW": float(dW[at])}
+        for at in (tuple(int(i) for i in np.unravel_index(flat, dW.shape)) for flat in order)
+    ]
+
+
+def _neurons(dW: dict[str, np.ndarray], factors: dict[str, np.ndarray], top: int) -> Rows:
+    norm = np.sqrt((dW["weight"] ** 2).sum(axis=tuple(range(1, dW["weight"].ndim))))
+    return [
+        {
+            "neuron": int(j),
+            "norm of dW": float(norm[j]),
+            "db": float(dW["bias"][j]),
+            "mean |drive|": float(np.abs(factors["drive"][:, j]).mean()),
+            "active": float(factors["post"][:, j].mean()),
+        }
+        for j in np.argsort(-norm)[:top]
+    ]
+
+
+def _patches(step: Step, top: int) -> Rows:
+    """The patches with the largest part in dW.
+
+    A patch adds dW_n, and `<dW_n, dW> / |dW|^2` is its part: over patches they sum to 1. The
+    scalar product is taken without forming dW_n, as the post factor times the response of dW, as
+    if it were weights, to the patch.
+    """
+    seen, layer = step.seen, step.layer
+    change = seen.changes["weight"]
+    response = direct.convolve(
+        seen.x, change, np.zeros(len(change), change.dtype), layer.stride, layer.padding
+    )
+    post = kernels.post_factor(seen.winner, seen.error, layer.pool, response.shape[1:-1])
+    part = (post * response).reshape(len(post), -1).sum(axis=1, dtype=float)
+    part = part / (float((change.astype(float) ** 2).sum()) or 1.0)
+    order = np.argsort(-np.abs(part))[:top]
+    places = step.places(order)
+    return [
+        {**{name: int(values[at]) for name, values in places.items()}, "part of dW": float(part[n])}
+        for at, n in enumerate(order)
+    ]
+
+
+def _optimiser(step: Step) -> Rows:
+    """dW, and what Adam makes of it: both on copies. There is no weight decay."""
+    state, name = step.state, step.layer.name
+    found = []
+    for parameter, dW in step.seen.changes.items():
+        before = to_host(state.weights[name][parameter])
+        after = before.copy()
+        stored = state.optimiser.moments[name][parameter]
+        m, v = (to_host(stored[moment]).copy() for moment in ("m", "v"))
+        if state.rule.name != "random":  # its weights stay, whatever the optimiser would do
+            kernels.adam(after, np.ascontiguousarray(dW), m, v, step.number, state.optimiser.rate)
+        moved = (after - before).astype(float)
+        norms = np.linalg.norm(dW), np.linalg.norm(moved), np.linalg.norm(before)
+        scale = float(norms[0] * norms[1]) or 1.0
+        found.append(
+            {
+                "parameter": parameter,
+                "norm of dW (rule)": float(norms[0]),
+                "norm of the step (Adam)": float(norms[1]),
+                "step / weights": float(norms[1] / (norms[2] or 1.0)),
+                "largest step": float(np.abs(moved).max()),
+                "cosine of both": float((dW * moved).sum() / scale),
+                "weight decay": 0.0,
+            }
+        )
+    return found

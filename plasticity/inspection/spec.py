@@ -1,0 +1,96 @@
+"""What `--record` asks for, in words: `layer=4,synapse=3:1:0:2;layer=*,random=1000`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plasticity import seeds
+from plasticity.errors import UserError
+from plasticity.inspection.step import index_of
+from plasticity.training import State
+
+GRAMMAR = (
+    "layer=NUMBER, NAME or *, and after commas what of it: synapse=POST:PRE:ROW:COL, random=COUNT "
+    "(synapses, chosen by the seed), neurons=FIRST:LAST (LAST left out), all, and weights (their "
+    "values too); semicolons between layers"
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is recorded of one layer.
+
+    Attributes:
+        synapses: index of each, int `(S, 2 + dims)`, in the order asked for.
+        neurons: whole neurons, int `(J,)`; weights: whether their values are wanted too.
+    """
+
+    layer: int
+    synapses: np.ndarray
+    neurons: np.ndarray
+    weights: bool
+
+
+def parse(spec: str, state: State) -> list[Wish]:
+    """The wishes of a SPEC, one for each layer it names.
+
+    Raises:
+        UserError: what cannot be understood, or is not there, in one sentence.
+    """
+    found: dict[int, Wish] = {}
+    for entry in filter(None, (part.strip() for part in spec.split(";"))):
+        words = [word.strip() for word in entry.split(",")]
+        key, _, layer = words[0].partition("=")
+        if key != "layer" or not layer:
+            raise UserError(f"--record: '{entry}' names no layer first: expected {GRAMMAR}")
+        every = range(len(state.network.layers))
+        for index in every if layer == "*" else [index_of(state, layer)]:
+            if index in found:
+                name = state.network.layers[index].name
+                raise UserError(f"--record names {name} twice: put all of it behind one layer=")
+            found[index] = _wish(state, index, words[1:] or ["random=100"])
+    if not found:
+        raise UserError(f"--record is empty: expected {GRAMMAR}")
+    return [found[index] for index in sorted(found)]
+
+
+def _wish(state: State, index: int, words: list[str]) -> Wish:
+    layer = state.network.layers[index]
+    shape = (layer.outputs, layer.inputs, *layer.kernel)
+    synapses: list[tuple[int, ...]] = []
+    neurons: set[int] = set()
+    for word in words:
+        key, _, value = word.partition("=")
+        parts = value.split(":")
+        numbers = [int(p) for p in parts] if all(p.isdigit() for p in parts) else None
+        if word == "all":
+            neurons |= set(range(layer.outputs))
+        elif key == "synapse" and numbers is not None:
+            if len(numbers) != len(shape) or any(
+                n >= size for n, size in zip(numbers, shape, strict=True)
+            ):
+                most = ":".join(str(n - 1) for n in shape)
+                raise UserError(
+                    f"--record: {layer.name} has no synapse {value}: expected up to {most}"
+                )
+            synapses.append(tuple(numbers))
+        elif key == "neurons" and numbers is not None and len(numbers) == 2:
+            first, last = numbers
+            if not first < last <= layer.outputs:
+                raise UserError(
+                    f"--record: {layer.name} has no neurons {value}: it has 0:{layer.outputs}"
+                )
+            neurons |= set(range(first, last))
+        elif key == "random" and numbers is not None and len(numbers) == 1 and numbers[0] > 0:
+            rng = seeds.generator(state.options.seed, seeds.RECORD, index)
+            count = min(numbers[0], int(np.prod(shape)))
+            flat = np.sort(rng.choice(int(np.prod(shape)), count, replace=False))
+            synapses += [tuple(int(i) for i in np.unravel_index(f, shape)) for f in flat]
+        elif word != "weights":
+            raise UserError(f"--record: '{word}' is not understood: expected {GRAMMAR}")
+    return Wish(
+        index,
+        np.array(synapses, np.int64).reshape(-1, len(shape)),
+        np.array(sorted(neurons), np.int64),
+        "weights" in words,
+    )

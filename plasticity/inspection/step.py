@@ -1,0 +1,179 @@
+"""One layer in one step of learning, recomputed from what a run has saved."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from plasticity import data, learning, runs, training
+from plasticity.arrays import Array, to_host
+from plasticity.data.loader import Batch, learning_batch
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.learning import Seen
+from plasticity.network import Conv
+from plasticity.options import RunOptions
+from plasticity.rule import Learning, Role
+from plasticity.training import State
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer in one step, with everything that its update is made of, on the host.
+
+    Attributes:
+        number: of the step, from 1; seen: input, winners, drive and dW of the layer.
+        top: whether the rule reads this layer; below the top of a module it sees an error alone.
+        z, own: encodings `(N, D)` of the module's top and the rule's own parameters there.
+        roles: the factors of every event at the module's top, as the rule gave them to learning.
+    """
+
+    state: State
+    number: int
+    batch: Batch
+    layout: Layout
+    seen: Seen
+    top: bool
+    z: np.ndarray
+    own: dict[str, np.ndarray]
+    roles: tuple[Role, ...]
+    learning: Learning
+
+    @property
+    def layer(self) -> Conv:
+        return self.seen.layer
+
+    @property
+    def positions(self) -> int:
+        """P, over which the encoding is a mean: the positions of the map after pooling."""
+        return int(np.prod(self.seen.winner.shape[1:-1]))
+
+    def places(self, patches: np.ndarray) -> dict[str, np.ndarray]:
+        """Where patches are: index of the image in its set, row (time) and column in the crop."""
+        shape = (self.layout.time, self.layout.images, self.layout.columns)
+        row, image, column = np.unravel_index(patches, shape)
+        return {"image": self.batch.index[image], "row": row, "column": column}
+
+
+def open_run(
+    folder: Path,
+    checkpoint: Path | None = None,
+    *,
+    data_dir: str | None = None,
+    device: str | None = None,
+) -> State:
+    """A run as it was saved, its optimiser included.
+
+    Raises:
+        UserError: no run there, or a damaged checkpoint.
+    """
+    stored = runs.load(Path(checkpoint) if checkpoint else runs.checkpoint_of(folder))
+    options = RunOptions.from_dict(stored.options)
+    changes = {"data_dir": data_dir, "device": device}
+    options = options.changed(**{n: value for n, value in changes.items() if value is not None})
+    return training.restore(options, stored)
+
+
+def fresh(options: RunOptions, gain: float = 1.0) -> State:
+    """A network at its random start; `gain` multiplies all weights, so that some gates close."""
+    state = training.begin(options)
+    for own in state.weights.values():
+        for w in own.values():
+            w *= w.dtype.type(gain)
+    return state
+
+
+def images_of(options: RunOptions) -> data.ImageSet:
+    """The images that a run with these options learns from."""
+    images = data.open_set(options.data, "unlabelled", options.data_dir or None)
+    return images.first(options.images) if options.images else images
+
+
+def index_of(state: State, layer: int | str) -> int:
+    """The index of a layer given by its number, from 1, or by its name.
+
+    Raises:
+        UserError: no such layer.
+    """
+    names = [one.name for one in state.network.layers]
+    if isinstance(layer, str) and layer in names:
+        return names.index(layer)
+    if str(layer).isdigit() and 1 <= int(layer) <= len(names):
+        return int(layer) - 1
+    raise UserError(
+        f"--layer {layer}: {state.network.name} has here the layers 1 to {len(names)} "
+        f"({names[0]} to {names[-1]})"
+    )
+
+
+def look(state: State, layer: int | str, step: int | None = None) -> Step:
+    """The next step of a run, as one of its layers meets it: same batch, crops, draws, weights.
+
+    All of them are functions of the seed and the step, so this is the very step that training
+    would take next. No weight changes.
+
+    Args:
+        layer: its number, from 1, or its name.
+        step: the step's number, from 1; only the one after the state's own can be had.
+
+    Raises:
+        UserError: an unknown layer, or a step whose weights are not there.
+    """
+    number = state.step + 1
+    if step is not None and step != number:
+        raise UserError(
+            f"--step {step} cannot be recomputed: the weights here are those before step {number}, "
+            "take a checkpoint of the step before it by --checkpoint"
+        )
+    index, options = index_of(state, layer), state.options
+    images = images_of(options)
+    if len(images) < options.batch:
+        raise UserError(
+            f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
+        )
+    batch = learning_batch(images, options.batch, options.crop, options.seed, state.step)
+    layout = Layout(options.rows, options.batch, options.rows)
+    wanted = next(i for i, module in enumerate(state.modules) if index in module)
+    found: list[learning.Watched] = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for update in training.watched_updates(state, batch, images, found.append):
+            if update.module == wanted:
+                break
+            found.clear()
+    watched = found[0]
+    place = state.modules[wanted].index(index)
+    top = place == len(watched.layers) - 1
+    roles = state.rule.roles(watched.z, watched.own, watched.draw, layout) if top else ()
+    own = {name: to_host(w) for name, w in watched.own.items()}
+    return Step(
+        state,
+        number,
+        batch,
+        layout,
+        _seen_on_host(watched.layers[place]),
+        top,
+        to_host(watched.z),
+        own if top else {},
+        tuple(role_on_host(role) for role in roles),
+        watched.learning,
+    )
+
+
+def _seen_on_host(seen: Seen) -> Seen:
+    changes = {name: to_host(dW) for name, dW in seen.changes.items()}
+    return Seen(seen.layer, *(to_host(a) for a in (seen.x, seen.winner, seen.error)), changes)
+
+
+def role_on_host(role: Role) -> Role:
+    """The same role with NumPy arrays."""
+    event: dict[str, Array] = {
+        name: to_host(getattr(role.events, name)) for name in ("context", "target", "label")
+    }
+    event["weight"] = to_host(role.events.weight)
+    arrays = {name: to_host(getattr(role, name)) for name in ("score", "gamma", "source")}
+    return replace(
+        role,
+        events=replace(role.events, **event),
+        dendrite=to_host(role.dendrite),
+        **arrays,
+    )

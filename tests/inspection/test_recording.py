@@ -1,0 +1,173 @@
+"""Recording while training: true, harmless, resumable, readable after a kill."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from plasticity.cli import main
+
+from plasticity import inspection, runs, training
+from plasticity.errors import UserError
+from plasticity.inspection import recording
+from plasticity.inspection.spec import parse
+from plasticity.options import RunOptions
+
+SMALL = ["--width", "0.04", "--batch", "2", "--layers", "3", "--no-probe", "--device", "cpu"]
+SPEC = "layer=2,synapse=3:1:0:2,random=4,neurons=0:2,weights;layer=conv3,all"
+EVERY = ["--record", SPEC, "--record-every", "2"]
+
+
+def call(*args):
+    return CliRunner().invoke(main, ["run", *map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A run of 7 steps, recorded at steps 1, 3, 5, 7; and the same without a record."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, extra in (("with", EVERY), ("without", [])):
+        done = call(*SMALL, "--steps", 7, "--out", folder / name, *extra)
+        assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_the_shares_of_roles_and_steps_make_the_dw(recorded):
+    found = inspection.read(recorded / "with")
+    np.testing.assert_array_equal(found["step"], [1, 3, 5, 7])
+    dW, share = (found[f"conv2/synapses/{name}"] for name in ("dW", "share"))
+    assert np.abs(dW).max() > 0
+    np.testing.assert_allclose(share.sum(axis=(2, 3)), dW, rtol=1e-3, atol=1e-5 * np.abs(dW).max())
+
+
+def test_a_record_holds_what_the_inspector_finds(recorded):
+    """At the first step, from a fresh network with the same options."""
+    found = inspection.read(recorded / "with")
+    options = RunOptions.from_dict(runs.load(recorded / "with" / "checkpoint.h5").options)
+    step = inspection.look(training.begin(options), 2)
+    one = inspection.inspect(step, "weight", (3, 1, 0, 2))
+    np.testing.assert_array_equal(found["conv2/synapses/index"][0], (3, 1, 0, 2))
+    assert found["conv2/synapses/dW"][0, 0] == np.float32(one.applied)
+    c, shares = one.columns, one.shares
+    for r, role in enumerate(("target", "context")):
+        for k in range(1, 6):
+            here = (c["role"] == role) & (c["k"] == k)
+            wanted = shares[here].sum()
+            got = found["conv2/synapses/share"][0, 0, r, k - 1]
+            assert got == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+            drive = (c["gate"] * c["weight"] * c["dendrite"])[here].sum()
+            assert found["conv2/synapses/dendrite"][0, 0, r, k - 1] == pytest.approx(
+                drive, rel=1e-3, abs=1e-5
+            )
+    view = inspection.inspect_layer(step)
+    for row in view.gates:
+        at = (0, ("target", "context").index(row["role"]), row["k"] - 1, int(row["sign"] < 0))
+        assert found["conv2/gates"][at] == pytest.approx(row["open"])
+    cosines = [row["cosine"] for row in view.alignment]
+    np.testing.assert_allclose(found["conv2/alignment"][0], cosines, atol=1e-6)
+    np.testing.assert_array_equal(found["conv2/neurons/dW"][0], step.seen.changes["weight"][:2])
+
+
+def test_recording_changes_no_bit_of_the_run(recorded):
+    a, b = (runs.load(recorded / name / "checkpoint.h5") for name in ("with", "without"))
+    for layer, own in a.params.items():
+        for name, w in own.items():
+            np.testing.assert_array_equal(w, b.params[layer][name])
+
+
+def test_a_resumed_recording_equals_one_that_was_never_interrupted(recorded, tmp_path):
+    folder = tmp_path / "part"
+    assert call(*SMALL, "--steps", 4, "--out", folder, *EVERY).exit_code == 0
+    before = inspection.read(folder)
+    np.testing.assert_array_equal(before["step"], [1, 3])
+    # Records beyond the checkpoint, as a kill leaves them behind.
+    shutil.copy(recorded / "with" / "record.h5", folder / "record.h5")
+    done = call("--resume", folder, "--steps", 7, "--no-probe")
+    assert done.exit_code == 0, done.output
+    found, wanted = inspection.read(folder), inspection.read(recorded / "with")
+    assert set(found) == set(wanted)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal are of POSIX")
+def test_a_killed_run_leaves_a_record_that_reads_and_goes_on(tmp_path):
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "plasticity", "run", *SMALL, "--steps", "100000"]
+    command += ["--out", str(folder), *EVERY, "--checkpoint-minutes", "0"]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ})
+    end = time.monotonic() + 60
+    while not (folder / "record.h5").exists() or len(inspection.read(folder)["step"]) < 6:
+        assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    found = inspection.read(folder)
+    count = len(found["step"])
+    np.testing.assert_array_equal(found["step"], 1 + 2 * np.arange(count))
+    assert np.isfinite(found["conv3/neurons/dW"]).all()
+    step = runs.load(folder / "checkpoint.h5").step
+    done = call("--resume", folder, "--steps", step + 3, "--no-probe")
+    assert done.exit_code == 0, done.output
+    again = inspection.read(folder)
+    np.testing.assert_array_equal(again["step"], np.arange(1, step + 4, 2))
+    same = min(count, len(again["step"]))
+    np.testing.assert_array_equal(
+        again["conv2/synapses/dW"][:same], found["conv2/synapses/dW"][:same]
+    )
+
+
+def test_a_recording_that_does_not_fit_is_refused_before_it_begins(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    done = call(*SMALL, "--steps", 700, "--out", tmp_path / "none", *EVERY)
+    assert done.exit_code == 2 and "350 records" in done.output and "10,000 free" in done.output
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_estimate_is_the_size_of_a_record(recorded):
+    options = RunOptions.from_dict(runs.load(recorded / "with" / "checkpoint.h5").options)
+    state = training.begin(options)
+    names = [layer.name for layer in state.network.layers]
+    wishes = {names[w.layer]: w for w in parse(SPEC, state)}
+    found = inspection.read(recorded / "with")
+    one = sum(a[0].nbytes for n, a in found.items() if not n.endswith("index") and n != "step")
+    assert recording.record_bytes(state, wishes) == one
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("", "--record is empty"),
+        ("synapse=1:1:1:1", "names no layer first"),
+        ("layer=9", "layers 1 to 3"),
+        ("layer=2,synapse=99:0:0:0", "has no synapse 99:0:0:0: expected up to 9:4:2:2"),
+        ("layer=2,neurons=4:99", "has no neurons 4:99: it has 0:10"),
+        ("layer=2,random=many", "'random=many' is not understood"),
+        ("layer=2;layer=conv2", "names conv2 twice"),
+    ],
+)
+def test_a_spec_that_is_wrong_is_told_in_a_sentence(spec, told):
+    options = RunOptions(width=0.04, batch=2, layers=3, device="cpu")
+    with pytest.raises(UserError, match=told):
+        parse(spec, training.begin(options))
+
+
+def test_another_recording_in_the_folder_is_not_overwritten(recorded):
+    done = call("--resume", recorded / "with", "--record", "layer=1", "--no-probe")
+    assert done.exit_code == 2 and "was recorded by --record" in " ".join(done.output.split())
+
+
+def test_layers_inside_a_module_record_their_error(tmp_path):
+    args = [*SMALL, "--steps", 1, "--out", tmp_path / "m", "--rule", "hinge_cpc"]
+    done = call(*args, "--record", "layer=*,random=3", "--record-every", 1)
+    assert done.exit_code == 0, done.output
+    found = inspection.read(tmp_path / "m")
+    assert found["conv1/synapses/error"].shape == (1, 3) and "conv1/gates" not in found
+    assert found["conv3/synapses/share"].shape == (1, 3, 2, 5)

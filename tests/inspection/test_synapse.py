@@ -1,0 +1,156 @@
+"""One synapse: its events add up to the dW of training, and share training's factors."""
+
+import numpy as np
+import pytest
+from plasticity.rules.clapp import Clapp
+
+from plasticity import inspection, kernels, training
+from plasticity.data.loader import learning_batch
+from plasticity.errors import UserError
+from plasticity.inspection.step import images_of
+from plasticity.kernels import direct
+from plasticity.options import RunOptions
+
+WEIGHTS = {"weight": (2, 1, 0, 2), "bias": (3,)}
+OWN = {"W_pred": (2, 1, 3), "W_retro": (1, 3, 1)}
+
+
+def options(**values):
+    small = {"width": 0.04, "batch": 2, "crop": 32, "prediction_steps": 1, "dtype": "float64"}
+    return RunOptions(**{**small, "device": "cpu", "layers": 4, **values})
+
+
+def fresh(gain=2.0, **values):
+    return inspection.fresh(options(**values), gain)
+
+
+def applied(state, layer, parameter, index):
+    """dW of the next step, as training computes it."""
+    images, o = images_of(state.options), state.options
+    batch = learning_batch(images, o.batch, o.crop, o.seed, state.step)
+    for update in training.watched_updates(state, batch, images):
+        if layer in update.changes:
+            return update.changes[layer][parameter][index]
+
+
+def check(state, layer, parameter, index, at=None):
+    found = inspection.inspect(inspection.look(state, layer), parameter, index)
+    assert found.agrees
+    assert found.applied == applied(state, layer, parameter, at or index)
+    assert found.total == pytest.approx(found.applied, rel=1e-9, abs=1e-12 * found.scale)
+    assert found.table()["share"].sum() == pytest.approx(found.total, rel=1e-9)
+    return found
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv4"])
+@pytest.mark.parametrize("parameter", WEIGHTS)
+@pytest.mark.parametrize("rule", ["clapp", "clapp_s"])
+def test_events_add_up_to_the_dw_of_training(rule, layer, parameter):
+    index = (2, 0, 0, 2) if (layer, parameter) == ("conv1", "weight") else WEIGHTS[parameter]
+    found = check(fresh(rule=rule, seed=1), layer, parameter, index)
+    assert found.scale > 0
+
+
+@pytest.mark.parametrize("parameter", OWN)
+def test_events_add_up_in_the_prediction_matrices(parameter):
+    index = OWN[parameter]
+    state = fresh(crop=40, prediction_steps=2)
+    found = check(state, "conv2", parameter, index, (index[0] - 1, *index[1:]))
+    assert set(found.columns["k"]) == {index[0]} and found.scale > 0
+
+
+def test_float32_agrees_to_its_own_rounding():
+    found = inspection.inspect(inspection.look(fresh(dtype="float32"), 3), "weight", (2, 1, 0, 2))
+    assert found.agrees and found.scale > 0
+    assert abs(found.difference) < 1e-5 * found.scale
+
+
+@pytest.mark.parametrize("rule", ["cpc", "gim", "hinge_cpc"])
+def test_layers_below_the_top_of_a_module_learn_from_an_error(rule):
+    state = fresh(rule=rule, modules="3+1", negatives=2)
+    found = check(state, "conv2", "weight", (2, 1, 0, 2))
+    assert set(found.columns["role"]) == {"error"}
+    assert set(check(state, "conv3", "weight", (2, 1, 0, 2)).columns["role"]) == {
+        "target",
+        "context",
+    }
+
+
+def test_an_event_is_its_factors_by_hand():
+    """The product of one row, from the weights themselves."""
+    state = fresh(layers=2)
+    step = inspection.look(state, 2)
+    row = {n: v[0] for n, v in inspection.inspect(step, "weight", (2, 1, 0, 2)).largest(1).items()}
+    z, own, lay = step.z, state.weights["conv2"], step.layout
+    image = list(step.batch.index)
+    patch = (row["row"] * lay.images + image.index(row["image"])) * lay.columns + row["column"]
+    other = row["other_row"] * lay.images + image.index(row["other_image"])
+    other = other * lay.columns + row["other_column"]
+    matrix = own["W_pred"][0] if row["role"] == "target" else own["W_retro"][0]
+    assert row["dendrite"] == pytest.approx(matrix[2] @ z[other])
+    u = z[patch] @ matrix @ z[other]
+    assert row["score"] == pytest.approx(u) and row["gate"] == row["sign"] * (row["sign"] * u < 1)
+    padded = np.pad(step.seen.x[patch], [(1, 1), (1, 1), (0, 0)])
+    assert row["pre"] == padded[row["y"], row["x"] + 2, 1]
+    a = direct.convolve(step.seen.x[patch : patch + 1], own["weight"], own["bias"])[0, ..., 2]
+    top, left = row["y"] // 2 * 2, row["x"] // 2 * 2
+    assert a[row["y"], row["x"]] == a[top : top + 2, left : left + 2].max() > 0
+    factors = row["gate"] * row["dendrite"] * row["pre"]
+    assert row["share"] == pytest.approx(factors * row["weight"] / 64)
+
+
+def breaks(monkeypatch, factor):
+    if factor == "gate":
+        right = Clapp.gamma
+        monkeypatch.setattr(Clapp, "gamma", lambda self, u, e: 3 * right(self, u, e))
+    elif factor == "dendritic signal":
+        right = Clapp._dendrite
+        monkeypatch.setattr(Clapp, "_dendrite", lambda self, signal: right(self, signal) ** 2)
+    else:
+        right = direct.post_factor
+
+        def all_positions(winner, drive, pool, space):
+            return right(winner, drive, pool, space) * 5
+
+        monkeypatch.setattr(direct, "post_factor", all_positions)
+        monkeypatch.setattr(kernels, "post_factor", all_positions)
+
+
+@pytest.mark.parametrize("factor", ["gate", "dendritic signal", "post"])
+def test_a_factor_broken_on_purpose_changes_update_and_inspection_alike(monkeypatch, factor):
+    state = fresh(seed=1)
+    before = check(state, "conv4", "weight", (2, 1, 0, 2))
+    breaks(monkeypatch, factor)
+    after = check(state, "conv4", "weight", (2, 1, 0, 2))
+    assert after.applied != pytest.approx(before.applied, rel=1e-3)
+
+
+def test_a_sum_that_differs_is_told(monkeypatch):
+    state = fresh(seed=1)
+    step = inspection.look(state, 4)
+    step.seen.changes["weight"][2, 1, 0, 2] *= 1 + 1e-6
+    found = inspection.inspect(step, "weight", (2, 1, 0, 2))
+    assert not found.agrees and "DIFFERS" in found._repr_html_()
+
+
+def test_closed_gates_are_in_the_table_only_when_asked_for():
+    found = inspection.inspect(inspection.look(fresh(gain=3.0), 2), "bias", (3,))
+    some, every = found.table(), found.table(all_events=True)
+    assert (some["share"] != 0).all() and len(every["share"]) == len(found.post_row) * 256
+    assert (every["gate"] == 0).any() and every["share"].sum() == pytest.approx(found.total)
+
+
+def test_what_is_not_there_is_named():
+    state = fresh()
+    step = inspection.look(state, 2)
+    with pytest.raises(UserError, match=r"no entry 99,0,0,0: expected 4 numbers from"):
+        inspection.inspect(step, "weight", (99, 0, 0, 0))
+    with pytest.raises(UserError, match=r"no entry 0,1,1: expected 3 numbers from \(1, 0, 0\)"):
+        inspection.inspect(step, "W_pred", (0, 1, 1))
+    with pytest.raises(UserError, match="--layer 9"):
+        inspection.look(state, 9)
+    with pytest.raises(UserError, match="--step 3 cannot be recomputed"):
+        inspection.look(state, 2, step=3)
+    frozen = inspection.look(fresh(learn_prediction=False), 2)
+    with pytest.raises(UserError, match="W_pred of conv2 is frozen"):
+        inspection.inspect(frozen, "W_pred", (1, 1, 1))
