@@ -236,17 +236,12 @@ def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, objec
             "seconds": float(seconds.sum()),
             "seconds_waited_for_data": state.waited,
         }
-        figures.losses(
-            metrics,
-            state.names,
-            folder / "losses",
-            f"{state.rule.name} on {state.network.name}, {state.options.data}",
-        )
+        title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
+        figures.save_both(figures.losses(metrics, state.names, title), folder / "losses")
     if probed is not None:
         summary["probe"] = probed.as_dict()
-        figures.probe_bars(
-            probed.layers, probed.trained, probed.random, probed.error, folder / "probe"
-        )
+        bars = figures.probe_bars(probed.layers, probed.trained, probed.random, probed.error)
+        figures.save_both(bars, folder / "probe")
     summary["written"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     runs.write_summary(folder, summary)
     return summary

@@ -1,0 +1,10 @@
+"""Figures, drawn without a display: functions of arrays that return a `matplotlib` Figure.
+
+`save` writes one as PNG, SVG or PDF. All share one style: readable at the width of a column, axes
+labelled with units, colours that are distinct also to the colour-blind.
+"""
+
+from plasticity.figures.run import losses, probe_bars
+from plasticity.figures.style import check_suffix, save, save_both
+
+__all__ = ["check_suffix", "losses", "probe_bars", "save", "save_both"]

@@ -1,0 +1,82 @@
+"""Figures of a whole run: losses, gates and probes."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
+
+POINTS = 600  # of one curve at most: an SVG of a long run stays small
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """The mean over the last fiftieth of the run, or over 10 steps where that is more."""
+    width = max(1, min(len(values) // 5, max(len(values) // 50, 10)))
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - width)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:
+    """Every module's running mean, over its single steps, faint; of a long run every so many."""
+    every = -(-len(values) // POINTS)
+    shown = slice((len(values) - 1) % every, None, every)  # the last step is always shown
+    steps = np.arange(1, len(values) + 1)[shown]
+    marker = "." if len(steps) == 1 else None
+    for i, name in enumerate(names):
+        own = {"color": COLOURS[i % len(COLOURS)], "marker": marker}
+        axes.plot(steps, values[shown, i], linewidth=0.4, alpha=0.25, zorder=1, **own)
+        axes.plot(steps, _smooth(values[:, i])[shown], linewidth=1.2, label=name, zorder=2, **own)
+    axes.set_xlabel("step")
+    ticks = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    axes.xaxis.set_major_locator(ticks)
+    axes.margins(x=0.01)
+
+
+@styled
+def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figure:
+    """Loss and open gates of every module over steps.
+
+    The axis of the loss is logarithmic where losses span more than two decades.
+
+    Args:
+        metrics: `loss` and `open_gates`, `(steps, modules)`, at least one step.
+    """
+    figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _curves(left, metrics["loss"], names)
+    left.set_ylabel("loss")
+    if metrics["loss"].min() > 0 and metrics["loss"].max() > 100 * metrics["loss"].min():
+        left.set_yscale("log")
+    _curves(right, 100 * metrics["open_gates"], names)
+    right.set_ylabel("open gates (%)")
+    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+@styled
+def probe_bars(names: list[str], trained: list[float], random: list[float], error: float) -> Figure:
+    """Probe accuracy by layer, trained beside random weights, with one standard error."""
+    figure = Figure(figsize=(COLUMN, 2.5), layout="constrained")
+    axes = figure.subplots()
+    place = np.arange(len(names))
+    for shift, values, colour, label in (
+        (-0.2, random, "#999999", "random weights"),
+        (0.2, trained, COLOURS[0], "trained"),
+    ):
+        axes.bar(
+            place + shift,
+            100 * np.array(values),
+            0.38,
+            yerr=100 * error,
+            color=colour,
+            label=label,
+            error_kw={"linewidth": 0.8},
+        )
+    axes.set_xticks(place, names)
+    axes.set_ylabel("probe accuracy (%)")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure

@@ -1,0 +1,60 @@
+"""How every figure looks, and how it gets into files."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from plasticity.errors import UserError
+from plasticity.files import whole
+
+# Okabe & Ito's palette: distinct also to the colour-blind.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+COLUMN, PAGE = 3.4, 7.0
+"""Widths in inches: a column of a journal, and its page."""
+STYLE = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "legend.frameon": False,
+    "svg.hashsalt": "plasticity",
+    "svg.fonttype": "none",
+}
+styled = matplotlib.rc_context(STYLE)
+"""Decorates what draws or saves: this style inside, the caller's own outside."""
+
+FORMATS = {
+    ".png": {"dpi": 200},
+    ".svg": {"metadata": {"Date": None}},
+    ".pdf": {"metadata": {"CreationDate": None}},
+}
+
+
+@styled
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as its suffix says, PNG, SVG or PDF; equal figures make equal files.
+
+    Raises:
+        UserError: another suffix, a full disk, or a folder that cannot be written to.
+    """
+    path = Path(path)
+    check_suffix(path)
+    with whole(path) as part:
+        figure.savefig(part, format=path.suffix.lower()[1:], **FORMATS[path.suffix.lower()])
+
+
+def check_suffix(path: Path) -> None:
+    """Say that a figure cannot be written under this name, before anything is computed for it.
+
+    Raises:
+        UserError: a suffix that is none of `FORMATS`.
+    """
+    if Path(path).suffix.lower() not in FORMATS:
+        raise UserError(f"{path}: a figure is written as {', '.join(FORMATS)}, by the file's name")
+
+
+def save_both(figure: Figure, stem: Path) -> None:
+    """Write `stem.png` to look at and `stem.svg` to print."""
+    for suffix in (".png", ".svg"):
+        save(figure, Path(stem).with_suffix(suffix))
