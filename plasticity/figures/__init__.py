@@ -6,5 +6,16 @@ labelled with units, colours that are distinct also to the colour-blind.
 
 from plasticity.figures.run import losses, probe_bars
 from plasticity.figures.style import check_suffix, save, save_both
+from plasticity.figures.updates import gate_history, kernel, layer_update, trace
 
-__all__ = ["check_suffix", "losses", "probe_bars", "save", "save_both"]
+__all__ = [
+    "check_suffix",
+    "gate_history",
+    "kernel",
+    "layer_update",
+    "losses",
+    "probe_bars",
+    "save",
+    "save_both",
+    "trace",
+]

@@ -10,7 +10,7 @@ from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
 POINTS = 600  # of one curve at most: an SVG of a long run stays small
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """The mean over the last fiftieth of the run, or over 10 steps where that is more."""
     width = max(1, min(len(values) // 5, max(len(values) // 50, 10)))
     sums = np.cumsum(np.concatenate([[0.0], values]))
@@ -28,7 +28,7 @@ def _curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:
     for i, name in enumerate(names):
         own = {"color": COLOURS[i % len(COLOURS)], "marker": marker}
         axes.plot(steps, values[shown, i], linewidth=0.4, alpha=0.25, zorder=1, **own)
-        axes.plot(steps, _smooth(values[:, i])[shown], linewidth=1.2, label=name, zorder=2, **own)
+        axes.plot(steps, smooth(values[:, i])[shown], linewidth=1.2, label=name, zorder=2, **own)
     axes.set_xlabel("step")
     ticks = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
     axes.xaxis.set_major_locator(ticks)

@@ -29,10 +29,10 @@ def test_losses_are_drawn_as_png_and_svg_and_repeat(tmp_path):
 
 def test_the_smooth_curve_is_a_running_mean():
     values = np.arange(200.0)
-    smooth = run._smooth(values)
+    smooth = run.smooth(values)
     assert smooth[0] == 0 and smooth[2] == 1.0
     assert smooth[150] == values[141:151].mean()
-    np.testing.assert_array_equal(run._smooth(values[:4]), values[:4])  # too few to average
+    np.testing.assert_array_equal(run.smooth(values[:4]), values[:4])  # too few to average
 
 
 @pytest.mark.parametrize("steps", [1, 2, run.POINTS, 20 * run.POINTS + 1])
