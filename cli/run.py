@@ -53,7 +53,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     "--rule",
     default="clapp",
     show_default=True,
-    help="clapp, clapp_s, hinge_cpc, cpc, gim or random.",
+    help="clapp, clapp_s, hinge_cpc, cpc, gim, supervised, greedy_supervised or random.",
 )
 @click.option("--net", default="vgg6", show_default=True, help="vgg6.")
 @click.option(
@@ -76,7 +76,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     help="sample, stl10, cifar10 or a folder of images; see 'plasticity data'.",
 )
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
-@click.option("--images", default=0, help="Use only so many unlabelled images.  [default: all]")
+@click.option("--images", default=0, help="Learn from only so many images.  [default: all]")
 @click.option("--epochs", default=0, help="How long to train, in passes over the images.")
 @click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 24]")
 @click.option("--batch", default=32, show_default=True, help="Images in a batch.")

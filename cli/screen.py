@@ -29,7 +29,7 @@ def _bar(*extra: TextColumn) -> Progress:
 
 
 def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> bool:
-    """Train to the end, showing loss and open gates of every module. False if interrupted."""
+    """Train to the end, showing every module's loss and gates or accuracy. False if interrupted."""
     from plasticity import training
 
     options = state.options
@@ -46,9 +46,11 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
         rows = Table(box=None, pad_edge=False)
         rows.add_column("layer")
         rows.add_column("loss", justify="right")
-        rows.add_column("open gates", justify="right")
-        for name, loss, gates in zip(state.names, progress.loss, progress.open_gates, strict=True):
-            rows.add_row(name, f"{loss:.4f}", f"{gates:.3f}")
+        beside = "accuracy" if "accuracy" in progress.means else "open_gates"
+        rows.add_column(beside.replace("_", " "), justify="right")
+        values = progress.means[beside]
+        for name, loss, value in zip(state.names, progress.loss, values, strict=True):
+            rows.add_row(name, f"{loss:.4f}", f"{value:.3f}")
         return rows
 
     with Live(bar, console=console, transient=True) as live:
@@ -122,20 +124,31 @@ def probe_table(probed: "Probed") -> Table:
     return table
 
 
+def _reading(found: dict[str, object]) -> str:
+    """What a loss does as a run learns, in words."""
+    if "loss_first" not in found:
+        return "learning lowers a loss"
+    start = f"a loss starts near {sum(found['loss_first']) / len(found['loss_first']):.1f}"
+    if "accuracy_last" in found:
+        return f"{start}; learning lowers it. The accuracy is that on batches of training images"
+    return f"{start}; learning lowers it and closes gates"
+
+
 def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
     """The end of a run: what happened, how to read it, how to go on."""
-    from plasticity import data, experiment
+    from plasticity import experiment
 
     found = experiment.finish(state, folder, probed)
     if "loss_last" in found:
         table = Table(title="Training", title_justify="left")
-        for head in ("layer", "first loss", "last loss", "open gates"):
+        beside = "accuracy_last" if "accuracy_last" in found else "open_gates_last"
+        for head in ("layer", "first loss", "last loss", beside[:-5].replace("_", " ")):
             table.add_column(head, justify="left" if head == "layer" else "right")
         for row in zip(
             found["layers"],
             found["loss_first"],
             found["loss_last"],
-            found["open_gates_last"],
+            found[beside],
             strict=True,
         ):
             table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
@@ -154,14 +167,17 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             "two standard errors."
         )
     if state.rule.name != "random":
-        images = len(data.open_set(state.options.data, "unlabelled", state.options.data_dir))
+        images = len(state.options.learning_set())
         batch, speed = state.options.batch, found.get("images_per_second", 0)
         days = f", which takes {600 * 1e5 / speed / 86400:.0f} days at this speed" if speed else ""
+        published = (
+            f", the published one 600 over 100,000{days}. Early training lowers a linear probe "
+            "below random weights before it climbs, the upper layers most"
+        )
         console.print(
-            "How to read it: a loss starts at 2; learning lowers it and closes gates. This run saw "
-            f"{state.step * batch / images:.2g} passes over {images} images, the published one 600 "
-            f"over 100,000{days}. Early training lowers a linear probe below random weights before "
-            "it climbs, the upper layers most.",
+            f"How to read it: {_reading(found)}. This run saw "
+            f"{state.step * batch / images:.2g} passes over {images} images"
+            f"{'' if 'accuracy_last' in found else published}.",
             soft_wrap=True,
         )
         further = max(10 * (images // batch), 2 * state.step)

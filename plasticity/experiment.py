@@ -31,8 +31,7 @@ def start(options: RunOptions, out: str | None = None) -> tuple[State, Path]:
         raise UserError(
             f"{folder} holds something already: name another --out, or go on with it by --resume"
         )
-    images = data.open_set(options.data, "unlabelled", options.data_dir or None)
-    images = images.first(options.images) if options.images else images
+    images = options.learning_set()
     if len(images) < options.batch:
         raise UserError(
             f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
@@ -231,7 +230,11 @@ def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, objec
         summary |= {
             "loss_first": metrics["loss"][0].tolist(),
             "loss_last": metrics["loss"][-20:].mean(axis=0).tolist(),
-            "open_gates_last": metrics["open_gates"][-20:].mean(axis=0).tolist(),
+            **{
+                f"{name}_last": metrics[name][-20:].mean(axis=0).tolist()
+                for name in ("open_gates", "accuracy")
+                if name in metrics
+            },
             "images_per_second": state.options.batch / float(np.median(seconds)),
             "seconds": float(seconds.sum()),
             "seconds_waited_for_data": state.waited,

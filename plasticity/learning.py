@@ -1,7 +1,7 @@
 """One step of learning: from patches to the dW of every module, and to the weights."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Update:
     changes: Parameters
     loss: Array
     open_gates: Array
+    accuracy: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,17 @@ def prepare(network: Network, rule: Rule, modules: Modules, seed: int) -> Parame
     return weights
 
 
-def draws(rule: Rule, layout: Layout, modules: Modules, seed: int, step: int) -> list[Draw]:
-    """The random choices of every module in one step."""
+def draws(
+    rule: Rule,
+    layout: Layout,
+    modules: Modules,
+    seed: int,
+    step: int,
+    labels: np.ndarray | None = None,
+) -> list[Draw]:
+    """The random choices of every module in one step, with the classes of its images `(B,)`."""
     return [
-        rule.draw(layout, seeds.generator(seed, seeds.DRAWS, step, number))
+        replace(rule.draw(layout, seeds.generator(seed, seeds.DRAWS, step, number)), labels=labels)
         for number in range(len(modules))
     ]
 
@@ -103,7 +111,7 @@ def updates(
     for number, (module, choice) in enumerate(zip(modules, choices, strict=True)):
         layers = [network.layers[i] for i in module]
         x, changes, learning = _learn(number, layers, rule, weights, x, layout, choice, watch)
-        yield Update(number, changes, learning.loss, learning.open_gates)
+        yield Update(number, changes, learning.loss, learning.open_gates, learning.accuracy)
 
 
 def _learn(

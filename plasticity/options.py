@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass, fields, replace
 
 from plasticity import networks, rules
+from plasticity.data import ImageSet, open_set
 from plasticity.errors import UserError
 from plasticity.network import Network
-from plasticity.rule import Rule
+from plasticity.rule import Rule, reads_labels
 
 FIRST_LOOK = 24
 """Steps of a run that names neither steps nor epochs: a look at how learning starts."""
@@ -23,6 +24,19 @@ PRESETS: dict[str, dict[str, object]] = {
     },
 }
 
+RULE_OPTIONS = {
+    "prediction_steps": "steps",
+    "negatives": "negatives",
+    "negatives_from": "negatives_from",
+    "weights": "symmetric",
+    "coin": "synchronous",
+    "gate": "gate",
+    "block_grad": "block_grad",
+    "dendrites": "dendrites",
+    "learn_prediction": "learn_prediction",
+}
+"""Options that are the rule's, and what it calls them; which of them it has is for it to say."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -30,7 +44,7 @@ class RunOptions:
 
     Attributes:
         data: `sample`, `stl10`, `cifar10` or a folder of images; data_dir: where to look for it.
-        images: take only so many of the unlabelled images; 0 takes all.
+        images: learn from only so many of the images; 0 takes all.
         epochs, steps: how long; `steps` wins, with neither a first look of `FIRST_LOOK` steps.
         width: multiplies the neurons of every layer; layers: how many, 0 for all.
         modules: how the network is split, see `Network.modules`; weights: `retro`, W_pred and
@@ -110,30 +124,52 @@ class RunOptions:
         network.shapes((self.patch, self.patch))
         return network
 
+    def learning_set(self) -> ImageSet:
+        """The images to learn from: the unlabelled, or for a rule that reads labels the labelled.
+
+        Raises:
+            UserError: no such data set, or no labels of two classes where the rule reads them.
+        """
+        labelled = reads_labels(rules.find(self.rule))
+        split = "train" if labelled else "unlabelled"
+        images = open_set(self.data, split, self.data_dir or None)
+        images = images.first(self.images) if self.images else images
+        if labelled and images.labels is None:
+            raise UserError(
+                f"{self.rule} learns from labels, and the images of {self.data} have none: sort "
+                "them into a folder for each class, or take another --rule"
+            )
+        if labelled and (images.labels == images.labels[0]).all():
+            raise UserError(
+                f"{self.rule} needs images of two classes at least: the {len(images)} images of "
+                f"{self.data} are all '{images.classes[images.labels[0]]}'"
+            )
+        return images
+
+    def classes(self) -> int:
+        """How many classes the images to learn from have."""
+        return len(self.learning_set().classes)
+
     def rule_object(self) -> Rule:
-        """The rule with its options."""
-        if self.rule == "random":
-            return rules.get("random")
-        own: dict[str, object] = {}
-        if self.negatives:
-            own["negatives"] = self.negatives
-        if self.negatives_from:
-            own["negatives_from"] = self.negatives_from
-        if self.weights:
-            own["symmetric"] = self.weights == "symmetric"
-        if self.coin:
-            if self.rule != "hinge_cpc":
-                raise UserError(f"--coin is for hinge_cpc, not for {self.rule}")
-            own["synchronous"] = False
-        return rules.get(
-            self.rule,
-            steps=self.prediction_steps,
-            gate=self.gate,
-            block_grad=self.block_grad,
-            dendrites=self.dendrites,
-            learn_prediction=self.learn_prediction,
-            **own,
-        )
+        """The rule with its options, and the number of classes if it reads labels.
+
+        Raises:
+            UserError: an option that has no meaning for the rule.
+        """
+        rule = rules.find(self.rule)
+        own: dict[str, object] = {"classes": self.classes()} if reads_labels(rule) else {}
+        for option, name in RULE_OPTIONS.items():
+            value = getattr(self, option)
+            if value == getattr(RunOptions, option):  # not asked for: the rule's own
+                continue
+            own[name] = {"weights": value == "symmetric", "coin": not value}.get(option, value)
+            if name not in {f.name for f in fields(rule)}:
+                flag = {"dendrites": "--no-dendrites", "learn_prediction": "--freeze-prediction"}
+                raise UserError(
+                    f"{flag.get(option, _flag(option))} has no meaning for the rule {self.rule}: "
+                    f"it is for {', '.join(n for n in rules.RULES if _takes(n, name, own[name]))}"
+                )
+        return rules.get(self.rule, **own)
 
     def total_steps(self, images: int) -> int:
         """How many steps the run has over a set of so many images."""
@@ -156,6 +192,14 @@ class RunOptions:
     def changed(self, **values: object) -> "RunOptions":
         """A copy with other values."""
         return replace(self, **values)
+
+
+def _takes(rule: str, name: str, value: object) -> bool:
+    """Whether a rule has this option, with this value."""
+    try:
+        return getattr(rules.get(rule, **{name: value}), name) == value
+    except (TypeError, UserError):
+        return False
 
 
 def _flag(name: str) -> str:

@@ -194,6 +194,16 @@ def _group(z: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
     return z[groups.context][:, None], z[targets]
 
 
+def cross_entropy(z: Tensor, own: Own, draw: Draw, layout: Layout) -> Tensor:
+    """`-log softmax` of the label's score, averaged over images.
+
+    The scores are those of a linear readout of the mean over the patch encodings of an image.
+    """
+    of_image = z.unflatten(0, (layout.time, layout.images, layout.columns)).mean((0, 2))
+    scores = F.linear(of_image, own["W_readout"], own["b_readout"])
+    return F.cross_entropy(scores, torch.as_tensor(draw.labels))
+
+
 def negative_gradients(
     network: Network,
     modules: Modules | None,
@@ -217,9 +227,12 @@ def negative_gradients(
         params: `weight (O, C, *kernel)`, `bias (O,)` and, at the top of a module,
             `W_pred (K, D, D)` [k, target neuron, context neuron] and `W_retro` the other way round.
         patches: `(N, *space, C)` in the order of `layout`.
-        draws: one for each module, of `Events` for hinge, of `Groups` for InfoNCE.
+        draws: one for each module, of `Events` for hinge, of `Groups` for InfoNCE, with labels
+            for cross entropy.
         learn_prediction: False freezes W_pred and W_retro; they get no entry.
-        loss: `hinge` or `infonce`; eps: the constant in InfoNCE's logarithm.
+        loss: `hinge`, `infonce` or `cross_entropy` (draws with labels, `W_readout (C, D)` and
+            `b_readout (C,)` at the top of a module, no variants); eps: the constant in InfoNCE's
+            logarithm.
         symmetric: `W_retro = W_pred^T`; gate: `own`, `shared` or `off`; block_grad: Eq. (13);
             dendrites: False puts 1 for every dendritic signal.
 
@@ -244,7 +257,9 @@ def negative_gradients(
         modules, encodings(network, modules, tensors, x), draws, strict=True
     ):
         own = tensors[network.layers[module[-1]].name]
-        if loss == "infonce":
+        if loss == "cross_entropy":
+            value = objective = cross_entropy(z, own, draw, layout)
+        elif loss == "infonce":
             value = objective = info_nce_loss(z, own, draw, **shape, eps=eps)
         else:
             value = objective = clapp_loss(z, own, draw, **shape, gate=gate)
@@ -275,8 +290,8 @@ def _check(
     block_grad: bool,
     dendrites: bool,
 ) -> None:
-    if loss not in ("hinge", "infonce"):
-        raise UserError(f"unknown loss '{loss}': expected hinge or infonce")
+    if loss not in ("hinge", "infonce", "cross_entropy"):
+        raise UserError(f"unknown loss '{loss}': expected hinge, infonce or cross_entropy")
     if gate not in ("own", "shared", "off"):
         raise UserError(f"unknown gate '{gate}': expected own, shared or off")
     if loss == "infonce" and (gate != "own" or not dendrites):
@@ -288,7 +303,9 @@ def _check(
         raise UserError(f"got {len(patches)} patches, the layout has {layout.patches}")
     if len(draws) != len(modules):
         raise UserError(f"got {len(draws)} draws for {len(modules)} modules: one each is needed")
-    separate = not symmetric and not block_grad and gate != "shared"
+    if loss == "cross_entropy" and any(draw.labels is None for draw in draws):
+        raise UserError("cross entropy needs the labels of the images in every draw")
+    separate = not symmetric and not block_grad and gate != "shared" and loss != "cross_entropy"
     if separate and any(draw.retro is None for draw in draws):
         raise UserError(
             "with gates of their own W_pred and W_retro need a draw each, and a draw has no retro "

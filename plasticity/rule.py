@@ -6,27 +6,29 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from plasticity.arrays import Array
+from plasticity.arrays import Array, to_device
 from plasticity.events import Events, Layout
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The random choices of one layer in one step of learning.
+    """The random choices of one layer in one step of learning, and what is told it about the step.
 
     `pred` holds the events of the half that W_pred scores, one entry for each prediction step;
     `retro` those of the half that W_retro scores, or None where both halves share their events.
+    `labels` are the classes of the images, int `(B,)`, for a rule that reads them.
     """
 
     pred: tuple[Events, ...]
     retro: tuple[Events, ...] | None = None
+    labels: Array | None = None
 
     def on(self, device: str, dtype: np.dtype) -> "Draw":
         """The same draw as arrays of `device`."""
         pred, retro = (
             half and tuple(e.on(device, dtype) for e in half) for half in (self.pred, self.retro)
         )
-        return Draw(pred, retro)
+        return Draw(pred, retro, None if self.labels is None else to_device(self.labels, device))
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Role:
     `gamma[e] * dendrite[source[e]]_j * post_j * pre_i`.
 
     Attributes:
-        name: `target` (Eq. 6) or `context` (Eq. 7).
+        name: `target` (Eq. 6), `context` (Eq. 7), or `label` where a readout of classes teaches.
         score: u, `(E,)`; gamma: gate times sign times the event's weight in the average, `(E,)`.
         dendrite: dendritic signals, `(rows, D)`; source: the row that reaches event e, `(E,)`.
     """
@@ -63,19 +65,22 @@ class Learning:
         changes: dW of the rule's own parameters, such as `W_pred`, by name.
         loss: the value of the rule's loss, a scalar array.
         open_gates: fraction of events whose gate is open, a scalar array.
+        accuracy: fraction of images whose label a readout names, a scalar array, or None.
     """
 
     drive: Array
     loss: Array
     open_gates: Array
     changes: dict[str, Array] = field(default_factory=dict)
+    accuracy: Array | None = None
 
 
 class Rule(Protocol):
     """A rule of plasticity: from the encodings of a layer to its dendritic drive.
 
     `equation` and `citation` are stored with every result; `modules` is its usual split of a
-    network, by the names of `Network.modules`.
+    network, by the names of `Network.modules`. A rule with `labels = True` learns from the
+    labelled training images, finds their classes in every `Draw`, and reports an accuracy.
     """
 
     name: str
@@ -97,3 +102,8 @@ class Rule(Protocol):
 
     def options(self) -> dict[str, Any]:
         """Its options by name, as stored with a result."""
+
+
+def reads_labels(rule: Rule | type) -> bool:
+    """Whether a rule learns from labels; one that says nothing does not."""
+    return getattr(rule, "labels", False)

@@ -1,9 +1,11 @@
 """A run's folder: its checkpoint in HDF5, its configuration and its summary.
 
 checkpoint.h5
-    /weights/LAYER/NAME       weight (O, C, *kernel), bias (O,), W_pred, W_retro (K, D, D)
+    /weights/LAYER/NAME       weight (O, C, *kernel), bias (O,), W_pred, W_retro (K, D, D),
+                              or W_readout (classes, D), b_readout (classes,)
     /optimiser/LAYER/NAME/m   Adam's moments, m and v
-    /metrics/NAME             loss and open_gates (steps, modules), seconds (steps,)
+    /metrics/NAME             loss, open_gates and, of a rule that reads labels, accuracy
+                              (steps, modules), seconds (steps,)
     /random                   the seed; generators are functions of it
 config.toml                   the options, as --config takes them
 summary.json                  what came of it
@@ -28,10 +30,13 @@ AXES = {
     "bias": "(neuron j)",
     "W_pred": "(prediction step, target neuron j, context neuron k)",
     "W_retro": "(prediction step, context neuron k, target neuron j)",
+    "W_readout": "(class, neuron j)",
+    "b_readout": "(class)",
 }
 METRICS = {
-    "loss": ("(step, module)", "1", "loss of each module, Eq. (3) averaged"),
+    "loss": ("(step, module)", "1", "loss of each module, averaged"),
     "open_gates": ("(step, module)", "1", "fraction of events whose gate is open"),
+    "accuracy": ("(step, module)", "1", "fraction of the batch whose label the readout names"),
     "seconds": ("(step)", "s", "time of the step"),
 }
 

@@ -20,7 +20,7 @@ from plasticity.events import Layout
 from plasticity.learning import Adam
 from plasticity.network import Network, Parameters
 from plasticity.options import RunOptions
-from plasticity.rule import Rule
+from plasticity.rule import Rule, reads_labels
 
 FLUSH = 20
 """Losses stay on the device for so many steps at most, then they are read and checked."""
@@ -43,6 +43,10 @@ class State:
         default_factory=lambda: {"loss": [], "open_gates": [], "seconds": []}
     )
 
+    def __post_init__(self) -> None:
+        if reads_labels(self.rule):
+            self.metrics["accuracy"] = []
+
     @property
     def names(self) -> list[str]:
         """A name for each module: that of its top layer."""
@@ -51,13 +55,19 @@ class State:
 
 @dataclass
 class Progress:
-    """What a run tells while it goes on: after `step` of `steps`."""
+    """What a run tells while it goes on: after `step` of `steps`, means over the last 20.
+
+    `means` has a value for each module of `loss`, `open_gates` and, if there is one, `accuracy`.
+    """
 
     step: int
     steps: int
-    loss: np.ndarray
-    open_gates: np.ndarray
+    means: dict[str, np.ndarray]
     images_per_second: float
+
+    @property
+    def loss(self) -> np.ndarray:
+        return self.means["loss"]
 
 
 def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
@@ -160,11 +170,10 @@ def watched_updates(
     options, device, dtype = state.options, state.device, np.dtype(state.options.dtype)
     layout = Layout(options.rows, len(batch.pixels), options.rows)
     patches = cut(batch, images, options, device)
-    choices = (
-        choice.on(device, dtype)
-        for choice in learning.draws(state.rule, layout, state.modules, options.seed, batch.step)
-    )
     network, rule = state.network, state.rule
+    labels = batch.labels if reads_labels(rule) else None
+    drawn = learning.draws(rule, layout, state.modules, options.seed, batch.step, labels)
+    choices = (choice.on(device, dtype) for choice in drawn)
     yield from learning.updates(
         network, rule, state.modules, state.weights, patches, layout, choices, watch
     )
@@ -175,16 +184,22 @@ def learn_batch(
     batch: "data.Batch",
     images: "data.ImageSet",
     watch: Callable[[learning.Watched], None] | None = None,
-) -> tuple[list, list]:
-    """One step: every module learns from the batch. Losses and open gates, still on the device."""
-    losses, gates = [], []
+) -> dict[str, list[Array]]:
+    """One step: every module learns from the batch.
+
+    Returns:
+        `loss`, `open_gates` and, of a rule that reads labels, `accuracy` of every module, scalar
+        arrays that are still on the device.
+    """
+    names = ("loss", "open_gates", *(("accuracy",) if reads_labels(state.rule) else ()))
+    found: dict[str, list[Array]] = {name: [] for name in names}
     for update in watched_updates(state, batch, images, watch):
         if state.rule.name != "random":
             state.optimiser.ascend(state.weights, update.changes, batch.step + 1)
-        losses.append(update.loss)
-        gates.append(update.open_gates)
+        for name, values in found.items():
+            values.append(getattr(update, name))
     state.step = batch.step + 1
-    return losses, gates
+    return found
 
 
 class Onlooker(Protocol):
@@ -218,14 +233,12 @@ def train(
         UserError: losses or weights that are not finite; the last checkpoint stands.
     """
     options = state.options
-    images = data.open_set(options.data, "unlabelled", options.data_dir or None)
-    if options.images:
-        images = images.first(options.images)
+    images = options.learning_set()
     steps = options.total_steps(len(images))
     if state.step >= steps:
         return True
     saved, start = time.monotonic(), time.perf_counter()
-    pending: list[tuple[list, list]] = []
+    pending: list[dict[str, list[Array]]] = []
     with (
         np.errstate(over="ignore", invalid="ignore"),  # losses are checked instead
         kernels.own_threads(),
@@ -268,24 +281,24 @@ def _progress(state: State, steps: int) -> Progress:
     return Progress(
         state.step,
         steps,
-        np.mean(state.metrics["loss"][-20:], axis=0),
-        np.mean(state.metrics["open_gates"][-20:], axis=0),
+        {n: np.mean(v[-20:], axis=0) for n, v in state.metrics.items() if n != "seconds"},
         state.options.batch * len(recent) / max(sum(recent), 1e-9),
     )
 
 
-def _flush(state: State, pending: list[tuple[list, list]]) -> None:
+def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
     """Read losses from the device, and stop where one is not finite."""
-    for losses, gates in pending:
-        loss = np.array([float(value) for value in losses])
+    for step in pending:
+        found = {name: np.array([float(v) for v in values]) for name, values in step.items()}
+        loss = found["loss"]
         if not np.isfinite(loss).all():
             name = state.names[int(np.argmin(np.isfinite(loss)))]
             raise UserError(
                 f"the loss of {name} is not finite at step {len(state.metrics['loss']) + 1}: "
                 f"take a smaller --lr than {state.options.lr:g}; the last checkpoint stands"
             )
-        state.metrics["loss"].append(loss)
-        state.metrics["open_gates"].append(np.array([float(value) for value in gates]))
+        for name, values in found.items():
+            state.metrics[name].append(values)
     pending.clear()
 
 

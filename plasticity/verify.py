@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plasticity import data, learning
+from plasticity import learning
 from plasticity.arrays import to_host
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
-from plasticity.rule import Draw, Rule
+from plasticity.rule import Draw, Rule, reads_labels
 from plasticity.training import State, cut
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
@@ -60,7 +60,7 @@ def compare(
     from plasticity.reference import negative_gradients
 
     options = state.options
-    images = data.open_set(options.data, "unlabelled", options.data_dir or None)
+    images = options.learning_set()
     made = learning_batch(images, batch, options.crop, seed, 0)
     layout = Layout(options.rows, batch, options.rows)
     patches = to_host(cut(made, images, options, state.device))
@@ -68,7 +68,8 @@ def compare(
         layer: {name: to_host(w) * w.dtype.type(gain) for name, w in own.items()}
         for layer, own in state.weights.items()
     }
-    draws = learning.draws(state.rule, layout, state.modules, seed, 0)
+    labels = made.labels if reads_labels(state.rule) else None
+    draws = learning.draws(state.rule, layout, state.modules, seed, 0, labels)
     exact = {la: {n: w.astype(np.float64) for n, w in own.items()} for la, own in weights.items()}
     words, their_draws = in_words_of_the_reference(state.rule, draws)
     _, wanted = negative_gradients(
@@ -120,7 +121,10 @@ def in_words_of_the_reference(
     from plasticity.reference import Groups
     from plasticity.rules.clapp import Clapp
     from plasticity.rules.cpc import Cpc
+    from plasticity.rules.supervised import Supervised
 
+    if isinstance(rule, Supervised):
+        return {"loss": "cross_entropy"}, list(draws)
     if not isinstance(rule, Clapp):
         raise UserError(f"the rule {rule.name} is the gradient of no loss: nothing to verify")
     names = ("symmetric", "gate", "block_grad", "dendrites", "learn_prediction")

@@ -13,8 +13,24 @@ RULES = {
     "hinge_cpc": ("hinge_cpc", "HingeCpc"),
     "cpc": ("cpc", "Cpc"),
     "gim": ("gim", "Gim"),
+    "supervised": ("supervised", "Supervised"),
+    "greedy_supervised": ("greedy_supervised", "GreedySupervised"),
     "random": ("random", "Random"),
 }
+
+
+def find(name: str) -> type[Rule]:
+    """The class of the rule called `name`.
+
+    Raises:
+        UserError: an unknown rule (with the nearest name).
+    """
+    if name not in RULES:
+        near = get_close_matches(name.lower().replace("-", "_"), RULES, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known rules: {', '.join(RULES)}"
+        raise UserError(f"unknown rule '{name}': {hint}")
+    module, cls = RULES[name]
+    return getattr(import_module(f"plasticity.rules.{module}"), cls)
 
 
 def get(name: str, **options: object) -> Rule:
@@ -23,9 +39,4 @@ def get(name: str, **options: object) -> Rule:
     Raises:
         UserError: an unknown rule (with the nearest name), or an option out of range.
     """
-    if name not in RULES:
-        near = get_close_matches(name.lower().replace("-", "_"), RULES, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known rules: {', '.join(RULES)}"
-        raise UserError(f"unknown rule '{name}': {hint}")
-    module, cls = RULES[name]
-    return getattr(import_module(f"plasticity.rules.{module}"), cls)(**options)
+    return find(name)(**options)

@@ -7,7 +7,7 @@ import numpy as np
 from plasticity import learning
 from plasticity.events import Layout
 from plasticity.network import Conv, Network, Parameters
-from plasticity.rule import Draw, Rule
+from plasticity.rule import Draw, Rule, reads_labels
 
 NETWORK = Network(
     "small",
@@ -57,5 +57,6 @@ def case(rule: Rule, *, network=NETWORK, layout=None, seed=0, gain=2.5, ties=Fal
         patches = np.sign(patches)
         first = weights[network.layers[0].name]
         first["weight"], first["bias"] = np.sign(first["weight"]), np.sign(first["bias"])
-    draws = learning.draws(rule, layout, modules, seed, 0)
+    labels = rng.integers(0, rule.classes, layout.images) if reads_labels(rule) else None
+    draws = learning.draws(rule, layout, modules, seed, 0, labels)
     return Case(rule, network, modules, layout, weights, patches, draws)

@@ -18,7 +18,7 @@ class Batch:
     """Grey images and where to crop them.
 
     `pixels` uint8 `(B, h, w)`; `top`, `left` int64 and `flip` bool, `(B,)`; `index` says which
-    images of the set they are.
+    images of the set they are; `labels` int64 `(B,)`, or None where the set has none.
     """
 
     step: int
@@ -27,6 +27,7 @@ class Batch:
     top: np.ndarray
     left: np.ndarray
     flip: np.ndarray
+    labels: np.ndarray | None = None
 
 
 def crops(
@@ -61,7 +62,8 @@ def learning_batch(images: ImageSet, batch: int, crop: int, seed: int, step: int
     epoch, place = divmod(step, each)
     index = order(seed, epoch, len(images))[place * batch : (place + 1) * batch]
     rng = seeds.generator(seed, seeds.AUGMENT, step)
-    return Batch(step, index, images.gray(index), *crops(batch, images.side, crop, rng))
+    labels = None if images.labels is None else images.labels[index]
+    return Batch(step, index, images.gray(index), *crops(batch, images.side, crop, rng), labels)
 
 
 class Batches:

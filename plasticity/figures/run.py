@@ -37,12 +37,13 @@ def _curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:
 
 @styled
 def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figure:
-    """Loss and open gates of every module over steps.
+    """Loss and open gates, or accuracy, of every module over steps.
 
     The axis of the loss is logarithmic where losses span more than two decades.
 
     Args:
-        metrics: `loss` and `open_gates`, `(steps, modules)`, at least one step.
+        metrics: `loss` and `open_gates`, `(steps, modules)`, at least one step; `accuracy`, where
+            it is there, is drawn in place of the gates.
     """
     figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -50,8 +51,9 @@ def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figu
     left.set_ylabel("loss")
     if metrics["loss"].min() > 0 and metrics["loss"].max() > 100 * metrics["loss"].min():
         left.set_yscale("log")
-    _curves(right, 100 * metrics["open_gates"], names)
-    right.set_ylabel("open gates (%)")
+    beside = "accuracy" if "accuracy" in metrics else "open_gates"
+    _curves(right, 100 * metrics[beside], names)
+    right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     figure.suptitle(title, fontsize=9)
     return figure

@@ -24,9 +24,9 @@ from plasticity.errors import UserError
 from plasticity.files import whole
 from plasticity.inspection import measure
 from plasticity.inspection.spec import Wish, parse
-from plasticity.inspection.step import images_of
 from plasticity.learning import Watched
 from plasticity.options import RunOptions
+from plasticity.rule import reads_labels
 from plasticity.training import State
 
 NAME = "record.h5"
@@ -172,7 +172,7 @@ def check_room(state: State, wishes: dict[str, Wish], every: int, folder: Path) 
     Raises:
         UserError: what it would take, and what there is.
     """
-    steps = state.options.total_steps(len(images_of(state.options)))
+    steps = state.options.total_steps(len(state.options.learning_set()))
     records = max(0, -(-(steps - state.step) // every))
     one = record_bytes(state, wishes)
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
@@ -205,8 +205,7 @@ def open_recorder(state: State, folder: Path, spec: str | None, every: int) -> R
         spec, every = stored, interval
     if spec is None:
         return None
-    if every < 1:
-        raise UserError(f"--record-every must be at least 1, got {every}")
+    check(state, every)
     names = [layer.name for layer in state.network.layers]
     wishes = {names[wish.layer]: wish for wish in parse(spec, state)}
     check_room(state, wishes, every, folder)
@@ -215,11 +214,25 @@ def open_recorder(state: State, folder: Path, spec: str | None, every: int) -> R
     return Recorder(state, path, spec, every, wishes)
 
 
-def plan(options: RunOptions, spec: str, every: int, folder: Path) -> None:
-    """Say what is wrong with a recording before its run has a folder."""
+def check(state: State, every: int) -> None:
+    """Refuse what cannot be recorded.
+
+    Raises:
+        UserError: an interval that is not positive, or a rule that predicts nothing.
+    """
     if every < 1:
         raise UserError(f"--record-every must be at least 1, got {every}")
+    if reads_labels(state.rule):
+        raise UserError(
+            f"--record keeps factors by prediction step, and {state.rule.name} predicts nothing: "
+            "record clapp, clapp_s, hinge_cpc, cpc or gim"
+        )
+
+
+def plan(options: RunOptions, spec: str, every: int, folder: Path) -> None:
+    """Say what is wrong with a recording before its run has a folder."""
     state = training.begin(options)
+    check(state, every)
     names = [layer.name for layer in state.network.layers]
     check_room(state, {names[w.layer]: w for w in parse(spec, state)}, every, folder)
 

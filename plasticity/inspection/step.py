@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity import data, learning, runs, training
+from plasticity import learning, runs, training
 from plasticity.arrays import Array, to_host
 from plasticity.data.loader import Batch, learning_batch
 from plasticity.errors import UserError
@@ -83,12 +83,6 @@ def fresh(options: RunOptions, gain: float = 1.0) -> State:
     return state
 
 
-def images_of(options: RunOptions) -> data.ImageSet:
-    """The images that a run with these options learns from."""
-    images = data.open_set(options.data, "unlabelled", options.data_dir or None)
-    return images.first(options.images) if options.images else images
-
-
 def index_of(state: State, layer: int | str) -> int:
     """The index of a layer given by its number, from 1, or by its name.
 
@@ -126,7 +120,7 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
             "take a checkpoint of the step before it by --checkpoint"
         )
     index, options = index_of(state, layer), state.options
-    images = images_of(options)
+    images = options.learning_set()
     if len(images) < options.batch:
         raise UserError(
             f"--batch {options.batch} is more than the {len(images)} images of {options.data}"

@@ -191,8 +191,10 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
     at = _index(step, parameter, tuple(index), dW.shape)
     if parameter in ("W_pred", "W_retro"):
         parts = _prediction(step, parameter, at)
-    else:
+    elif parameter in ("weight", "bias"):
         parts = _synaptic(step, parameter, at)
+    else:
+        raise UserError(f"{parameter} is not taken apart: expected weight, bias, W_pred or W_retro")
     made = Synapse(
         rule=step.state.rule.name,
         layer=step.layer.name,

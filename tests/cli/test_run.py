@@ -130,14 +130,55 @@ def test_a_config_file_sets_options_and_a_flag_wins(whole, tmp_path):
     assert same(whole[0], tmp_path / "b")
 
 
-@pytest.mark.parametrize("rule", ["clapp_s", "hinge_cpc", "cpc", "gim", "random"])
+MODULES = {
+    "clapp_s": 6,
+    "hinge_cpc": 4,
+    "cpc": 1,
+    "gim": 3,
+    "supervised": 1,
+    "greedy_supervised": 6,
+    "random": 6,
+}
+
+
+@pytest.mark.parametrize("rule", MODULES)
 def test_every_rule_runs(rule, tmp_path):
     more = ["--coin", "--modules", "4-upper"] if rule == "hinge_cpc" else []
     done = call("--rule", rule, *SMALL, "--steps", 2, "--no-probe", "--out", tmp_path / "a", *more)
     assert done.exit_code == 0, done.output
     stored = runs.load(runs.checkpoint_path(tmp_path / "a"))
-    modules = {"clapp_s": 6, "hinge_cpc": 4, "cpc": 1, "gim": 3, "random": 6}[rule]
-    assert stored.metrics["loss"].shape == (2, modules) and stored.rule["name"] == rule
+    assert stored.metrics["loss"].shape == (2, MODULES[rule]) and stored.rule["name"] == rule
+
+
+def test_a_supervised_run_reports_accuracy_and_resumes_bit_for_bit(tmp_path):
+    options = ["--rule", "greedy_supervised", "--modules", "3", *SMALL, "--no-probe"]
+    done = call(*options, "--steps", 4, "--out", tmp_path / "a")
+    assert done.exit_code == 0, done.output
+    assert "accuracy" in done.output and "open gates" not in done.output
+    assert call(*options, "--steps", 2, "--out", tmp_path / "b").exit_code == 0
+    done = CliRunner().invoke(main, ["run", "--resume", str(tmp_path / "b"), "--steps", "4",
+                                     "--no-probe"])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert same(tmp_path / "a", tmp_path / "b")
+    summary = json.loads((tmp_path / "b" / "summary.json").read_text())
+    assert len(summary["accuracy_last"]) == 3 and 0 <= min(summary["accuracy_last"]) <= 1
+    stored = [runs.load(runs.checkpoint_path(tmp_path / n)).metrics["accuracy"] for n in "ab"]
+    np.testing.assert_array_equal(*stored)
+    assert "training accuracy (%)" in (tmp_path / "b" / "losses.svg").read_text()
+
+
+@pytest.mark.parametrize("folders", [[""], ["cats"]])
+def test_labels_that_a_rule_needs_and_has_not_are_said(folders, tmp_path):
+    for folder in folders:
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        for i in range(10):
+            image = Image.fromarray(np.full((96, 96), i, np.uint8))
+            image.save(tmp_path / "images" / folder / f"{i}.png")
+    done = call("--rule", "supervised", "--data", tmp_path / "images", "--batch", 2, "--width",
+                0.03, "--steps", 1, "--out", tmp_path / "run")  # fmt: skip
+    assert done.exit_code == 2 and not (tmp_path / "run").exists()
+    sentence = "learns from labels, and the images" if folders == [""] else "are all 'cats'"
+    assert sentence in done.output.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +199,14 @@ def test_every_rule_runs(rule, tmp_path):
         (["--gate", "ajar"], "unknown gate 'ajar'"),
         (["--rule", "gim", "--gate", "off"], "gim has no surprise gate"),
         (["--modules", "5"], "--modules 5 does not split the 6 layers"),
-        (["--coin"], "--coin is for hinge_cpc"),
+        (["--coin"], "--coin has no meaning for the rule clapp: it is for hinge_cpc"),
+        (["--rule", "supervised", "--gate", "off"], "it is for clapp, clapp_s, hinge_cpc"),
+        (["--rule", "random", "--block-grad"], "--block-grad has no meaning for the rule random"),
+        (
+            ["--rule", "greedy_supervised", "--freeze-prediction"],
+            "--freeze-prediction has no meaning for the rule greedy_supervised: it is for clapp",
+        ),
+        (["--rule", "supervised", "--record", "layer=*"], "supervised predicts nothing"),
         (["--dtype", "float16"], "unknown --dtype 'float16'"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--preset", "huge"], "unknown preset 'huge'"),

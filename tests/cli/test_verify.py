@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from plasticity.cli import main
 from plasticity.rules.clapp import Clapp
 
+RULES = ["clapp", "clapp_s", "hinge_cpc", "cpc", "gim", "supervised", "greedy_supervised"]
 SMALL = ["verify", "--width", "0.04", "--seeds", "1"]
 
 
@@ -14,7 +15,7 @@ def call(*args):
     return CliRunner().invoke(main, [*SMALL, *map(str, args)], env={"COLUMNS": "120"})
 
 
-@pytest.mark.parametrize("rule", ["clapp", "clapp_s", "hinge_cpc", "cpc", "gim"])
+@pytest.mark.parametrize("rule", RULES)
 def test_every_rule_with_a_loss_is_its_gradient(rule, tmp_path):
     done = call("--rule", rule, "--json", tmp_path / "v.json")
     assert done.exit_code == 0, done.output

@@ -5,7 +5,6 @@ import pytest
 
 from plasticity import inspection, training
 from plasticity.data.loader import learning_batch
-from plasticity.inspection.step import images_of
 from plasticity.options import RunOptions
 
 
@@ -45,7 +44,7 @@ def test_the_open_gates_are_those_that_the_rule_reports(view):
 def test_the_step_of_the_optimiser_is_what_training_does_to_the_weights(view):
     state = fresh(seed=1)
     before = {n: w.copy() for n, w in state.weights["conv2"].items()}
-    images, o = images_of(state.options), state.options
+    images, o = state.options.learning_set(), state.options
     training.learn_batch(state, learning_batch(images, o.batch, o.crop, o.seed, 0), images)
     for row in view.optimiser:
         moved = state.weights["conv2"][row["parameter"]] - before[row["parameter"]]

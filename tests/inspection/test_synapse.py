@@ -7,7 +7,6 @@ from plasticity.rules.clapp import Clapp
 from plasticity import inspection, kernels, training
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
-from plasticity.inspection.step import images_of
 from plasticity.kernels import direct
 from plasticity.options import RunOptions
 
@@ -26,7 +25,7 @@ def fresh(gain=2.0, **values):
 
 def applied(state, layer, parameter, index):
     """dW of the next step, as training computes it."""
-    images, o = images_of(state.options), state.options
+    images, o = state.options.learning_set(), state.options
     batch = learning_batch(images, o.batch, o.crop, o.seed, state.step)
     for update in training.watched_updates(state, batch, images):
         if layer in update.changes:
