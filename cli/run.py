@@ -163,37 +163,45 @@ def run(
     """
     from plasticity.cli import screen
 
-    from plasticity import experiment
+    from plasticity import experiment, ranks
     from plasticity.errors import UserError
     from plasticity.inspection import recording
     from plasticity.options import RunOptions
 
-    if resume is None:
-        if record is not None:
-            recording.plan(RunOptions(**values), record, record_every, Path(out or "."))
-        state, folder = experiment.start(RunOptions(**values), out)
-    else:
-        given = {
-            name: value
-            for name, value in values.items()
-            if ctx.get_parameter_source(name) != ParameterSource.DEFAULT
-        }
-        if out is not None or preset is not None:
-            raise UserError("--resume goes on in its own folder, with its own options")
-        state, folder = experiment.resume(Path(resume), given, FREE)
+    with ranks.together() as several:
+        if several:
+            screen.console.quiet = several.rank > 0
+        if resume is None:
+            if record is not None:
+                recording.plan(RunOptions(**values), record, record_every, Path(out or "."))
+            state, folder = experiment.start(RunOptions(**values), out, several)
+        else:
+            given = {
+                name: value
+                for name, value in values.items()
+                if ctx.get_parameter_source(name) != ParameterSource.DEFAULT
+            }
+            if out is not None or preset is not None:
+                raise UserError("--resume goes on in its own folder, with its own options")
+            state, folder = experiment.resume(Path(resume), given, FREE, several)
 
-    every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
-    if resume is not None and every_given and record is None:
-        raise UserError("--record-every goes with --record; a recording keeps its own when resumed")
-    recorder = recording.open_recorder(state, folder, record, record_every)
-    try:
-        ended = screen.train(state, folder, recorder)
-    finally:
-        if recorder is not None:
-            recorder.close()
+        every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
+        if resume is not None and every_given and record is None:
+            raise UserError(
+                "--record-every goes with --record; a recording keeps its own when resumed"
+            )
+        recorder = recording.open_recorder(state, folder, record, record_every)
+        if several and recorder is not None:
+            raise UserError("--record is for one process: start the run without mpiexec")
+        try:
+            ended = screen.train(state, folder, recorder)
+        finally:
+            if recorder is not None:
+                recorder.close()
+        if ended and state.writes:  # of several processes one is enough for what follows
+            probed = screen.probe(state, folder, probe_train, probe_test) if probe else None
+            screen.summary(state, folder, probed)
     if not ended:
-        click.echo(f"Interrupted after step {state.step}, and saved.")
-        click.echo(f"Go on with:  plasticity run --resume {folder}")
+        screen.console.print(f"Interrupted after step {state.step}, and saved.")
+        screen.console.print(f"Go on with:  plasticity run --resume {folder}", soft_wrap=True)
         ctx.exit(130)
-    probed = screen.probe(state, folder, probe_train, probe_test) if probe else None
-    screen.summary(state, folder, probed)

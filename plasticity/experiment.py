@@ -14,20 +14,26 @@ from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.network import Parameters
 from plasticity.options import RunOptions
+from plasticity.ranks import Ranks
 from plasticity.training import State
 
 
-def start(options: RunOptions, out: str | None = None) -> tuple[State, Path]:
+def start(
+    options: RunOptions, out: str | None = None, ranks: Ranks | None = None
+) -> tuple[State, Path]:
     """A new run and its folder, by default `runs/RULE-NET-TIME`.
 
-    Everything that can be wrong with the options is said before the folder is made.
+    Everything that can be wrong with the options is said before the folder is made. Of several
+    `ranks` the first makes and writes it.
 
     Raises:
         UserError: options or data that do not fit, or a folder that holds something already.
     """
     when = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(out) if out else Path("runs") / f"{options.rule}-{options.net}-{when}"
-    if folder.exists() and any(folder.iterdir()):
+    folder = ranks.tell(folder) if ranks else folder
+    writes = ranks is None or ranks.rank == 0
+    if writes and folder.exists() and any(folder.iterdir()):
         raise UserError(
             f"{folder} holds something already: name another --out, or go on with it by --resume"
         )
@@ -37,19 +43,22 @@ def start(options: RunOptions, out: str | None = None) -> tuple[State, Path]:
             f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
         )
     data.crops(0, images.side, options.crop)
-    state = training.begin(options)
+    state = training.begin(options, ranks)
     layout = Layout(options.rows, options.batch, options.rows)
     state.rule.draw(layout, seeds.generator(options.seed))  # says if there is nothing to draw from
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the run folder {folder} cannot be made: {error.strerror}") from error
-    runs.write_config(folder, options.as_dict())
+    if writes:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"the run folder {folder} cannot be made: {error.strerror}") from error
+        runs.write_config(folder, options.as_dict())
     training.save(state, folder)
     return state, folder
 
 
-def resume(folder: Path, given: dict[str, object], free: set[str]) -> tuple[State, Path]:
+def resume(
+    folder: Path, given: dict[str, object], free: set[str], ranks: Ranks | None = None
+) -> tuple[State, Path]:
     """A run where its last checkpoint left it.
 
     Args:
@@ -71,7 +80,7 @@ def resume(folder: Path, given: dict[str, object], free: set[str]) -> tuple[Stat
     if "epochs" in changes and "steps" not in changes:
         changes["steps"] = 0
     options = options.changed(**changes)
-    return training.restore(options, checkpoint), folder
+    return training.restore(options, checkpoint, ranks), folder
 
 
 def reopen(

@@ -9,6 +9,7 @@ from plasticity import kernels, seeds
 from plasticity.arrays import Array, array_module
 from plasticity.events import Layout
 from plasticity.network import Conv, Network, Parameters
+from plasticity.ranks import Ranks
 from plasticity.rule import Draw, Learning, Rule
 
 Modules = Sequence[Sequence[int]]
@@ -24,6 +25,7 @@ class Update:
     loss: Array
     open_gates: Array
     accuracy: Array | None = None
+    finish: Callable[[], None] = lambda: None  # before `changes` are those of all ranks
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def updates(
     layout: Layout,
     choices: Iterable[Draw],
     watch: Callable[[Watched], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> Iterator[Update]:
     """Module by module, the update that the rule prescribes for these patches.
 
@@ -106,12 +109,18 @@ def updates(
         patches: `(N, *space, C)` in the order of `layout`.
         choices: a `Draw` for each module.
         watch: called for every module, before its weights can change; it changes nothing.
+        ranks: where several processes learn together, `patches` are this one's share of those of
+            `layout`, and an update is whole after its `finish`.
     """
     x = patches
     for number, (module, choice) in enumerate(zip(modules, choices, strict=True)):
         layers = [network.layers[i] for i in module]
-        x, changes, learning = _learn(number, layers, rule, weights, x, layout, choice, watch)
-        yield Update(number, changes, learning.loss, learning.open_gates, learning.accuracy)
+        x, changes, learning, finish = _learn(
+            number, layers, rule, weights, x, layout, choice, watch, ranks
+        )
+        yield Update(
+            number, changes, learning.loss, learning.open_gates, learning.accuracy, finish
+        )
 
 
 def _learn(
@@ -123,8 +132,10 @@ def _learn(
     layout: Layout,
     choice: Draw,
     watch: Callable[[Watched], None] | None,
-) -> tuple[Array, Parameters, Learning]:
-    """One module: its output, the changes of its weights and what the rule says besides."""
+    ranks: Ranks | None,
+) -> tuple[Array, Parameters, Learning, Callable[[], None]]:
+    """One module: its output, the changes of its weights, what the rule says besides, and the wait
+    for the changes to be those of all ranks."""
     tape = []
     for layer in layers:
         y, winner, z = layer.forward(x, weights[layer.name])
@@ -132,13 +143,17 @@ def _learn(
         x = y
 
     own = {n: w for n, w in weights[layer.name].items() if n not in ("weight", "bias")}
+    z = ranks.gather(z, layout) if ranks else z
     learning = rule.learn(z, own, choice, layout)
+    drive = ranks.own(learning.drive, layout) if ranks else learning.drive
 
     # The encoding is a mean over P positions: every position shares the drive, over P.
     positions = int(np.prod(y.shape[1:-1]))
-    error, changes, seen = learning.drive / positions, {}, []
+    error, changes, seen, waits = drive / positions, {}, [], []
     for layer, below, winner in reversed(tape):
         changes[layer.name] = layer.correlate(below, winner, error)
+        if ranks:
+            waits.append(ranks.add(changes[layer.name]))
         if watch is not None:
             seen.insert(0, Seen(layer, below, winner, error, changes[layer.name]))
         if below is not tape[0][1]:
@@ -146,7 +161,12 @@ def _learn(
     changes[tape[-1][0].name] |= learning.changes
     if watch is not None:
         watch(Watched(number, seen, z, own, choice, layout, learning))
-    return y, changes, learning
+
+    def finish() -> None:
+        for wait in waits:
+            wait()
+
+    return y, changes, learning, finish
 
 
 @dataclass

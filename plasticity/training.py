@@ -20,6 +20,7 @@ from plasticity.events import Layout
 from plasticity.learning import Adam
 from plasticity.network import Network, Parameters
 from plasticity.options import RunOptions
+from plasticity.ranks import Ranks
 from plasticity.rule import Rule, reads_labels
 
 FLUSH = 20
@@ -38,6 +39,7 @@ class State:
     weights: Parameters
     optimiser: Adam
     step: int = 0
+    ranks: Ranks | None = None  # the processes that learn together, if there are several
     waited: float = 0.0  # seconds that learning has waited for batches since it was resumed
     metrics: dict[str, list] = field(
         default_factory=lambda: {"loss": [], "open_gates": [], "seconds": []}
@@ -46,6 +48,11 @@ class State:
     def __post_init__(self) -> None:
         if reads_labels(self.rule):
             self.metrics["accuracy"] = []
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes the run's folder."""
+        return self.ranks is None or self.ranks.rank == 0
 
     @property
     def names(self) -> list[str]:
@@ -74,19 +81,25 @@ def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
     return {k: _map(v, change) if isinstance(v, dict) else change(v) for k, v in tree.items()}
 
 
-def begin(options: RunOptions) -> State:
+def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     """A run at its first step, weights drawn from the seed."""
     network, rule = options.network(), options.rule_object()
-    device, dtype = resolve_device(options.device), np.dtype(options.dtype)
+    device = resolve_device(ranks.device(options.device) if ranks else options.device)
+    dtype = np.dtype(options.dtype)
+    if ranks:
+        ranks.share(options.batch)
     modules = network.modules(options.modules or rule.modules)
     weights = learning.prepare(network, rule, modules, options.seed)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
-    return State(options, network, rule, modules, device, weights, Adam.start(options.lr, weights))
+    optimiser = Adam.start(options.lr, weights)
+    return State(options, network, rule, modules, device, weights, optimiser, ranks=ranks)
 
 
-def restore(options: RunOptions, checkpoint: "runs.Checkpoint") -> State:
+def restore(
+    options: RunOptions, checkpoint: "runs.Checkpoint", ranks: Ranks | None = None
+) -> State:
     """A run as a checkpoint holds it."""
-    state = begin(options)
+    state = begin(options, ranks)
     for layer, own in state.weights.items():
         for name, w in own.items():
             stored = checkpoint.params.get(layer, {}).get(name)
@@ -109,8 +122,13 @@ def save(state: State, folder: Path) -> None:
     """Write the run's checkpoint, whole or not at all.
 
     Raises:
-        UserError: weights that are not finite, or a full disk; the last checkpoint stands.
+        UserError: weights that are not finite or not the same on all ranks, or a full disk; the
+            last checkpoint stands.
     """
+    if state.ranks:
+        state.ranks.check_alike(state.weights)
+    if not state.writes:
+        return
     params = _map(state.weights, to_host)
     runs.check_finite(params)
     rule = state.rule
@@ -168,14 +186,14 @@ def watched_updates(
 ) -> Iterator[learning.Update]:
     """The update of every module for the batch, by the draws of its step; no weight moves yet."""
     options, device, dtype = state.options, state.device, np.dtype(state.options.dtype)
-    layout = Layout(options.rows, len(batch.pixels), options.rows)
+    layout = Layout(options.rows, len(batch.index), options.rows)
     patches = cut(batch, images, options, device)
     network, rule = state.network, state.rule
     labels = batch.labels if reads_labels(rule) else None
     drawn = learning.draws(rule, layout, state.modules, options.seed, batch.step, labels)
     choices = (choice.on(device, dtype) for choice in drawn)
     yield from learning.updates(
-        network, rule, state.modules, state.weights, patches, layout, choices, watch
+        network, rule, state.modules, state.weights, patches, layout, choices, watch, state.ranks
     )
 
 
@@ -193,11 +211,19 @@ def learn_batch(
     """
     names = ("loss", "open_gates", *(("accuracy",) if reads_labels(state.rule) else ()))
     found: dict[str, list[Array]] = {name: [] for name in names}
+    travelling = []
     for update in watched_updates(state, batch, images, watch):
-        if state.rule.name != "random":
-            state.optimiser.ascend(state.weights, update.changes, batch.step + 1)
         for name, values in found.items():
             values.append(getattr(update, name))
+        if state.rule.name == "random":
+            continue
+        if state.ranks:  # the sum over ranks travels while the modules above are computed
+            travelling.append(update)
+        else:
+            state.optimiser.ascend(state.weights, update.changes, batch.step + 1)
+    for update in travelling:
+        update.finish()
+        state.optimiser.ascend(state.weights, update.changes, batch.step + 1)
     state.step = batch.step + 1
     return found
 
@@ -250,6 +276,7 @@ def train(
             seed=options.seed,
             start=state.step,
             stop=steps,
+            share=state.ranks.share(options.batch) if state.ranks else slice(None),
         ) as batches,
     ):
         for batch in batches:
@@ -263,7 +290,10 @@ def train(
             state.metrics["seconds"].append(now - start)
             start = now
             done, stop = state.step == steps, interrupted.is_set()
-            if done or stop or time.monotonic() - saved >= 60 * options.checkpoint_minutes:
+            due = time.monotonic() - saved >= 60 * options.checkpoint_minutes
+            if state.ranks:
+                stop, due = state.ranks.any(stop, due)
+            if done or stop or due:
                 _flush(state, pending)
                 if onlooker:  # before the checkpoint, so that no step between them is lost
                     onlooker.flush()

@@ -18,7 +18,9 @@ class Batch:
     """Grey images and where to crop them.
 
     `pixels` uint8 `(B, h, w)`; `top`, `left` int64 and `flip` bool, `(B,)`; `index` says which
-    images of the set they are; `labels` int64 `(B,)`, or None where the set has none.
+    images of the set they are; `labels` int64 `(B,)`, or None where the set has none. Where several
+    processes learn together, `index` and `labels` are of the whole batch, and the others of this
+    process's share alone.
     """
 
     step: int
@@ -53,17 +55,21 @@ def order(seed: int, epoch: int, count: int) -> np.ndarray:
     return seeds.generator(seed, seeds.ORDER, epoch).permutation(count)
 
 
-def learning_batch(images: ImageSet, batch: int, crop: int, seed: int, step: int) -> Batch:
+def learning_batch(
+    images: ImageSet, batch: int, crop: int, seed: int, step: int, share: slice = slice(None)
+) -> Batch:
     """The batch of one step: a function of the seed and the step alone.
 
-    Each epoch takes the images in a new order; what does not fill a batch is left out.
+    Each epoch takes the images in a new order; what does not fill a batch is left out. Only the
+    images of `share` are read.
     """
     each = len(images) // batch
     epoch, place = divmod(step, each)
     index = order(seed, epoch, len(images))[place * batch : (place + 1) * batch]
     rng = seeds.generator(seed, seeds.AUGMENT, step)
     labels = None if images.labels is None else images.labels[index]
-    return Batch(step, index, images.gray(index), *crops(batch, images.side, crop, rng), labels)
+    drawn = (values[share] for values in crops(batch, images.side, crop, rng))
+    return Batch(step, index, images.gray(index[share]), *drawn, labels)
 
 
 class Batches:
@@ -131,6 +137,7 @@ def batches(
     start: int = 0,
     stop: int,
     ahead: int = 3,
+    share: slice = slice(None),
 ) -> Batches:
     """The batches of the steps from `start` to `stop`, made up to `ahead` ahead of need.
 
@@ -140,7 +147,9 @@ def batches(
     if len(images) < batch:
         raise UserError(f"--batch {batch} is more than the {len(images)} images of {images.name}")
     crops(0, images.side, crop)
-    return Batches(lambda step: learning_batch(images, batch, crop, seed, step), start, stop, ahead)
+    return Batches(
+        lambda step: learning_batch(images, batch, crop, seed, step, share), start, stop, ahead
+    )
 
 
 def in_order(

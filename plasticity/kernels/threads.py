@@ -11,13 +11,22 @@ from functools import cache
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+# How many processes a launcher has started on this machine: MPICH and Intel MPI, Open MPI.
+LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
+
 
 def count() -> int:
-    """The cores this process may use, or fewer if `OMP_NUM_THREADS` says so."""
+    """The cores this process may use, or fewer if `OMP_NUM_THREADS` says so.
+
+    Processes that `mpiexec` has started share the cores, unless it has bound each to its own.
+    """
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         cores = os.cpu_count() or 1
+    local = next((os.environ[n] for n in LOCAL_SIZES if os.environ.get(n, "").isdigit()), "1")
+    if cores == os.cpu_count():
+        cores = max(1, cores // max(1, int(local)))
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) else cores
 

@@ -1,0 +1,215 @@
+"""Training by several processes, each with its share of every batch: `mpiexec -n N plasticity run`.
+
+A layer's dW is a sum over patches, so each rank correlates its own and the ranks' sums are added.
+What couples images is the rule: its negatives come from the whole batch. So the encodings, which
+are small, are gathered, and every rank lets the rule see all of them, by the same draws: any rule
+runs as it is, and gives what one process would give, to rounding. W_pred and what else a rule
+keeps change alike on all ranks and need not travel.
+
+A local rule has the dW of a layer before the next layer computes, and nothing waits for it: the
+sum over ranks travels while the layers above are computed. Between hosts and between arrays of the
+CPU it is MPI's (mpi4py), between GPUs NCCL's (`cupyx.distributed`).
+"""
+
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from plasticity.arrays import Array, array_module, resolve_device, to_host
+from plasticity.errors import UserError
+from plasticity.events import Layout
+
+# How many processes a launcher has started: MPICH and Intel MPI, Open MPI, Slurm with PMIx.
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+POLITE = 2.0  # seconds that other ranks leave rank 0 to say what all of them would
+
+
+@dataclass
+class Ranks:
+    """One of several processes that learn together.
+
+    Attributes:
+        comm: `mpi4py.MPI.COMM_WORLD`.
+        peers: NCCL's communicator where arrays are a GPU's, made when it is first needed.
+    """
+
+    comm: Any
+    peers: Any = field(default=None, repr=False)
+
+    @property
+    def rank(self) -> int:
+        """Which one this is, from 0."""
+        return self.comm.rank
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.comm.size
+
+    def device(self, name: str) -> str:
+        """A GPU of this machine for each of its ranks, where `name` leaves the choice open."""
+        wide = resolve_device(name) if name == "auto" else name
+        if wide != "cuda" and (name, wide) != ("auto", "cuda:0"):
+            return name
+        return f"cuda:{self.comm.Split_type(_mpi().COMM_TYPE_SHARED).rank}"
+
+    def share(self, batch: int) -> slice:
+        """The images of a batch that are this rank's.
+
+        Raises:
+            UserError: a batch that cannot be cut into equal shares.
+        """
+        if batch % self.size:
+            raise UserError(
+                f"--batch {batch} cannot be shared by {self.size} processes: take a multiple of "
+                f"{self.size}"
+            )
+        each = batch // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def gather(self, z: Array, layout: Layout) -> Array:
+        """The encodings `(N, D)` of the whole batch, from this rank's, in the order of `layout`."""
+        z = array_module(z).ascontiguousarray(z)
+        parts = array_module(z).empty((self.size, *z.shape), z.dtype)
+        if isinstance(z, np.ndarray):
+            self.comm.Allgather(z, parts)
+        else:
+            self._nccl().all_gather(z, parts, z.size)
+        # (rank, time, image, column) to (time, rank, image, column)
+        parts = parts.reshape(self.size, layout.time, -1, z.shape[-1])
+        return parts.transpose(1, 0, 2, 3).reshape(layout.patches, -1)
+
+    def own(self, rows: Array, layout: Layout) -> Array:
+        """This rank's patches of rows `(N, ...)` in the order of `layout`."""
+        rows = rows.reshape(layout.time, self.size, -1, *rows.shape[1:])[:, self.rank]
+        return rows.reshape(-1, *rows.shape[2:])
+
+    def add(self, changes: dict[str, Array]) -> Callable[[], None]:
+        """Begin to sum dW over the ranks, in place; what comes back waits until it is done."""
+        if all(isinstance(dW, np.ndarray) for dW in changes.values()):
+            sums = [(dW, np.ascontiguousarray(dW)) for dW in changes.values()]
+            totals = [np.empty_like(part) for _, part in sums]
+            requests = [
+                self.comm.Iallreduce(part, total)
+                for (_, part), total in zip(sums, totals, strict=True)
+            ]
+
+            def wait() -> None:
+                for request, (dW, _), total in zip(requests, sums, totals, strict=True):
+                    request.Wait()
+                    dW[...] = total
+
+            return wait
+        for dW in changes.values():
+            part = array_module(dW).ascontiguousarray(dW)
+            self._nccl().all_reduce(part, part)
+            if part is not dW:
+                dW[...] = part
+        return lambda: None  # in the order of the stream
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag whether it is set on any rank, so that all do the same."""
+        told, found = np.array(flags, np.uint8), np.empty(len(flags), np.uint8)
+        self.comm.Allreduce(told, found, op=_mpi().MAX)
+        return tuple(bool(flag) for flag in found)
+
+    def tell(self, value: object) -> Any:
+        """Rank 0's value, on every rank."""
+        return self.comm.bcast(value)
+
+    def rest(self) -> None:
+        """Wait for all, without keeping a core busy as MPI's own waiting does."""
+        request = self.comm.Ibarrier()
+        while not request.Test():
+            time.sleep(0.05)
+
+    def check_alike(self, weights: dict[str, dict[str, Array]]) -> None:
+        """See that all ranks hold the same weights, bit for bit.
+
+        Raises:
+            UserError: they have drifted apart.
+        """
+        sums = {
+            f"{layer}.{name}": zlib.crc32(np.ascontiguousarray(to_host(w)).data)
+            for layer, own in weights.items()
+            for name, w in own.items()
+        }
+        for rank, theirs in enumerate(self.comm.allgather(sums)):
+            for name, value in sums.items():
+                if theirs[name] != value:
+                    raise UserError(
+                        f"{name} of rank {rank} is not that of rank {self.rank}: take machines of "
+                        "one kind; the last checkpoint stands"
+                    )
+
+    def _nccl(self) -> Any:
+        if self.peers is None:
+            from cupyx.distributed import NCCLBackend
+
+            self.peers = NCCLBackend(self.size, self.rank, use_mpi=True)
+        return self.peers
+
+
+def _mpi() -> Any:
+    from mpi4py import MPI
+
+    return MPI
+
+
+def launched() -> int:
+    """How many processes `mpiexec` has started; 1 without it."""
+    found = [os.environ[name] for name in SIZES if os.environ.get(name, "").isdigit()]
+    return int(found[0]) if found else 1
+
+
+@cache
+def world() -> Ranks | None:
+    """The ranks that `mpiexec` has started, or None for a process of its own.
+
+    Raises:
+        UserError: mpiexec has started several, and mpi4py is not installed.
+    """
+    if launched() == 1:
+        return None
+    try:
+        return Ranks(_mpi().COMM_WORLD)
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            "mpiexec has started several processes, and they cannot speak to each other without "
+            "mpi4py and an MPI library of the same kind: pip install 'plasticity[mpi]' "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
+@contextmanager
+def together() -> Iterator[Ranks | None]:
+    """What goes wrong on one rank ends all of them, after a sentence that says where and what."""
+    ranks = world()
+    try:
+        yield ranks
+        if ranks is not None:
+            ranks.rest()
+    except (Exception, KeyboardInterrupt) as error:
+        if ranks is None:
+            raise
+        if ranks.rank:  # mostly all meet the same error, and rank 0 tells it
+            time.sleep(POLITE)
+        known = isinstance(error, UserError)
+        if not known:
+            import traceback
+
+            traceback.print_exc()
+        where = f"rank {ranks.rank} of {ranks.size}"
+        print(f"Error: {error or type(error).__name__} ({where}; all end)", file=sys.stderr)
+        sys.stderr.flush()
+        code = 2 if known else 1
+        ranks.comm.Abort(code)
+        sys.exit(code)  # where Abort comes back
