@@ -118,9 +118,7 @@ def updates(
         x, changes, learning, finish = _learn(
             number, layers, rule, weights, x, layout, choice, watch, ranks
         )
-        yield Update(
-            number, changes, learning.loss, learning.open_gates, learning.accuracy, finish
-        )
+        yield Update(number, changes, learning.loss, learning.open_gates, learning.accuracy, finish)
 
 
 def _learn(
