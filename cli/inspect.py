@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from plasticity.cli.options import set_option
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
@@ -20,7 +21,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
     return tuple(int(part) for part in parts)
 
 
-FRESH = ("rule", "net", "width", "batch", "seed", "dtype", "data", "modules", "weights", "gate")
+FRESH = ("net", "width", "batch", "seed", "dtype", "data", "modules", "weights", "gate", "set")
 
 
 @click.command()
@@ -54,7 +55,12 @@ FRESH = ("rule", "net", "width", "batch", "seed", "dtype", "data", "modules", "w
 @click.option("--hdf5", "hdf5_path", type=click.Path(path_type=Path), help="Write all arrays.")
 @click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
-@click.option("--rule", default="clapp", show_default=True, help="Without RUN: as in 'run'.")
+@click.option(
+    "--rule",
+    default="clapp",
+    show_default=True,
+    help="Without RUN: as in 'run'; with RUN, where its rule file is now.",
+)
 @click.option("--net", default="vgg6", show_default=True, help="Without RUN.")
 @click.option("--width", default=0.1, show_default=True, help="Without RUN.")
 @click.option("--batch", default=8, show_default=True, help="Without RUN.")
@@ -63,7 +69,8 @@ FRESH = ("rule", "net", "width", "batch", "seed", "dtype", "data", "modules", "w
 @click.option("--data", default="sample", show_default=True, help="Without RUN.")
 @click.option("--modules", default="", help="Without RUN.  [default: the rule's]")
 @click.option("--weights", default="", help="Without RUN.  [default: the rule's]")
-@click.option("--gate", default="own", show_default=True, help="Without RUN.")
+@click.option("--gate", default="", help="Without RUN.  [default: the rule's]")
+@set_option
 @click.option(
     "--gain",
     default=2.0,
@@ -120,7 +127,9 @@ def inspect(
         for name in (*FRESH, "gain"):
             if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
                 raise UserError(f"--{name} is for a fresh network: a run has its own options")
-        state = inspection.open_run(run, checkpoint, data_dir=data_dir, device=device)
+        named = ctx.get_parameter_source("rule") == ParameterSource.COMMANDLINE
+        moved = values["rule"] if named else None
+        state = inspection.open_run(run, checkpoint, data_dir=data_dir, device=device, rule=moved)
     else:
         if checkpoint is not None:
             raise UserError("--checkpoint is a file of a run: name its folder too")

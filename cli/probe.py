@@ -27,6 +27,7 @@ import click
     show_default=True,
     help="Random crops and flips of each image that the published protocol cycles through.",
 )
+@click.option("--rule", help="Where the rule file of RUN is now, if it was moved.")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the result here.")
 def probe(
@@ -39,6 +40,7 @@ def probe(
     test: int,
     epochs: int,
     views: int,
+    rule: str | None,
     device: str | None,
     json_path: Path | None,
 ) -> None:
@@ -51,7 +53,7 @@ def probe(
 
     from plasticity import experiment, runs
 
-    state = experiment.reopen(run, checkpoint, data_dir=data_dir, device=device)
+    state = experiment.reopen(run, checkpoint, data_dir=data_dir, device=device, rule=rule)
     probed = screen.probe_with_bar(
         state,
         data_name=data,

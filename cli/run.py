@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
+from plasticity.cli.options import set_option
 
 # What may differ between a run and its resumption: how long, where, how often, what after.
 FREE = {"epochs", "steps", "data_dir", "device", "checkpoint_minutes"}
@@ -21,8 +22,12 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -
         keys = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {path}: not a readable TOML file ({error})") from error
-    known = {p.name for p in ctx.command.params if p.name not in ("config", "resume")}
+    known = {p.name for p in ctx.command.params if p.name not in ("config", "resume", "set")}
     keys = {name.replace("-", "_"): value for name, value in keys.items()}
+    if isinstance(fields := keys.pop("set", {}), dict):
+        ctx.meta["set"] = fields
+    else:
+        raise UserError(f"--config {path}: 'set' must be a table of the rule's fields")
     for name, value in keys.items():
         if name not in known:
             from difflib import get_close_matches
@@ -53,9 +58,15 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     "--rule",
     default="clapp",
     show_default=True,
-    help="clapp, clapp_s, hinge_cpc, cpc, gim, supervised, greedy_supervised or random.",
+    help="clapp, clapp_s, hinge_cpc, cpc, gim, supervised, greedy_supervised, random, one of an "
+    "installed package, or a file such as ./my_rule.py.",
 )
-@click.option("--net", default="vgg6", show_default=True, help="vgg6.")
+@click.option(
+    "--net",
+    default="vgg6",
+    show_default=True,
+    help="vgg6, one of an installed package, or a file such as ./my_network.py.",
+)
 @click.option(
     "--preset",
     callback=_read_preset,
@@ -82,7 +93,9 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option("--batch", default=32, show_default=True, help="Images in a batch.")
 @click.option("--width", default=1.0, show_default=True, help="Multiplies every layer's neurons.")
 @click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")
-@click.option("--prediction-steps", default=5, show_default=True, help="How far to predict, K.")
+@click.option(
+    "--prediction-steps", default=0, help="How far to predict, K.  [default: the rule's, mostly 5]"
+)
 @click.option("--lr", default=2e-4, show_default=True, help="Learning rate of Adam.")
 @click.option(
     "--modules",
@@ -104,9 +117,9 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 )
 @click.option(
     "--gate",
-    default="own",
-    show_default=True,
-    help="own: a gate for each half; shared: one, by W_pred; off: gamma = y.",
+    default="",
+    help="own: a gate for each half; shared: one, by W_pred; off: gamma = y.  [default: the "
+    "rule's]",
 )
 @click.option("--coin", is_flag=True, help="hinge_cpc with one sign for each image, by a coin.")
 @click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
@@ -114,6 +127,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option(
     "--learn-prediction/--freeze-prediction", default=True, help="Let W_pred and W_retro learn."
 )
+@set_option
 @click.option("--crop", default=64, show_default=True, help="Side of the crop, pixels.")
 @click.option("--patch", default=16, show_default=True, help="Side of a patch, pixels.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same machine, same numbers.")

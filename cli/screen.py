@@ -34,7 +34,7 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
 
     options = state.options
     console.print(
-        f"[bold]{options.rule}[/] on [bold]{options.net}[/], width {options.width:g}, "
+        f"[bold]{state.rule.name}[/] on [bold]{state.network.name}[/], width {options.width:g}, "
         f"data {options.data}, batch {options.batch}, seed {options.seed}, {state.device}; "
         f"run folder [bold]{folder}[/]"
     )

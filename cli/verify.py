@@ -3,18 +3,25 @@
 from pathlib import Path
 
 import click
+from plasticity.cli.options import set_option
 
 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--rule", default="clapp", show_default=True, help="As in 'plasticity run'.")
+@click.option(
+    "--rule",
+    default="clapp",
+    show_default=True,
+    help="As in 'plasticity run'; with RUN, where its rule file is now.",
+)
 @click.option("--net", default="vgg6", show_default=True, help="As in 'plasticity run'.")
 @click.option("--width", default=0.1, show_default=True, help="Multiplies every layer's neurons.")
 @click.option("--modules", default="", help="How the network is split.  [default: the rule's]")
 @click.option("--weights", default="", help="retro or symmetric.  [default: the rule's]")
-@click.option("--gate", default="own", show_default=True, help="own, shared or off.")
+@click.option("--gate", default="", help="own, shared or off.  [default: the rule's]")
 @click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
 @click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
+@set_option
 @click.option("--dtype", default="float64", show_default=True, help="float64 or float32.")
 @click.option("--batch", default=4, show_default=True, help="Images.")
 @click.option("--seeds", default=2, show_default=True, help="How many seeds, from 0.")
@@ -44,6 +51,7 @@ def verify(
     """
     from dataclasses import asdict
 
+    from click.core import ParameterSource
     from rich.console import Console
     from rich.table import Table
 
@@ -54,7 +62,9 @@ def verify(
     rows = []
     for seed in range(seeds):
         if run is not None:
-            state, by = experiment.reopen(run, device="cpu"), 1.0
+            named = ctx.get_parameter_source("rule") == ParameterSource.COMMANDLINE
+            moved = values["rule"] if named else None
+            state, by = experiment.reopen(run, device="cpu", rule=moved), 1.0
         else:
             options = RunOptions(seed=seed, batch=batch, device="cpu", **values)
             state, by = training.begin(options), gain

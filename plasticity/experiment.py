@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity import data, figures, probe, runs, seeds, training
+from plasticity import data, figures, plugins, probe, runs, seeds, training
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.network import Parameters
@@ -30,7 +30,8 @@ def start(
         UserError: options or data that do not fit, or a folder that holds something already.
     """
     when = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = Path(out) if out else Path("runs") / f"{options.rule}-{options.net}-{when}"
+    name = f"{plugins.short(options.rule)}-{plugins.short(options.net)}-{when}"
+    folder = Path(out) if out else Path("runs") / name
     folder = ranks.tell(folder) if ranks else folder
     writes = ranks is None or ranks.rank == 0
     if writes and folder.exists() and any(folder.iterdir()):
@@ -51,7 +52,10 @@ def start(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"the run folder {folder} cannot be made: {error.strerror}") from error
-        runs.write_config(folder, options.as_dict())
+        runs.write_config(folder, {n: v for n, v in options.as_dict().items() if n != "files"})
+        for kind in ("rule", "net"):
+            if plugins.is_file(path := getattr(options, kind)):
+                runs.write_text(folder / f"{kind}.py", plugins.read(path))
     training.save(state, folder)
     return state, folder
 
@@ -69,9 +73,13 @@ def resume(
     """
     checkpoint = runs.load(runs.checkpoint_of(folder))
     options = RunOptions.from_dict(checkpoint.options)
+    for name in ("rule", "net"):
+        if name in given:
+            options = options.moved(name, given.pop(name))
+    asked = options.changed(**given)
     for name, value in given.items():
         stored = getattr(options, name)
-        if name not in free and value != stored:
+        if name not in free and getattr(asked, name) != stored:
             raise UserError(
                 f"--{name.replace('_', '-')} {value} would make another run: {folder} has "
                 f"{stored}; leave the option away, or start a new run"
@@ -89,10 +97,17 @@ def reopen(
     *,
     data_dir: str | None = None,
     device: str | None = None,
+    rule: str | None = None,
 ) -> State:
-    """A run as it was saved, to look at, without its optimiser."""
+    """A run as it was saved, to look at, without its optimiser.
+
+    Args:
+        rule: where the run's rule file is now, if it was moved.
+    """
     stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
     options = RunOptions.from_dict(stored.options)
+    if rule is not None:
+        options = options.moved("rule", rule)
     changes = {"data_dir": data_dir, "device": device}
     options = options.changed(**{n: value for n, value in changes.items() if value is not None})
     return training.restore(options, stored)

@@ -1,8 +1,8 @@
 """Everything that decides what a run computes, in one place, with its defaults."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
-from plasticity import networks, rules
+from plasticity import interface, networks, plugins, rules
 from plasticity.data import ImageSet, open_set
 from plasticity.errors import UserError
 from plasticity.network import Network
@@ -43,12 +43,16 @@ class RunOptions:
     """The options of `plasticity run`, stored with its result.
 
     Attributes:
+        rule, net: a name, or the path of a file (made absolute); files: the SHA-256 of these
+            files by path, which the run is bound to.
         data: `sample`, `stl10`, `cifar10` or a folder of images; data_dir: where to look for it.
         images: learn from only so many of the images; 0 takes all.
         epochs, steps: how long; `steps` wins, with neither a first look of `FIRST_LOOK` steps.
         width: multiplies the neurons of every layer; layers: how many, 0 for all.
         modules: how the network is split, see `Network.modules`; weights: `retro`, W_pred and
-            W_retro apart, or `symmetric`. An empty option, or 0 negatives, is the rule's own.
+            W_retro apart, or `symmetric`.
+        prediction_steps to learn_prediction: fields of the rule; an empty one, or 0, is the rule's
+            own. set: further fields by name, as `--set name=value` gives them.
         crop, patch: sides in pixels; patches overlap by half.
         lr: Adam's rate; checkpoint_minutes: how often the run is saved.
     """
@@ -63,26 +67,35 @@ class RunOptions:
     batch: int = 32
     width: float = 1.0
     layers: int = 0
-    prediction_steps: int = 5
+    prediction_steps: int = 0
     lr: float = 2e-4
     modules: str = ""
     negatives: int = 0
     negatives_from: str = ""
     weights: str = ""
     coin: bool = False
-    gate: str = "own"
+    gate: str = ""
     block_grad: bool = False
     dendrites: bool = True
     learn_prediction: bool = True
+    set: dict[str, str] = field(default_factory=dict)
     crop: int = 64
     patch: int = 16
     seed: int = 0
     dtype: str = "float32"
     device: str = "auto"
     checkpoint_minutes: float = 5.0
+    files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("batch", "crop", "patch", "prediction_steps"):
+        for name in ("rule", "net"):
+            if plugins.is_file(getattr(self, name)):
+                path = plugins.absolute(getattr(self, name))
+                object.__setattr__(self, name, path)
+                if path not in self.files:
+                    object.__setattr__(self, "files", {**self.files, path: plugins.digest(path)})
+        object.__setattr__(self, "set", {name: str(value) for name, value in self.set.items()})
+        for name in ("batch", "crop", "patch"):
             if getattr(self, name) < 1:
                 raise UserError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
         for name in (
@@ -90,6 +103,7 @@ class RunOptions:
             "epochs",
             "steps",
             "layers",
+            "prediction_steps",
             "negatives",
             "seed",
             "checkpoint_minutes",
@@ -119,7 +133,7 @@ class RunOptions:
 
     def network(self) -> Network:
         """The network, its shapes checked."""
-        network = networks.get(self.net, width=self.width)
+        network = networks.get(self.net, self.files.get(self.net, ""), width=self.width)
         network = network.first(self.layers) if self.layers else network
         network.shapes((self.patch, self.patch))
         return network
@@ -130,7 +144,7 @@ class RunOptions:
         Raises:
             UserError: no such data set, or no labels of two classes where the rule reads them.
         """
-        labelled = reads_labels(rules.find(self.rule))
+        labelled = reads_labels(rules.find(self.rule, self.files.get(self.rule, "")))
         split = "train" if labelled else "unlabelled"
         images = open_set(self.data, split, self.data_dir or None)
         images = images.first(self.images) if self.images else images
@@ -153,23 +167,31 @@ class RunOptions:
     def rule_object(self) -> Rule:
         """The rule with its options, and the number of classes if it reads labels.
 
+        One that is not of this package is checked.
+
         Raises:
-            UserError: an option that has no meaning for the rule.
+            UserError: an option that has no meaning for the rule, or a rule that is incomplete.
         """
-        rule = rules.find(self.rule)
-        own: dict[str, object] = {"classes": self.classes()} if reads_labels(rule) else {}
+        cls = rules.find(self.rule, self.files.get(self.rule, ""))
+        known = interface.takes(cls)
+        own: dict[str, object] = {"classes": self.classes()} if reads_labels(cls) else {}
         for option, name in RULE_OPTIONS.items():
             value = getattr(self, option)
             if value == getattr(RunOptions, option):  # not asked for: the rule's own
                 continue
             own[name] = {"weights": value == "symmetric", "coin": not value}.get(option, value)
-            if name not in {f.name for f in fields(rule)}:
+            if name not in known:
                 flag = {"dendrites": "--no-dendrites", "learn_prediction": "--freeze-prediction"}
+                who = plugins.short(self.rule)
                 raise UserError(
-                    f"{flag.get(option, _flag(option))} has no meaning for the rule {self.rule}: "
-                    f"it is for {', '.join(n for n in rules.RULES if _takes(n, name, own[name]))}"
+                    f"{flag.get(option, _flag(option))} has no meaning for the rule {who}: it is "
+                    f"for {', '.join(n for n in rules.RULES if _takes(n, name, own[name]))}, and "
+                    f"{who} takes {interface.in_words(cls)}"
                 )
-        return rules.get(self.rule, **own)
+        rule = cls(**own | interface.typed(cls, self.set))
+        if self.rule not in rules.RULES:
+            interface.check(rule, self.rule)
+        return rule
 
     def total_steps(self, images: int) -> int:
         """How many steps the run has over a set of so many images."""
@@ -188,6 +210,26 @@ class RunOptions:
         if unknown:
             raise UserError(f"unknown options in the run: {', '.join(sorted(unknown))}")
         return cls(**stored)
+
+    def moved(self, name: str, value: str) -> "RunOptions":
+        """The same options where the file of the `rule` or `net` has another path now.
+
+        Raises:
+            UserError: another file, or another name, than the one that the run began with.
+        """
+        stored = getattr(self, name)
+        if value == stored or not (plugins.is_file(value) and plugins.is_file(stored)):
+            same = value == stored
+        else:
+            value = plugins.absolute(value)
+            same = plugins.digest(value) == self.files[stored]
+        if not same:
+            raise UserError(
+                f"{_flag(name)} {value} would make another run: this one began with {stored}"
+                + (", which had another text" if plugins.is_file(value) else "")
+            )
+        files = {value if path == stored else path: sha for path, sha in self.files.items()}
+        return self.changed(**{name: value, "files": files})
 
     def changed(self, **values: object) -> "RunOptions":
         """A copy with other values."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -75,33 +75,46 @@ class Learning:
     accuracy: Array | None = None
 
 
-class Rule(Protocol):
+class Rule:
     """A rule of plasticity: from the encodings of a layer to its dendritic drive.
 
-    `equation` and `citation` are stored with every result; `modules` is its usual split of a
-    network, by the names of `Network.modules`. A rule with `labels = True` learns from the
-    labelled training images, finds their classes in every `Draw`, and reports an accuracy.
+    A rule is a frozen dataclass that inherits from this class; its fields are its options. It must
+    have a `name`, an `equation` and the method `learn`. A rule that keeps parameters has `prepare`,
+    one that compares patches has `draw`, and one that yields its `roles` can be inspected event by
+    event. `plasticity.interface.check` says what is missing.
+
+    Attributes:
+        equation, citation: stored with every result; modules: its usual split of a network, by the
+            names of `Network.modules`.
+        labels: whether it learns from the labelled training images; then it has a field `classes`,
+            finds the classes of the images in every `Draw`, and reports an accuracy.
     """
 
-    name: str
-    modules: str
-    equation: str
-    citation: str
+    name: ClassVar[str]
+    equation: ClassVar[str]
+    citation: ClassVar[str] = ""
+    modules: ClassVar[str] = "layers"
+    labels: ClassVar[bool] = False
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The parameters that the rule keeps for a layer of `neurons`, float64, at their start."""
+        return {}
 
     def draw(self, layout: Layout, rng: np.random.Generator) -> Draw:
         """The random choices for one layer and one step."""
+        return Draw(())
 
     def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
         """The factors of every event, role by role; what `learn` sums and the inspector shows."""
+        return iter(())
 
     def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
-        """The drive on the layer's neurons and the changes of the rule's own parameters."""
+        """The drive on the layer's neurons and the changes of the rule's own parameters.
 
-    def options(self) -> dict[str, Any]:
-        """Its options by name, as stored with a result."""
+        Args:
+            z: encodings `(N, D)`, in the order of `layout`; own: the rule's parameters.
+        """
+        raise NotImplementedError
 
 
 def reads_labels(rule: Rule | type) -> bool:

@@ -8,6 +8,7 @@ checkpoint.h5
                               (steps, modules), seconds (steps,)
     /random                   the seed; generators are functions of it
 config.toml                   the options, as --config takes them
+rule.py, net.py               copies of the files that --rule and --net named
 summary.json                  what came of it
 """
 
@@ -179,10 +180,15 @@ def _read(group: h5py.Group) -> dict:
     }
 
 
+def write_text(path: Path, text: str | bytes) -> None:
+    """Write a text file, whole, as UTF-8."""
+    with whole(path) as part:
+        part.write_bytes(text.encode() if isinstance(text, str) else text)
+
+
 def write_json(path: Path, content: dict[str, object]) -> None:
     """Write a JSON file, whole."""
-    with whole(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
@@ -209,10 +215,15 @@ def read_summary(folder: Path) -> dict[str, object]:
 
 def write_config(folder: Path, options: dict[str, object]) -> None:
     """Write the options as `config.toml`, which `plasticity run --config` takes."""
+
+    def told(value: object) -> str:
+        if isinstance(value, dict):
+            return f"{{{', '.join(f'{json.dumps(n)} = {told(v)}' for n, v in value.items())}}}"
+        return json.dumps(value, ensure_ascii=False)
+
     # TOML's values are written as JSON's, but it knows no surrogate pairs and no bare DEL.
-    text = "".join(
-        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in options.items()
-    ).replace("\x7f", "\\u007f")
+    text = "".join(f"{name} = {told(value)}\n" for name, value in options.items())
+    text = text.replace("\x7f", "\\u007f")
     with whole(Path(folder) / "config.toml") as part:
         # A path that is not UTF-8 must not stop the run, even if TOML cannot tell it.
         part.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,9 +1,8 @@
 """The rules of plasticity, a file for each, and the way from a name to a rule."""
 
-from difflib import get_close_matches
 from importlib import import_module
 
-from plasticity.errors import UserError
+from plasticity import plugins
 from plasticity.rule import Rule
 
 # name -> (module, class)
@@ -19,24 +18,28 @@ RULES = {
 }
 
 
-def find(name: str) -> type[Rule]:
-    """The class of the rule called `name`.
+def find(name: str, bound: str = "") -> type[Rule]:
+    """The class of a rule: one of this package, of an installed one, or in a file.
+
+    Args:
+        name: as `RULES` or the entry points `plasticity.rules` know it, or a path such as
+            `./my_rule.py` or `./my_rule.py:MyRule`; bound: the SHA-256 that the file must have.
 
     Raises:
-        UserError: an unknown rule (with the nearest name).
+        UserError: an unknown rule (with the nearest name), or a file that holds none.
     """
-    if name not in RULES:
-        near = get_close_matches(name.lower().replace("-", "_"), RULES, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known rules: {', '.join(RULES)}"
-        raise UserError(f"unknown rule '{name}': {hint}")
-    module, cls = RULES[name]
-    return getattr(import_module(f"plasticity.rules.{module}"), cls)
+    if name in RULES:
+        module, cls = RULES[name]
+        return getattr(import_module(f"plasticity.rules.{module}"), cls)
+    if plugins.is_file(name):
+        return plugins.class_in(name, bound, "learn", "class MyRule(plasticity.rule.Rule)")
+    return plugins.installed("rule", name, "plasticity.rules", RULES)
 
 
 def get(name: str, **options: object) -> Rule:
-    """The rule called `name` with the options it knows.
+    """The rule called `name` with its options.
 
     Raises:
-        UserError: an unknown rule (with the nearest name), or an option out of range.
+        UserError: as `find`, or an option out of range.
     """
     return find(name)(**options)

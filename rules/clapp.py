@@ -1,7 +1,7 @@
 """CLAPP: contrastive, local and predictive plasticity."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -10,11 +10,11 @@ from plasticity import events, kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
-from plasticity.rule import Draw, Learning, Role
+from plasticity.rule import Draw, Learning, Role, Rule
 
 
 @dataclass(frozen=True)
-class Clapp:
+class Clapp(Rule):
     """CLAPP (Illing, Ventura, Bellec & Gerstner, NeurIPS 2021), Eq. (1) to (8), (14) to (17).
 
     For a context c, a target z (the true future: y = +1, another input: y = -1) and the score
@@ -66,10 +66,6 @@ class Clapp:
                 raise UserError(
                     f"unknown {name} '{getattr(self, name)}': expected {' or '.join(known)}"
                 )
-
-    def options(self) -> dict[str, object]:
-        """The options by name, as stored with a result."""
-        return asdict(self)
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """`W_pred (K, D, D)` [k, target neuron, context neuron], `W_retro` the other way round.

@@ -1,7 +1,7 @@
 """Supervised learning: a readout of the classes on top of a module, and backpropagation below."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -10,11 +10,11 @@ from plasticity import kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
-from plasticity.rule import Draw, Learning, Role
+from plasticity.rule import Draw, Learning, Role, Rule
 
 
 @dataclass(frozen=True)
-class Supervised:
+class Supervised(Rule):
     """Classic supervised learning, end to end (Illing et al. 2021, appendix B.1, tables 1 and 4).
 
     A fully connected layer with an output for each class reads the mean over the patch encodings
@@ -43,10 +43,6 @@ class Supervised:
     def __post_init__(self) -> None:
         if self.classes < 2:
             raise UserError(f"{self.name} needs images of at least 2 classes, got {self.classes}")
-
-    def options(self) -> dict[str, object]:
-        """The options by name, as stored with a result."""
-        return asdict(self)
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """`W_readout (C, D)` and `b_readout (C,)`, uniform within 1/sqrt(D) as torch's Linear."""

@@ -32,6 +32,11 @@ AXES = {
 }
 
 
+def prediction_steps(rule: Rule) -> int:
+    """K, 1 for a rule that does not predict."""
+    return getattr(rule, "steps", 1)
+
+
 def measure(
     rule: Rule,
     watched: Watched,
@@ -51,6 +56,8 @@ def measure(
     gates = np.full((len(ROLES), steps, len(SIGNS)), np.nan, np.float32)
     sums = _Sums(top, wish, steps) if wish is not None else None
     for role in rule.roles(watched.z, watched.own, watched.draw, watched.layout):
+        if role.name not in ROLES:  # a rule with roles of its own: its dW is recorded all the same
+            continue
         at = ROLES.index(role.name), role.events.k - 1
         for s, sign in enumerate(SIGNS):
             here = role.events.label == sign

@@ -63,7 +63,11 @@ class Recorder:
     def _watch(self, watched: Watched) -> None:
         state = self.state
         self._record |= measure.measure(
-            state.rule, watched, self.wishes, state.weights, state.options.prediction_steps
+            state.rule,
+            watched,
+            self.wishes,
+            state.weights,
+            measure.prediction_steps(state.rule),
         )
 
     def stepped(self, step: int) -> None:
@@ -151,7 +155,7 @@ def _create(path: Path, record: dict[str, np.ndarray], of: Recorder) -> None:
 def record_bytes(state: State, wishes: dict[str, Wish]) -> int:
     """The bytes of one record, before it is compressed."""
     each = np.dtype(state.options.dtype).itemsize
-    K, roles = state.options.prediction_steps, len(measure.ROLES)
+    K, roles = measure.prediction_steps(state.rule), len(measure.ROLES)
     total = len(state.modules) * 4 * K * (2 * roles + 1)
     tops = {module[-1] for module in state.modules}
     for wish in wishes.values():

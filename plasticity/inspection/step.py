@@ -61,14 +61,20 @@ def open_run(
     *,
     data_dir: str | None = None,
     device: str | None = None,
+    rule: str | None = None,
 ) -> State:
     """A run as it was saved, its optimiser included.
+
+    Args:
+        rule: where the run's rule file is now, if it was moved.
 
     Raises:
         UserError: no run there, or a damaged checkpoint.
     """
     stored = runs.load(Path(checkpoint) if checkpoint else runs.checkpoint_of(folder))
     options = RunOptions.from_dict(stored.options)
+    if rule is not None:
+        options = options.moved("rule", rule)
     changes = {"data_dir": data_dir, "device": device}
     options = options.changed(**{n: value for n, value in changes.items() if value is not None})
     return training.restore(options, stored)

@@ -1,0 +1,181 @@
+"""What a rule must have, checked by one call on a layer of four neurons before training starts."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import get_type_hints
+
+import numpy as np
+
+from plasticity import plugins
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.rule import Draw, Learning, Role, Rule, reads_labels
+
+NEURONS, IMAGES, COLUMNS = 4, 3, 2
+SETTABLE = (bool, int, float, str)
+
+
+def takes(cls: type) -> dict[str, type]:
+    """The fields of a rule by name, with their types."""
+    if not is_dataclass(cls) or not cls.__dataclass_params__.frozen:
+        file = getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__
+        raise UserError(
+            f"the rule {cls.__name__} of {file} is no frozen dataclass: put "
+            "@dataclass(frozen=True) above it"
+        )
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def in_words(cls: type) -> str:
+    """What a rule takes, for an error."""
+    found = [f"{name} ({getattr(kind, '__name__', kind)})" for name, kind in takes(cls).items()]
+    return ", ".join(found) or "no options"
+
+
+def typed(cls: type, given: dict[str, object]) -> dict[str, object]:
+    """Values of `--set name=value` as the types of the rule's fields.
+
+    Raises:
+        UserError: a field that the rule does not have, or a value of another type.
+    """
+    known, found = takes(cls), {}
+    for name, value in given.items():
+        who = getattr(cls, "name", cls.__name__)
+        if name not in known:
+            raise UserError(f"--set {name}: {who} has no such field, it takes {in_words(cls)}")
+        kind = known[name]
+        if kind not in SETTABLE:
+            raise UserError(
+                f"--set {name}: {who} declares it as {kind}, and only bool, int, float and str "
+                "can be set"
+            )
+        found[name] = _typed(f"--set {name}={value}", str(value), kind)
+    return found
+
+
+def _typed(what: str, text: str, kind: type) -> object:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{what}: expected true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        word = {int: "a whole number", float: "a number"}[kind]
+        raise UserError(f"{what}: expected {word}") from error
+
+
+def check(rule: Rule, where: str) -> None:
+    """Call every method of a rule once, on a tiny layer, and look at what comes back.
+
+    Args:
+        where: the rule's file or name, for errors.
+
+    Raises:
+        UserError: what is missing, fails or has the wrong shape.
+    """
+    who = f"the rule {type(rule).__name__} of {where}"
+    for name in ("name", "equation", "citation", "modules"):
+        if not isinstance(getattr(rule, name, None), str):
+            raise UserError(f"{who} has no {name}: expected {name}: ClassVar[str] = '...'")
+    for name in ("prepare", "draw", "roles", "learn"):
+        if not callable(getattr(rule, name, None)):
+            raise UserError(f"{who} has no method {name}: let it inherit from plasticity.rule.Rule")
+    layout = Layout(max(1, getattr(rule, "steps", 1)) + 2, IMAGES, COLUMNS)
+    rng = np.random.default_rng(0)
+    z = rng.random((layout.patches, NEURONS))
+
+    own = _call(rule.prepare, who, where)(NEURONS, rng)
+    _expect(isinstance(own, dict), who, "prepare", f"a dict of arrays, not {_kind(own)}")
+    for name, w in own.items():
+        _expect(isinstance(w, np.ndarray), who, "prepare", f"an array for {name}, not {_kind(w)}")
+        _expect(name not in ("weight", "bias"), who, "prepare", f"another name than {name}")
+    draw = _call(rule.draw, who, where)(layout, rng)
+    _expect(isinstance(draw, Draw), who, "draw", f"a Draw, not {_kind(draw)}")
+    if reads_labels(rule):
+        draw = replace(draw, labels=np.arange(IMAGES) % getattr(rule, "classes", 2))
+    roles = _call(lambda *a: list(rule.roles(*a)), who, where, "roles")(z, own, draw, layout)
+    for role in roles:
+        _check_role(role, layout, who)
+    learned = _call(rule.learn, who, where)(z, own, draw, layout)
+    _check_learning(learned, z, own, who)
+
+
+def _check_role(role: Role, layout: Layout, who: str) -> None:
+    _expect(isinstance(role, Role), who, "roles", f"a Role, not {_kind(role)}")
+    E, patches = np.shape(role.gamma), layout.patches
+    for name in ("score", "gamma", "source", "learner"):
+        shape = np.shape(getattr(role, name))
+        _expect(
+            len(shape) == 1 and shape == E,
+            who,
+            "roles",
+            f"{name} of shape (events,) like gamma {E} in the role {role.name}, not {shape}",
+        )
+    shape = np.shape(role.dendrite)
+    _expect(
+        len(shape) == 2 and shape[1] == NEURONS,
+        who,
+        "roles",
+        f"dendrite of shape (rows, {NEURONS}) in the role {role.name}, not {shape}",
+    )
+    for name, rows in (("source", shape[0]), ("learner", patches)):
+        values = np.asarray(getattr(role, name))
+        inside = values.size == 0 or (values.min() >= 0 and values.max() < rows)
+        _expect(inside, who, "roles", f"{name} between 0 and {rows - 1} in the role {role.name}")
+
+
+def _check_learning(learned: Learning, z: np.ndarray, own: dict, who: str) -> None:
+    _expect(isinstance(learned, Learning), who, "learn", f"a Learning, not {_kind(learned)}")
+    shape = np.shape(learned.drive)
+    _expect(
+        shape == z.shape,
+        who,
+        "learn",
+        f"a drive of shape (patches, neurons) {z.shape}, not {shape}",
+    )
+    for name in ("loss", "open_gates"):
+        shape = np.shape(getattr(learned, name))
+        _expect(shape == (), who, "learn", f"a single number for {name}, not shape {shape}")
+    for name, dW in learned.changes.items():
+        _expect(name in own, who, "learn", f"changes of what prepare gives, not of {name}")
+        shape, wanted = np.shape(dW), own[name].shape
+        _expect(shape == wanted, who, "learn", f"a change of {name} of shape {wanted}, not {shape}")
+
+
+def _call(method: Callable, who: str, where: str, name: str = "") -> Callable:
+    """The method, with what goes wrong in it said in a sentence."""
+
+    def call(*args: object) -> object:
+        with _in_words(f"{who} fails in {name or method.__name__}", where):
+            return method(*args)
+
+    return call
+
+
+@contextmanager
+def _in_words(what: str, where: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except NotImplementedError as error:
+        raise UserError(f"{what}: the method is missing") from error
+    except Exception as error:
+        path = plugins.split(where)[0] if plugins.is_file(where) else Path(where)
+        raise UserError(
+            f"{what}, on a layer of {NEURONS} neurons: {plugins.told(error, path)}"
+        ) from error
+
+
+def _expect(holds: bool, who: str, method: str, what: str) -> None:
+    if not holds:
+        raise UserError(f"{who}: {method} should give {what}")
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__
