@@ -1,0 +1,74 @@
+"""A stand-in for `cupy`, so that what runs on a GPU runs in tests without one.
+
+    with standin.installed() as machine:
+        ...  # `import cupy` finds the stand-in, and `machine` logs transfers and launches
+
+Its arrays are not NumPy arrays and refuse to meet them, as CuPy's do. It offers what CuPy 14
+offers and no more: `cupy14.json` lists the signatures of the real wheel, and a test compares.
+Kernels of a `RawModule` run through the emulation (`tests/kernels/emulation`).
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import numpy as np
+
+from plasticity.kernels import cuda
+from tests.standin import arrays, machine
+from tests.standin.machine import Machine
+
+FUNCTIONS = """array asarray ascontiguousarray asnumpy empty zeros ones full empty_like zeros_like
+ones_like arange where nonzero concatenate stack broadcast_to pad argsort searchsorted bincount
+matmul einsum vdot sum mean max"""
+CUDA = "Stream Event Device alloc_pinned_memory get_current_stream is_available MemoryPool"
+DTYPES = "float32 float64 int32 int64 uint8 bool_"
+VERSION = "14"
+
+
+def _module(name: str, **content: object) -> ModuleType:
+    made = ModuleType(name)
+    vars(made).update(content)
+    return made
+
+
+def cupy() -> ModuleType:
+    """The module that stands in for `cupy`."""
+    gpu = {name: getattr(machine, name) for name in CUDA.split()}
+    gpu["runtime"] = _module(
+        "cupy.cuda.runtime",
+        getDeviceCount=machine.getDeviceCount,
+        CUDARuntimeError=machine.CUDARuntimeError,
+    )
+    gpu["memory"] = _module("cupy.cuda.memory", OutOfMemoryError=machine.OutOfMemoryError)
+    tricks = _module("stride_tricks", sliding_window_view=arrays.sliding_window_view)
+    return _module(
+        "cupy",
+        __version__=VERSION,
+        ndarray=arrays.ndarray,
+        **{name: getattr(arrays, name) for name in FUNCTIONS.split()},
+        **arrays.UFUNCS,
+        abs=arrays.UFUNCS["absolute"],
+        **{name: getattr(np, name) for name in DTYPES.split()},
+        RawModule=machine.RawModule,
+        get_default_memory_pool=machine.get_default_memory_pool,
+        cuda=_module("cupy.cuda", **gpu),
+        lib=_module("cupy.lib", stride_tricks=tricks),
+    )
+
+
+@contextmanager
+def installed(devices: int = 1) -> Iterator[Machine]:
+    """`import cupy` finds the stand-in; yields its machine."""
+    before = sys.modules.get("cupy")
+    Machine.now = Machine(devices)
+    sys.modules["cupy"] = cupy()
+    cuda._module.cache_clear()
+    try:
+        yield Machine.now
+    finally:
+        cuda._module.cache_clear()
+        del sys.modules["cupy"]
+        if before is not None:
+            sys.modules["cupy"] = before

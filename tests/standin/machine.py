@@ -1,0 +1,217 @@
+"""The GPU of the stand-in: its memory, its streams, and a log of what crossed and what ran.
+
+The current stream computes at once. Copies on a stream of their own run as late as CUDA allows:
+when somebody waits for them. Until then their target holds rubbish, so that whoever reads too
+early, or writes into pinned memory too early, computes something else. And a copy into memory
+that work may still read or write, as far as its stream has waited, is an error.
+"""
+
+import weakref
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from tests.kernels import emulation
+
+RUBBISH = 0xA5  # what memory holds before anything is written
+
+
+class Machine:
+    """Devices, and everything that happened on them.
+
+    Attributes:
+        sent: bytes of every copy to a device, and whether it came from pinned memory.
+        fetched: bytes of every copy to the host, those that CuPy makes unasked included.
+        launches: of kernels by name; operations: of CuPy's own, by name.
+        held, peak: bytes of arrays that live, and the most there were.
+    """
+
+    now: "Machine"  # the one that the stand-in runs on
+
+    def __init__(self, devices: int = 1) -> None:
+        self.devices, self.current, self.tick = devices, 0, 0
+        self.stream = Stream(_machine=self, _computes=True)
+        self.forget()
+        self.held = self.peak = 0
+        self._touched: dict[int, int] = {}  # allocation -> when it was last made, read or written
+
+    def forget(self) -> None:
+        """Begin the log anew."""
+        self.sent: list[tuple[int, bool]] = []
+        self.fetched: list[int] = []
+        self.launches: Counter[str] = Counter()
+        self.operations: Counter[str] = Counter()
+
+    def touch(self, array: np.ndarray) -> None:
+        """The current stream makes, reads or writes this."""
+        self.tick += 1
+        root = _root(array)
+        key = id(root)
+        if key not in self._touched:
+            size = -(-root.nbytes // 512) * 512  # as CuPy's pool rounds
+            self.held += size
+            self.peak = max(self.peak, self.held)
+            weakref.finalize(root, self._free, key, size)
+        self._touched[key] = self.tick
+
+    def _free(self, key: int, size: int) -> None:
+        self.held -= size
+        del self._touched[key]
+
+    def copy(self, target: np.ndarray, source: np.ndarray, stream: "Stream | None") -> None:
+        """Host memory to the device, at once or on a stream."""
+        pinned = isinstance(_root(source), PinnedMemoryPointer)
+        self.sent.append((source.nbytes, pinned))
+        if stream is None or stream is self.stream:
+            target[...] = source
+            self.touch(target)
+            return
+        if not pinned:
+            raise RuntimeError("a copy from memory that is not pinned waits for its stream")
+        if self._touched[id(_root(target))] > stream.seen:
+            raise RuntimeError("the copy may overwrite what the current stream still works on")
+        target.reshape(-1).view(np.uint8)[...] = RUBBISH
+        stream.queue.append(lambda: np.copyto(target, source))
+
+
+def _root(array: object) -> object:
+    """What owns an array's memory."""
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array.obj if isinstance(array, memoryview) else array
+
+
+class Stream:
+    def __init__(
+        self, null=False, non_blocking=False, ptds=False, priority=None, *,
+        _machine=None, _computes=False,
+    ) -> None:  # fmt: skip
+        self._machine, self._computes = _machine or Machine.now, _computes
+        self.queue: list[Callable[[], None]] = []
+        self.done = 0  # copies that have run
+        self.seen = 0  # the tick of the current stream up to which this one has waited
+
+    def _run(self, until: int) -> None:
+        while self.done < until:
+            self.queue.pop(0)()
+            self.done += 1
+
+    @property
+    def _reached(self) -> int:
+        return self._machine.tick if self._computes else self.done + len(self.queue)
+
+    def wait_event(self, event: "Event") -> None:
+        if self._computes:
+            event.synchronize()
+        elif event.stream is not None and event.stream._computes:
+            self.seen = max(self.seen, event.at)
+
+    def synchronize(self) -> None:
+        self._run(self._reached if not self._computes else 0)
+
+    def record(self, event=None) -> "Event":
+        event = event or Event()
+        event.record(self)
+        return event
+
+
+class Event:
+    def __init__(self, block=False, disable_timing=False, interprocess=False) -> None:
+        self.stream, self.at = None, 0
+
+    def record(self, stream=None) -> None:
+        self.stream = stream or Machine.now.stream
+        self.at = self.stream._reached
+
+    def synchronize(self) -> None:
+        if self.stream is not None and not self.stream._computes:
+            self.stream._run(self.at)
+
+
+def get_current_stream(device_id=-1) -> Stream:
+    return Machine.now.stream
+
+
+class Device:
+    def __init__(self, device=None) -> None:
+        self.id = Machine.now.current if device is None else int(device)
+        if not 0 <= self.id < Machine.now.devices:
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+
+    def __enter__(self) -> "Device":
+        self._before = Machine.now.current
+        return self.use() or self
+
+    def __exit__(self, *error: object) -> None:
+        Machine.now.current = self._before
+
+    def use(self) -> None:
+        Machine.now.current = self.id
+
+    def synchronize(self) -> None:
+        pass
+
+
+class PinnedMemoryPointer(bytearray):
+    """Memory of the host that the device can read by itself."""
+
+
+def alloc_pinned_memory(size) -> PinnedMemoryPointer:
+    return PinnedMemoryPointer(bytes([RUBBISH]) * size)
+
+
+class MemoryPool:
+    def used_bytes(self) -> int:
+        return Machine.now.held
+
+    def total_bytes(self) -> int:
+        return Machine.now.peak
+
+
+def get_default_memory_pool() -> MemoryPool:
+    return MemoryPool()
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+def getDeviceCount() -> int:  # noqa: N802
+    if not Machine.now.devices:
+        raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+    return Machine.now.devices
+
+
+def is_available() -> bool:
+    return Machine.now.devices > 0
+
+
+class RawModule:
+    """Kernels from source: they run through the emulation."""
+
+    def __init__(self, code=None, *, options=(), name_expressions=None) -> None:
+        self._kernels = emulation.build(code, name_expressions)
+
+    def get_function(self, name):
+        return RawKernel(name, self._kernels[name])
+
+
+class RawKernel:
+    def __init__(self, name, kernel) -> None:
+        self._name, self._kernel = name, kernel
+
+    def __call__(self, grid, block, args, **kwargs) -> None:
+        from tests.standin.arrays import ndarray, unwrapped
+
+        machine = Machine.now
+        machine.launches[self._name.partition("<")[0]] += 1
+        for a in args:
+            if not isinstance(a, ndarray | np.generic | int | float | bool):
+                raise TypeError(f"Unsupported type {type(a)}")
+        given = [unwrapped(a) if isinstance(a, ndarray) else a for a in args]
+        self._kernel(grid, block, given, **kwargs)

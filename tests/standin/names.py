@@ -1,0 +1,123 @@
+"""What CuPy offers, by name and parameters: read from the real wheel, written to `cupy14.json`.
+
+    pip install cupy-cuda12x && python -m tests.standin.names
+
+`import cupy` needs no GPU. The list holds the names that the stand-in has.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+LIST = Path(__file__).with_name("cupy14.json")
+CLASSES = ("ndarray", "cuda.Stream", "cuda.Event", "cuda.Device", "cuda.MemoryPool", "RawModule")
+PYTHON = ("__init__", "__module__", "__doc__", "__dict__", "__weakref__")
+
+
+def names(cupy: ModuleType) -> dict[str, object]:
+    """Every public name of the stand-in, dotted, with what it stands for."""
+    found: dict[str, object] = {}
+
+    def walk(prefix: str, module: object) -> None:
+        for name, value in vars(module).items():
+            special = name.startswith("__") and prefix and name not in PYTHON
+            if name.startswith("_") and not special:
+                continue
+            dotted = prefix + name
+            if isinstance(value, ModuleType):
+                walk(f"{dotted}.", value)
+                continue
+            found[dotted] = value
+            if dotted in CLASSES:
+                walk(f"{dotted}.", value)
+
+    walk("", cupy)
+    return found
+
+
+def find(cupy: ModuleType, name: str) -> object:
+    """What a dotted name stands for.
+
+    Raises:
+        AttributeError: CuPy has no such name.
+    """
+    for part in name.split("."):
+        cupy = getattr(cupy, part)
+    return cupy
+
+
+def read(cupy: ModuleType, wanted: Iterable[str]) -> dict[str, list[list[str]] | None]:
+    """The parameters of these names; None for operators and for what is not called."""
+    return {
+        name: None if "__" in name else parameters(find(cupy, name)) for name in sorted(wanted)
+    }
+
+
+def parameters(value: object) -> list[list[str]] | None:
+    """`[name, kind, default]` of every parameter, or None for what is not called.
+
+    Compiled functions tell theirs in the first line of their docstring.
+    """
+    if not callable(value):
+        return None
+    text = inspect.getdoc(value) or ""
+    line = text.split("\n")[0].replace("\\*", "*")
+    if found := re.match(r"[\w.]+\((.*)\)(?:$| ->)", line):
+        return [p for p in _parsed(found[1]) if p[0] != "self"]
+    try:
+        given = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    default = lambda p: "" if p.default is p.empty else _plain(p.default)  # noqa: E731
+    return [
+        [p.name, KINDS[p.kind], default(p)]
+        for p in given
+        if p.name != "self" and not p.name.startswith("_")  # the stand-in's own
+    ]
+
+
+KINDS = {
+    inspect.Parameter.POSITIONAL_ONLY: "",
+    inspect.Parameter.POSITIONAL_OR_KEYWORD: "",
+    inspect.Parameter.KEYWORD_ONLY: "keyword",
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
+
+
+def _plain(default: object) -> str:
+    return default.__name__ if isinstance(default, type) else repr(default)
+
+
+def _parsed(text: str) -> list[list[str]]:
+    """Parameters as a docstring writes them, `str code=None, *, tuple options=()`."""
+    found, kind = [], ""
+    for part in re.split(r",\s*(?![^()]*\))", text):
+        name, _, default = part.partition("=")
+        if name.strip() == "*":
+            kind = "keyword"
+        elif name.strip().startswith("*"):
+            found.append([name.strip("* "), "**" if "**" in name else "*", ""])
+        elif name.strip() not in ("/", ""):
+            default = default.strip().replace('"', "'")
+            found.append([name.split()[-1], kind, default])
+    return found
+
+
+def main() -> None:
+    """Write the list from the wheel that is installed."""
+    import cupy as real
+
+    from tests import standin
+
+    listed = read(real, names(standin.cupy()))
+    content = {"version": real.__version__, "names": listed}
+    lines = json.dumps(content).replace('], "', '],\n"').replace('null, "', 'null,\n"')
+    LIST.write_text(lines + "\n")
+
+
+if __name__ == "__main__":
+    main()
