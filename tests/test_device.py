@@ -82,6 +82,7 @@ CALL = [
     *("--width", "0.03", "--batch", "4", "--crop", "40", "--prediction-steps", "2"),
     *("--dtype", "float64", "--images", "40", "--no-probe"),
 ]
+PROBE = ["--protocol", "published", "--epochs", "2", "--views", "1", "--train", "10", "--test", "6"]
 
 
 def call(*args):
@@ -102,7 +103,7 @@ def test_a_run_is_trained_resumed_probed_and_inspected_on_a_gpu(gpu, tmp_path):
         for args in (
             ("run", *CALL, *on, "--steps", 2, *record, "--record-every", 1, "--out", folder),
             ("run", "--resume", folder, *on, "--steps", 3, "--no-probe"),
-            ("probe", folder, *on, "--train", 30, "--test", 20, "--json", folder / "probe.json"),
+            ("probe", folder, *on, *PROBE, "--json", folder / "probe.json"),
             ("inspect", folder, *on, "--layer", 2, "--synapse", "1,1,0,2"),
         ):
             done = call(*args)

@@ -181,7 +181,7 @@ class OutOfMemoryError(MemoryError):
     pass
 
 
-def getDeviceCount() -> int:  # noqa: N802
+def getDeviceCount() -> int:
     if not Machine.now.devices:
         raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
     return Machine.now.devices

@@ -51,9 +51,7 @@ def find(cupy: ModuleType, name: str) -> object:
 
 def read(cupy: ModuleType, wanted: Iterable[str]) -> dict[str, list[list[str]] | None]:
     """The parameters of these names; None for operators and for what is not called."""
-    return {
-        name: None if "__" in name else parameters(find(cupy, name)) for name in sorted(wanted)
-    }
+    return {name: None if "__" in name else parameters(find(cupy, name)) for name in sorted(wanted)}
 
 
 def parameters(value: object) -> list[list[str]] | None:
