@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from plasticity.cli import main
-from plasticity.rules import RULES
 
-from plasticity import data, inspection, runs, training
+from plasticity import inspection, rules, runs, training
 from plasticity.arrays import to_host
 from plasticity.data.loader import learning_batch
 from plasticity.options import RunOptions
@@ -19,7 +18,7 @@ from tests import standin
 from tests.kernels import emulation
 from tests.kernels.test_gpu import MISSING
 
-SMALL = {"width": 0.03, "batch": 4, "crop": 40, "prediction_steps": 2, "dtype": "float64"}
+SMALL = {"width": 0.03, "batch": 4, "crop": 40, "dtype": "float64"}
 MODULES = {"hinge_cpc": "2", "cpc": "1+2+3"}  # of several layers, not all of one size
 
 
@@ -45,16 +44,19 @@ def gpu(request):
 
 def begun(rule="clapp", device="cuda", **more):
     options = {**SMALL, "modules": MODULES.get(rule, ""), **more}
+    if hasattr(rules.find(rule), "steps"):
+        options["prediction_steps"] = 2
     return training.begin(RunOptions(rule=rule, device=device, **options))
 
 
 def steps(state, count):
     """Train for so many steps; the losses."""
-    images, losses = data.open_set("sample", "unlabelled"), []
-    options = state.options
+    options, losses = state.options, []
+    images = options.learning_set()
     for step in range(state.step, state.step + count):
         batch = learning_batch(images, options.batch, options.crop, options.seed, step)
-        losses.append([float(loss) for loss in training.learn_batch(state, batch, images)[0]])
+        found = training.learn_batch(state, batch, images)
+        losses.append([float(loss) for loss in found["loss"]])
     return np.array(losses)
 
 
@@ -70,7 +72,7 @@ def assert_same(found, wanted, limit=1e-10):
         np.testing.assert_allclose(found[key], w, rtol=0, atol=limit * scale, err_msg=str(key))
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", rules.RULES)
 def test_every_rule_learns_the_same_on_a_gpu(gpu, rule):
     found, wanted = begun(rule), begun(rule, "cpu")
     assert found.device == "cuda:0"

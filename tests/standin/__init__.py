@@ -21,7 +21,7 @@ from tests.standin.machine import Machine
 
 FUNCTIONS = """array asarray ascontiguousarray asnumpy empty zeros ones full empty_like zeros_like
 ones_like arange where nonzero concatenate stack broadcast_to pad argsort searchsorted bincount
-matmul einsum vdot sum mean max"""
+repeat tile matmul einsum vdot sum mean max"""
 CUDA = "Stream Event Device alloc_pinned_memory get_current_stream is_available MemoryPool"
 DTYPES = "float32 float64 int32 int64 uint8 bool_"
 VERSION = "14"

@@ -327,6 +327,14 @@ def broadcast_to(array, shape):
     return wrapped(np.broadcast_to(unwrapped(array), shape))
 
 
+def repeat(a, repeats, axis=None):
+    return _function("repeat", a, repeats=repeats, axis=axis)
+
+
+def tile(A, reps):
+    return _function("tile", A, reps=reps)
+
+
 def pad(array, pad_width, mode="constant"):
     return _function("pad", array, pad_width=pad_width, mode=mode)
 
