@@ -22,6 +22,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
 
 
 FRESH = ("net", "width", "batch", "seed", "dtype", "data", "modules", "weights", "gate", "set")
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -46,13 +47,20 @@ FRESH = ("net", "width", "batch", "seed", "dtype", "data", "modules", "weights",
     metavar="K,I,J",
     help="An entry of W_retro: prediction step from 1, context neuron, target neuron.",
 )
+@click.option(
+    "--recorded",
+    is_flag=True,
+    help="What 'run --record' has recorded, instead of the next step: of the whole run, of a "
+    "--layer or of a --synapse.",
+)
 @click.option("--step", type=int, help="Insist on this step.  [default: the run's next]")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
+@click.option("--checkpoint", type=FILE, help="Another checkpoint file.")
 @click.option("--top", default=12, show_default=True, help="Rows of each table on the screen.")
 @click.option("--all-events", is_flag=True, help="In files also events that change nothing.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write the long table.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the summary.")
-@click.option("--hdf5", "hdf5_path", type=click.Path(path_type=Path), help="Write all arrays.")
+@click.option("--csv", "csv_path", type=FILE, help="Write the long table.")
+@click.option("--json", "json_path", type=FILE, help="Write the summary.")
+@click.option("--hdf5", "hdf5_path", type=FILE, help="Write all arrays.")
+@click.option("--figure", "figure_path", type=FILE, help="Draw it, as .png, .svg or .pdf.")
 @click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
 @click.option(
@@ -86,6 +94,7 @@ def inspect(
     bias: tuple | None,
     prediction: tuple | None,
     retro: tuple | None,
+    recorded: bool,
     step: int | None,
     checkpoint: Path | None,
     top: int,
@@ -93,6 +102,7 @@ def inspect(
     csv_path: Path | None,
     json_path: Path | None,
     hdf5_path: Path | None,
+    figure_path: Path | None,
     data_dir: str | None,
     device: str | None,
     gain: float,
@@ -107,26 +117,43 @@ def inspect(
 
     \b
     plasticity inspect RUN --layer 4
-    plasticity inspect RUN --layer 4 --synapse 3,1,0,2
+    plasticity inspect RUN --layer 4 --synapse 3,1,0,2 --figure kernel.png
+    plasticity inspect RUN --recorded --layer 4 --synapse 3,1,0,2 --figure trace.png
+    plasticity inspect RUN --recorded --csv long.csv
     plasticity inspect --rule clapp_s --layer conv2 --prediction 1,0,3 --csv events.csv
     """
     from click.core import ParameterSource
     from plasticity.cli import inspect_screen as screen
 
-    from plasticity import inspection
+    from plasticity import figures, inspection
     from plasticity.errors import UserError
     from plasticity.options import RunOptions
 
+    files = screen.Files(csv_path, json_path, hdf5_path, figure_path)
+    if figure_path is not None:
+        figures.check_suffix(figure_path)
     names = {"weight": synapse, "bias": bias, "W_pred": prediction, "W_retro": retro}
     chosen = [(name, index) for name, index in names.items() if index is not None]
-    if layer is None:
-        raise UserError("nothing to inspect: name a --layer, by its number from 1 or its name")
     if len(chosen) > 1:
         raise UserError("take one of --synapse, --bias, --prediction and --retro at a time")
+    given = {
+        name
+        for name in (*FRESH, "gain", "step", "checkpoint")
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+    }
+    if run is not None and (own := given - {"step", "checkpoint"}):
+        raise UserError(f"--{min(own)} is for a fresh network: a run has its own options")
+    if recorded:
+        if run is None or given or any(name != "weight" for name, _ in chosen):
+            raise UserError(
+                "--recorded reads the recording of a RUN: name its folder, and at most a --layer "
+                "and a --synapse"
+            )
+        screen.recording(inspection.read(run), layer, synapse, top, files)
+        return
+    if layer is None:
+        raise UserError("nothing to inspect: name a --layer, by its number from 1 or its name")
     if run is not None:
-        for name in (*FRESH, "gain"):
-            if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-                raise UserError(f"--{name} is for a fresh network: a run has its own options")
         named = ctx.get_parameter_source("rule") == ParameterSource.COMMANDLINE
         moved = values["rule"] if named else None
         state = inspection.open_run(run, checkpoint, data_dir=data_dir, device=device, rule=moved)
@@ -137,11 +164,8 @@ def inspect(
         state = inspection.fresh(options, gain)
     seen = inspection.look(state, layer, step)
     if not chosen:
-        view = inspection.inspect_layer(seen, top)
-        screen.layer(view)
-        screen.write_layer(view, csv_path, json_path, hdf5_path)
+        screen.layer(inspection.inspect_layer(seen, top), files)
         return
     found = inspection.inspect(seen, *chosen[0])
-    screen.synapse(found, top)
-    screen.write_synapse(found, csv_path, json_path, hdf5_path, all_events)
+    screen.synapse(found, top, files, all_events)
     ctx.exit(0 if found.agrees else 1)

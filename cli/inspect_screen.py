@@ -1,7 +1,9 @@
 """What `plasticity inspect` shows and writes."""
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,49 @@ from rich.measure import Measurement
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from plasticity.inspection import LayerView, Synapse
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from plasticity.inspection import LayerView, Recording, Synapse
 
 console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where results are written, besides the screen."""
+
+    csv: Path | None
+    json: Path | None
+    hdf5: Path | None
+    figure: Path | None
+
+    def write_csv(self, parts: "Iterable[Mapping[str, np.ndarray]]") -> None:
+        """A long table, part by part."""
+        from plasticity.inspection.tables import write_csv
+
+        if self.csv:
+            _told_of(self.csv, f": {write_csv(self.csv, parts):,} rows")
+
+    def write_json(self, summary: dict[str, object]) -> None:
+        """A summary."""
+        from plasticity import runs
+
+        if self.json:
+            runs.write_json(self.json, summary)
+            _told_of(self.json)
+
+    def draw(self, figure: "Figure") -> None:
+        """A figure, drawn already."""
+        from plasticity import figures
+
+        if self.figure:
+            figures.save(figure, self.figure)
+            _told_of(self.figure)
+
+
+def _told_of(path: Path, what: str = "") -> None:
+    console.print(f"Written to {path}{what}", soft_wrap=True, markup=False)
 
 
 def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
@@ -33,6 +75,8 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _told(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
     return str(value)
@@ -56,9 +100,10 @@ def _short(row: dict[str, object]) -> dict[str, object]:
     return made | factors | {"product": row["product"], "share": row["share"]}
 
 
-def synapse(found: "Synapse", top: int) -> None:
+def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
     """The events of one synapse, their sum and what training applied."""
-    from plasticity.inspection.tables import records
+    from plasticity import figures
+    from plasticity.inspection.tables import records, write_hdf5
 
     console.print(f"{found.name}, {found.rule}, step {found.step}", markup=False)
     rows = [_short(row) for row in records(found.largest(top))]
@@ -71,7 +116,10 @@ def synapse(found: "Synapse", top: int) -> None:
             soft_wrap=True,
         )
     table("By role, prediction step and sign", found.by_role())
-    console.print(f"sum over events  {found.total:+.12e}")
+    if post := found.inhibition():
+        fractions = [{"post, over patches and positions": n, "of all": v} for n, v in post.items()]
+        table("Inhibition and rho'", fractions)
+    console.print(f"\nsum over events  {found.total:+.12e}")
     console.print(f"dW of training   {found.applied:+.12e}")
     limit = found.tolerance * found.scale
     console.print(
@@ -82,41 +130,28 @@ def synapse(found: "Synapse", top: int) -> None:
     )
     if found.scale == 0:
         console.print("No event moves this synapse in this step.")
-
-
-def write_synapse(
-    found: "Synapse",
-    csv_path: Path | None,
-    json_path: Path | None,
-    hdf5_path: Path | None,
-    all_events: bool,
-) -> None:
-    """The long table and the summary to files."""
-    import json
-
-    from plasticity import runs
-    from plasticity.inspection.tables import write_csv, write_hdf5
-
-    if csv_path:
-        count = write_csv(csv_path, found.rows(all_events=all_events))
-        console.print(f"Written to {csv_path}: {count:,} rows", soft_wrap=True)
-    if hdf5_path:
+    files.write_csv(found.rows(all_events=all_events))
+    files.write_json(found.as_dict())
+    if files.hdf5:
         summary = {"inspection": json.dumps(found.as_dict())}
-        count = write_hdf5(hdf5_path, found.rows(all_events=all_events), summary)
-        console.print(f"Written to {hdf5_path}: {count:,} rows", soft_wrap=True)
-    if json_path:
-        runs.write_json(json_path, found.as_dict())
-        console.print(f"Written to {json_path}", soft_wrap=True)
+        count = write_hdf5(files.hdf5, found.rows(all_events=all_events), summary)
+        _told_of(files.hdf5, f": {count:,} rows")
+    if files.figure:
+        title = f"{found.name}, {found.rule}, step {found.step}"
+        files.draw(figures.kernel(*found.map(), shares=found.by_role(), title=title))
 
 
-def layer(view: "LayerView") -> None:
+def layer(view: "LayerView", files: Files) -> None:
     """The tables of a layer."""
+    from plasticity import figures
+    from plasticity.inspection.tables import write_arrays
+
     console.print(f"{view.layer}, {view.rule}, step {view.step}", markup=False)
     table("Distribution of dW and of its factors", view.distributions)
     if view.gates:
         table("Open gates by role, prediction step and sign (fraction)", view.gates)
     else:
-        console.print("Below the top of a module there are no gates: an error comes from above.")
+        console.print("There are no gates here: the drive comes without events, or from above.")
     share = [{"neurons at their positions": n, "fraction": v} for n, v in view.silenced.items()]
     table("Lateral inhibition and rho'", share)
     table("Synapses that change most", view.synapses)
@@ -125,22 +160,59 @@ def layer(view: "LayerView") -> None:
     table("dW of the rule, and the step that the optimiser makes of it", view.optimiser)
     if view.alignment:
         table("Alignment of W_pred and W_retro (cosine; at random 0)", view.alignment)
+    files.write_csv([view.long_table()])
+    files.write_json(view.as_dict())
+    if files.hdf5:
+        write_arrays(files.hdf5, view.arrays, view.as_dict())
+        _told_of(files.hdf5)
+    if files.figure:
+        a, names = view.arrays, [f"{row['role']}, k = {row['k']}" for row in view.roles]
+        factors = (a[name] for name in ("dW_weight", "drive", "post", "pre", "gate"))
+        title = f"{view.layer}, {view.rule}, step {view.step}"
+        files.draw(figures.layer_update(*factors, names, title))
 
 
-def write_layer(
-    view: "LayerView", csv_path: Path | None, json_path: Path | None, hdf5_path: Path | None
+def recording(
+    found: "Recording", layer: str | None, synapse: tuple | None, top: int, files: Files
 ) -> None:
-    """A layer's tables and arrays to files."""
-    from plasticity import runs
-    from plasticity.inspection.tables import write_arrays, write_csv
+    """What was recorded: of the run, of a layer or of a synapse."""
+    from plasticity import figures
+    from plasticity.errors import UserError
 
-    if csv_path:
-        rows = view.long_table()
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        write_csv(csv_path, [columns])
-    if json_path:
-        runs.write_json(json_path, view.as_dict())
-    if hdf5_path:
-        write_arrays(hdf5_path, view.arrays, view.as_dict())
-    for path in filter(None, (csv_path, json_path, hdf5_path)):
-        console.print(f"Written to {path}", soft_wrap=True)
+    if layer is not None and layer.isdigit():
+        layer = found.name_of(int(layer))
+    if layer is None and (synapse is not None or files.figure):
+        what = "--figure" if synapse is None else "--synapse"
+        raise UserError(f"{what} of a recording wants a --layer too")
+    if files.hdf5:
+        raise UserError(f"--hdf5 would copy the recording, which is HDF5 already: {found.path}")
+    steps = found.steps
+    span = f"steps {steps[0]} to {steps[-1]}" if len(steps) else "no step yet"
+    console.print(
+        f"{found.path}, {found.rule}: {len(steps)} records, {span}", markup=False, soft_wrap=True
+    )
+    summary = found.as_dict()
+    if layer is None:
+        table("What was recorded of each layer", found.overview())
+    elif synapse is None:
+        gates, alignment = found.gates(layer), found.alignment(layer)
+        table("Open gates over training (fraction of a step's events)", gates)
+        table("Alignment of W_pred and W_retro over training (cosine)", alignment)
+        summary |= {"layer": layer, "gates": gates, "alignment": alignment}
+    else:
+        rows = found.trace_rows(layer, synapse)
+        name = f"{layer}.weight[{', '.join(map(str, synapse))}]"
+        table(f"{name}: its last {min(top, len(rows))} records", rows[-top:])
+        summary |= {"layer": layer, "synapse": list(synapse), "records": rows}
+    files.write_csv(found.rows(layer, synapse))
+    files.write_json(summary)
+    if files.figure and synapse is None:
+        cosines = found.get(f"{layer}/alignment")
+        gates = found.get(f"{layer}/gates")
+        if gates is None:
+            raise UserError(f"--figure: {found.path} holds no gates of {layer}")
+        title = f"{layer}, {found.rule}"
+        files.draw(figures.gate_history(steps, gates, found.roles, found.ks, cosines, title))
+    elif files.figure:
+        title = f"{layer}.weight[{', '.join(map(str, synapse))}], {found.rule}"
+        files.draw(figures.trace(steps, found.trace(layer, synapse), found.roles, title))

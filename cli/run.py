@@ -185,10 +185,10 @@ def run(
     with ranks.together() as several:
         if several:
             screen.console.quiet = several.rank > 0
+        if several and record is not None:
+            raise UserError("--record is for one process: start the run without mpiexec")
         if resume is None:
-            if record is not None:
-                recording.plan(RunOptions(**values), record, record_every, Path(out or "."))
-            state, folder = experiment.start(RunOptions(**values), out, several)
+            state, folder = experiment.plan(RunOptions(**values), out, several)
         else:
             given = {
                 name: value
@@ -206,7 +206,9 @@ def run(
             )
         recorder = recording.open_recorder(state, folder, record, record_every)
         if several and recorder is not None:
-            raise UserError("--record is for one process: start the run without mpiexec")
+            raise UserError(f"{folder} is being recorded, by one process: resume without mpiexec")
+        if resume is None:
+            experiment.make(state, folder)
         try:
             ended = screen.train(state, folder, recorder)
         finally:

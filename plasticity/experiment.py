@@ -21,10 +21,18 @@ from plasticity.training import State
 def start(
     options: RunOptions, out: str | None = None, ranks: Ranks | None = None
 ) -> tuple[State, Path]:
-    """A new run and its folder, by default `runs/RULE-NET-TIME`.
+    """A new run and its folder, made by `plan` and `make`."""
+    state, folder = plan(options, out, ranks)
+    make(state, folder)
+    return state, folder
 
-    Everything that can be wrong with the options is said before the folder is made. Of several
-    `ranks` the first makes and writes it.
+
+def plan(
+    options: RunOptions, out: str | None = None, ranks: Ranks | None = None
+) -> tuple[State, Path]:
+    """A new run and its folder, by default `runs/RULE-NET-TIME`, which is not made yet.
+
+    Everything that can be wrong with the options is said here.
 
     Raises:
         UserError: options or data that do not fit, or a folder that holds something already.
@@ -47,17 +55,25 @@ def start(
     state = training.begin(options, ranks)
     layout = Layout(options.rows, options.batch, options.rows)
     state.rule.draw(layout, seeds.generator(options.seed))  # says if there is nothing to draw from
-    if writes:
+    return state, folder
+
+
+def make(state: State, folder: Path) -> None:
+    """Make the folder of a planned run, with its configuration and its first checkpoint.
+
+    Of several ranks the first makes and writes it.
+    """
+    if state.writes:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"the run folder {folder} cannot be made: {error.strerror}") from error
-        runs.write_config(folder, {n: v for n, v in options.as_dict().items() if n != "files"})
+        stored = {n: v for n, v in state.options.as_dict().items() if n != "files"}
+        runs.write_config(folder, stored)
         for kind in ("rule", "net"):
-            if plugins.is_file(path := getattr(options, kind)):
+            if plugins.is_file(path := getattr(state.options, kind)):
                 runs.write_text(folder / f"{kind}.py", plugins.read(path))
     training.save(state, folder)
-    return state, folder
 
 
 def resume(

@@ -55,6 +55,11 @@ class Role:
     def learner(self) -> Array:
         return self.events.target if self.name == "target" else self.events.context
 
+    @property
+    def other(self) -> Array:
+        """The patch that the learning one is compared with, `(E,)`."""
+        return self.events.context if self.name == "target" else self.events.target
+
 
 @dataclass
 class Learning:

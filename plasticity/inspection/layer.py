@@ -26,9 +26,10 @@ class LayerView:
         synapses, neurons, patches: what changed most, and what changed it.
         optimiser: dW beside the step of the optimiser, by parameter.
         alignment: cosine of W_pred and W_retro transposed, by prediction step.
-        arrays: dW by parameter, and the factors as images: `gate` (roles and steps, patches), mean
-            of gamma over the events in which a patch learns; `drive (N, D)`, the dendritic signals
-            summed with their gates; `post (N, D)` and `pre (N, C)`, means over positions.
+        arrays: dW by parameter, and the factors as images: `gate (roles, N)`, mean of gamma over
+            the events in which a patch learns; `drive (N, D)`, the dendritic signals summed with
+            their gates; `post (N, D)` and `pre (N, C)`, means over positions.
+        roles: role and prediction step of the rows of `gate`.
     """
 
     rule: str
@@ -43,27 +44,26 @@ class LayerView:
     optimiser: Rows
     alignment: Rows
     arrays: dict[str, np.ndarray]
+    roles: Rows
 
     def as_dict(self) -> dict[str, object]:
         """The tables, for JSON."""
         return {name: value for name, value in self.__dict__.items() if name != "arrays"}
 
-    def long_table(self) -> Rows:
+    def long_table(self) -> dict[str, list]:
         """All tables in one: section, row, quantity, value; as `pandas.DataFrame` takes it."""
-        found: Rows = []
-        for section, rows in self.as_dict().items():
-            if isinstance(rows, dict):
-                rows = [{"fraction": name, "value": value} for name, value in rows.items()]
-            if not isinstance(rows, list):
-                continue
-            for number, row in enumerate(rows):
-                words = [str(v) for v in row.values() if isinstance(v, str | int)]
-                name = " ".join(words) or str(number)
-                found += [
-                    {"section": section, "row": name, "quantity": quantity, "value": value}
-                    for quantity, value in row.items()
-                    if isinstance(value, float)
-                ]
+        found: dict[str, list] = {"section": [], "row": [], "quantity": [], "value": []}
+        silenced = [{"fraction": name, "value": value} for name, value in self.silenced.items()]
+        for section, rows in {**self.as_dict(), "silenced": silenced}.items():
+            for number, row in enumerate(rows if isinstance(rows, list) else []):
+                words = [str(value) for value in row.values() if isinstance(value, str | int)]
+                for quantity, value in row.items():
+                    if isinstance(value, float):
+                        name = " ".join(words) or str(number)
+                        for column, entry in zip(
+                            found.values(), (section, name, quantity, value), strict=True
+                        ):
+                            column.append(entry)
         return found
 
     def _repr_html_(self) -> str:
@@ -110,6 +110,7 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
         optimiser=_optimiser(step),
         alignment=alignment(step.own),
         arrays={**{f"dW_{name}": change for name, change in dW.items()}, **factors},
+        roles=[{"role": role.name, "k": int(role.events.k)} for role in step.roles],
     )
 
 
@@ -121,7 +122,7 @@ def _distribution(name: str, values: np.ndarray) -> dict[str, object]:
     return {
         "quantity": name,
         **{n: float(v) for n, v in zip(QUANTILES, found, strict=True)},
-        **ends,
+        **ends,  # of all values, not of some
         "mean": float(values.mean(dtype=float)) if values.size else np.nan,
         "std": float(values.std(dtype=float)) if values.size else np.nan,
     }

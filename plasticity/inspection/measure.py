@@ -1,5 +1,7 @@
 """What is recorded of one module in one step: arrays of fixed shapes, from training's factors."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from plasticity import kernels
@@ -9,70 +11,74 @@ from plasticity.inspection.spec import Wish
 from plasticity.learning import Seen, Watched
 from plasticity.rule import Role, Rule
 
-ROLES = ("target", "context")
 SIGNS = (1, -1)
-
-AXES = {
-    "gates": "(time, role: target, context; prediction step; sign: +1, -1), fraction open",
-    "alignment": "(time, prediction step), cosine of W_pred and W_retro transposed",
-    "synapses/dW": "(time, synapse)",
-    "synapses/weight": "(time, synapse), before the step",
-    "synapses/share": "(time, synapse, role, prediction step), parts of dW, they sum to it",
-    "synapses/dendrite": "as share: sum over events of gate, weight and dendritic signal",
-    "synapses/post": "as share: fraction of positions won and active, mean over open gates",
-    "synapses/pre": "as share: input neuron's mean over positions, mean over open gates",
-    "synapses/error": "(time, synapse), error from above summed over patches and positions",
-    "neurons/dW": "(time, neuron, input neuron, *kernel)",
-    "neurons/bias": "(time, neuron), dW of the bias",
-    "neurons/weight": "(time, neuron, input neuron, *kernel), before the step",
-    "neurons/dendrite": "(time, neuron, role, prediction step), as synapses/dendrite",
-    "neurons/post": "(time, neuron, role, prediction step), as synapses/post",
-    "neurons/pre": "(time, input neuron, role, prediction step), as synapses/pre",
-    "neurons/error": "(time, neuron), error from above summed over patches and positions",
+AXES: dict[str, tuple[tuple[str, ...], str]] = {
+    "gates": (("role", "k", "sign"), "fraction of events whose gate is open"),
+    "alignment": (("k",), "cosine of W_pred and W_retro transposed"),
+    "synapses/dW": (("synapse",), "dW of the rule"),
+    "synapses/weight": (("synapse",), "its value before the step"),
+    "synapses/share": (("synapse", "role", "k"), "parts of dW, they sum to it"),
+    "synapses/dendrite": (("synapse", "role", "k"), "sum of gate, weight and dendritic signal"),
+    "synapses/post": (("synapse", "role", "k"), "fraction of positions won and active"),
+    "synapses/pre": (("synapse", "role", "k"), "mean of the input neuron over positions"),
+    "synapses/error": (("synapse",), "drive of the neuron, or error from above, summed"),
+    "neurons/dW": (("neuron", "pre", "kernel"), "dW of the rule"),
+    "neurons/bias": (("neuron",), "dW of the bias"),
+    "neurons/weight": (("neuron", "pre", "kernel"), "their values before the step"),
+    "neurons/dendrite": (("neuron", "role", "k"), "as synapses/dendrite"),
+    "neurons/post": (("neuron", "role", "k"), "as synapses/post"),
+    "neurons/pre": (("pre", "role", "k"), "as synapses/pre"),
+    "neurons/error": (("neuron",), "as synapses/error"),
 }
+"""Axes after time, and meaning, of every array that a record can have of a layer.
+
+Post and pre are means over the events with an open gate. An error is recorded where a rule has no
+events: below the top of a module, or in rules that say nothing of theirs.
+"""
 
 
-def prediction_steps(rule: Rule) -> int:
-    """K, 1 for a rule that does not predict."""
-    return getattr(rule, "steps", 1)
+def kinds(rule: Rule, watched: Watched) -> tuple[list[str], list[int]]:
+    """The names of a rule's roles and its prediction steps, in their order."""
+    roles = rule.roles(watched.z, watched.own, watched.draw, watched.layout)
+    found = [(role.name, int(role.events.k)) for role in roles]
+    return list(dict.fromkeys(name for name, _ in found)), sorted({k for _, k in found})
 
 
 def measure(
     rule: Rule,
     watched: Watched,
-    wishes: dict[str, Wish],
-    weights: dict[str, dict[str, Array]],
-    steps: int,
+    wishes: Mapping[str, Wish],
+    weights: Mapping[str, Mapping[str, Array]],
+    names: Sequence[str],
+    ks: Sequence[int],
 ) -> dict[str, np.ndarray]:
-    """The record of one module in one step, by path `LAYER/...`.
+    """The record of one module in one step, by path `LAYER/...`, see `AXES`.
 
     Args:
-        wishes: by layer name; weights: before the step; steps: prediction steps K.
+        wishes: by layer name; weights: before the step; names, ks: see `kinds`.
     """
     found: dict[str, np.ndarray] = {}
     top = watched.layers[-1]
     name = top.layer.name
-    wish = wishes.get(name)
-    gates = np.full((len(ROLES), steps, len(SIGNS)), np.nan, np.float32)
-    sums = _Sums(top, wish, steps) if wish is not None else None
+    sums = _Sums(top, wishes[name], (len(names), len(ks))) if names and name in wishes else None
+    gates = np.full((len(names), len(ks), len(SIGNS)), np.nan, np.float32)
     for role in rule.roles(watched.z, watched.own, watched.draw, watched.layout):
-        if role.name not in ROLES:  # a rule with roles of its own: its dW is recorded all the same
-            continue
-        at = ROLES.index(role.name), role.events.k - 1
+        at = names.index(role.name), ks.index(int(role.events.k))
         for s, sign in enumerate(SIGNS):
             here = role.events.label == sign
             if count := int(here.sum()):
                 gates[(*at, s)] = float(((role.gamma != 0) & here).sum()) / count
         if sums is not None:
             sums.add(role, at)
-    found[f"{name}/gates"] = gates
+    if names:
+        found[f"{name}/gates"] = gates
     if {"W_pred", "W_retro"} <= set(watched.own):
         own = (to_host(watched.own[n]) for n in ("W_pred", "W_retro"))
         found[f"{name}/alignment"] = cosine_by_step(*own).astype(np.float32)
     for seen in watched.layers:
         if (wish := wishes.get(seen.layer.name)) is None:
             continue
-        parts = sums.found() if seen is top else _from_above(seen, wish)
+        parts = sums.found() if sums is not None and seen is top else _error(seen, wish)
         parts |= _changes(seen, wish, weights[seen.layer.name])
         found |= {f"{seen.layer.name}/{path}": array for path, array in parts.items()}
     return found
@@ -81,7 +87,7 @@ def measure(
 class _Sums:
     """The factors of chosen synapses and neurons, summed role by role at the top of a module."""
 
-    def __init__(self, top: Seen, wish: Wish, steps: int) -> None:
+    def __init__(self, top: Seen, wish: Wish, shape: tuple[int, int]) -> None:
         layer, xp = top.layer, array_module(top.x)
         self.xp, self.wish, self.patches = xp, wish, len(top.x)
         self.positions = int(np.prod(top.winner.shape[1:-1]))
@@ -104,16 +110,14 @@ class _Sums:
             )  # fmt: skip
         self.arrays: dict[str, Array] = {}
         for kind, post, pre in self.chosen:
-            names = {"dendrite": len(post), "post": len(post), "pre": len(pre)}
-            names |= {"share": len(post)} if kind == "synapses" else {}
-            for name, count in names.items():
-                shape = (count, len(ROLES), steps)
-                self.arrays[f"{kind}/{name}"] = xp.zeros(shape, np.float32)
+            counts = {"dendrite": len(post), "post": len(post), "pre": len(pre)}
+            counts |= {"share": len(post)} if kind == "synapses" else {}
+            for name, count in counts.items():
+                self.arrays[f"{kind}/{name}"] = xp.zeros((count, *shape), np.float32)
 
     def add(self, role: Role, at: tuple[int, int]) -> None:
         xp = self.xp
-        size = xp.abs(role.gamma)
-        opened = xp.bincount(role.learner, size, minlength=self.patches)
+        opened = xp.bincount(role.learner, xp.abs(role.gamma), minlength=self.patches)
         opened = (opened / max(float(opened.sum()), 1e-30)).astype(self.pre.dtype)
         for kind, post, pre in self.chosen:
             drive = xp.zeros((self.patches, len(post)), role.dendrite.dtype)
@@ -130,9 +134,11 @@ class _Sums:
         return {path: to_host(array) for path, array in self.arrays.items()}
 
 
-def _from_above(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:
-    """The error of chosen neurons, in layers below the top of a module."""
+def _error(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:
+    """The error of chosen neurons, summed over patches and positions, where there are no events."""
     total = to_host(seen.error.sum(axis=tuple(range(seen.error.ndim - 1))))
+    if seen.error.ndim == 2:  # shared by all positions
+        total = total * int(np.prod(seen.winner.shape[1:-1]))
     found = {}
     if len(wish.synapses):
         found["synapses/error"] = total[wish.synapses[:, 0]]
@@ -141,7 +147,7 @@ def _from_above(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:
     return found
 
 
-def _changes(seen: Seen, wish: Wish, own: dict[str, Array]) -> dict[str, np.ndarray]:
+def _changes(seen: Seen, wish: Wish, own: Mapping[str, Array]) -> dict[str, np.ndarray]:
     """dW of what was chosen, and the weights themselves if they are wanted."""
     xp, found = array_module(seen.x), {}
     wanted = {"dW": seen.changes["weight"]} | ({"weight": own["weight"]} if wish.weights else {})

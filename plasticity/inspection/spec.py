@@ -12,7 +12,7 @@ from plasticity.training import State
 GRAMMAR = (
     "layer=NUMBER, NAME or *, and after commas what of it: synapse=POST:PRE:ROW:COL, random=COUNT "
     "(synapses, chosen by the seed), neurons=FIRST:LAST (LAST left out), all, and weights (their "
-    "values too); semicolons between layers"
+    "values too); semicolons between layers; of a layer alone 100 synapses are recorded"
 )
 
 
@@ -48,13 +48,15 @@ def parse(spec: str, state: State) -> list[Wish]:
             if index in found:
                 name = state.network.layers[index].name
                 raise UserError(f"--record names {name} twice: put all of it behind one layer=")
-            found[index] = _wish(state, index, words[1:] or ["random=100"])
+            found[index] = _wish(state, index, words[1:])
     if not found:
         raise UserError(f"--record is empty: expected {GRAMMAR}")
     return [found[index] for index in sorted(found)]
 
 
 def _wish(state: State, index: int, words: list[str]) -> Wish:
+    if set(words) <= {"weights"}:
+        words = [*words, "random=100"]
     layer = state.network.layers[index]
     shape = (layer.outputs, layer.inputs, *layer.kernel)
     synapses: list[tuple[int, ...]] = []

@@ -1,18 +1,21 @@
 """One parameter in one step: every event that moved it, and that they add up to its dW."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from plasticity import kernels
+from plasticity.arrays import to_host
 from plasticity.errors import UserError
 from plasticity.inspection.step import Step
+from plasticity.kernels import direct
 from plasticity.rule import Role
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 """Rounding that is let pass, relative to the sum of absolute values."""
 
+PREDICTIONS = ("W_pred", "W_retro")
 AXES = ("frame", "y", "x")  # of a map; sound has x alone
 ROWS = 2**20  # rows of a long table made at a time
 
@@ -35,9 +38,12 @@ class Synapse:
             the patch that learns), other_image, other_row, other_column (of the patch that it is
             compared with), score, gate, weight, and dendrite where positions share it.
         post, pre: `(rows, positions)`; post_row, pre_row: the rows of an event `(E,)`.
+        won, active: what post is made of, bool `(rows, positions)`: the neuron won its pool, and
+            rho'(a) = 1; None where there is no pool to win.
         signal: the error from above `(rows, positions)`, in layers below the top of a module,
             where it takes the place of the dendritic signal; otherwise None.
         space: the map's shape, before pooling.
+        around: dW of the whole kernel that it belongs to `(*kernel)`, or its own.
         applied: dW as the training step computes it; scale: the sum of absolute shares, in
             float32 the largest among the entries of the kernel, which fast convolutions compute
             together.
@@ -53,9 +59,12 @@ class Synapse:
     pre: np.ndarray
     post_row: np.ndarray
     pre_row: np.ndarray
+    won: np.ndarray | None
+    active: np.ndarray | None
     signal: np.ndarray | None
     space: tuple[int, ...]
     positions: int
+    around: np.ndarray
     applied: float
     scale: float
     tolerance: float
@@ -67,14 +76,20 @@ class Synapse:
     @property
     def shares(self) -> np.ndarray:
         """What every event adds to dW, over all positions, float64 `(E,)`."""
-        post = self.post if self.signal is None else self.post * self.signal
-        if self.post_row is self.pre_row:
-            activity = (post * self.pre).sum(axis=1)[self.post_row]
-        else:
-            activity = (post[self.post_row] * self.pre[self.pre_row]).sum(axis=1)
+        return self._shares(self.pre)
+
+    def _shares(self, pre: np.ndarray, sizes: bool = False) -> np.ndarray:
+        """The shares with this pre factor; as sums of absolute values if `sizes` are wanted."""
         c = self.columns
-        signal = c["dendrite"] if self.signal is None else 1.0
-        return c["gate"] * c["weight"] * signal * activity / self.positions
+        post, signal = (
+            (self.post, c["dendrite"]) if self.signal is None else (self.post * self.signal, 1.0)
+        )
+        factor = c["gate"] * c["weight"] * signal / self.positions
+        if sizes:
+            post, pre, factor = np.abs(post), np.abs(pre), np.abs(factor)
+        if self.space:  # post and pre of the same patch: summed over positions once for each patch
+            return factor * (post * pre).sum(axis=1)[self.post_row]
+        return factor * post[self.post_row, 0] * pre[self.pre_row, 0]
 
     @property
     def total(self) -> float:
@@ -111,6 +126,9 @@ class Synapse:
             found |= dict(zip(names, place, strict=True))
             if self.signal is not None:
                 found["dendrite"] = self.signal[self.post_row[event], position]
+            if self.won is not None:
+                found["won"] = self.won[self.post_row[event], position]
+                found["active"] = self.active[self.post_row[event], position]
             found["post"], found["pre"] = post[at, position], pre[at, position]
             found["product"] = found["gate"] * found["dendrite"] * found["post"] * found["pre"]
             found["share"] = found["product"] * found["weight"] / self.positions
@@ -149,6 +167,24 @@ class Synapse:
             )
         return found
 
+    def map(self) -> tuple[np.ndarray, tuple[int, int] | None]:
+        """dW of its kernel as `(rows, columns)`, and its place there; its own dW if it has none."""
+        if np.ndim(self.around) == 0:
+            return np.reshape(self.around, (1, 1)), None
+        *depth, column = self.index[2:]
+        row = depth.pop() if depth else 0
+        return np.atleast_2d(self.around[tuple(depth)]), (row, column)
+
+    def inhibition(self) -> dict[str, float]:
+        """What post was over all patches and positions, as fractions; empty if nothing competes."""
+        if self.won is None:
+            return {}
+        return {
+            "won its pool, active (post = 1)": float((self.won & self.active).mean()),
+            "active, another of its pool won": float((self.active & ~self.won).mean()),
+            "not active (rho' = 0)": float((~self.active).mean()),
+        }
+
     def as_dict(self) -> dict[str, object]:
         """The result without its events, for JSON."""
         return {
@@ -161,6 +197,7 @@ class Synapse:
             "scale": self.scale,
             "tolerance": self.tolerance,
             "agrees": self.agrees,
+            "post": self.inhibition(),
             "by_role": self.by_role(),
         }
 
@@ -189,40 +226,46 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
     """
     dW = _change(step, parameter)
     at = _index(step, parameter, tuple(index), dW.shape)
-    if parameter in ("W_pred", "W_retro"):
-        parts = _prediction(step, parameter, at)
-    elif parameter in ("weight", "bias"):
-        parts = _synaptic(step, parameter, at)
-    else:
-        raise UserError(f"{parameter} is not taken apart: expected weight, bias, W_pred or W_retro")
+    parts = (_prediction if parameter in PREDICTIONS else _synaptic)(step, parameter, at)
+    dtype = step.state.options.dtype
     made = Synapse(
         rule=step.state.rule.name,
         layer=step.layer.name,
         step=step.number,
         parameter=parameter,
         index=tuple(index),
+        around=dW[at[:2]] if parameter == "weight" else dW[at],
         applied=float(dW[at]),
         scale=0.0,
-        tolerance=TOLERANCE[step.state.options.dtype],
+        tolerance=TOLERANCE[dtype],
         **parts,
     )
-    return _scaled(made, step, at)
+    pres = [made.pre]
+    if parameter == "weight" and dtype == "float32":
+        pres = [pre_of(step, at[1], offset) for offset in np.ndindex(*step.layer.kernel)]
+    return replace(made, scale=max(float(made._shares(pre, sizes=True).sum()) for pre in pres))
 
 
 def _change(step: Step, parameter: str) -> np.ndarray:
-    if parameter in step.seen.changes:
-        return step.seen.changes[parameter]
-    layer = step.layer.name
+    layer, changes = step.layer.name, step.seen.changes
+    known = [name for name in ("weight", "bias", *PREDICTIONS) if name in changes]
+    if parameter in known:
+        return changes[parameter]
+    if parameter in changes:
+        raise UserError(
+            f"{parameter} is not taken apart: it is the rule's own, and no gate x dendritic signal "
+            f"x post x pre; expected {', '.join(known)}"
+        )
     if parameter in step.own:
         raise UserError(f"{parameter} of {layer} is frozen in this run: no event changes it")
-    raise UserError(f"{layer} has no {parameter} here: it changes {', '.join(step.seen.changes)}")
+    raise UserError(f"{layer} has no {parameter} here: it changes {', '.join(changes)}")
 
 
 def _index(
     step: Step, parameter: str, index: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
     """The entry in the array; prediction steps are counted from 1, everything else from 0."""
-    first = 1 if parameter in ("W_pred", "W_retro") else 0
+    first = 1 if parameter in PREDICTIONS else 0
     at = tuple(i - first * (d == 0) for d, i in enumerate(index))
     if len(at) != len(shape) or any(not 0 <= i < n for i, n in zip(at, shape, strict=True)):
         low = ", ".join(str(first * (d == 0)) for d in range(len(shape)))
@@ -238,7 +281,7 @@ def _columns(step: Step, roles: list[Role], learner: list[np.ndarray], other: li
     """The columns that events of all kinds share."""
 
     def each(value) -> np.ndarray:
-        return np.concatenate([value(role) for role in roles]) if roles else np.zeros(0)
+        return np.concatenate([value(role) for role in roles])
 
     found = {
         "role": np.concatenate([np.full(len(role.gamma), role.name) for role in roles]),
@@ -256,46 +299,53 @@ def _columns(step: Step, roles: list[Role], learner: list[np.ndarray], other: li
 
 
 def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
-    """Eq. (6) and (7): a weight or bias of the layer, learned in both roles."""
-    seen, layer, j = step.seen, step.layer, at[0]
+    """Eq. (6) and (7): a weight or bias of the layer, learned in every role."""
+    seen, layer, roles, j = step.seen, step.layer, list(step.roles), at[0]
     N, space = len(seen.x), step_space(step)
     winner = seen.winner[..., j : j + 1]
-    post = kernels.post_factor(winner, np.ones((N, 1)), layer.pool, space).reshape(N, -1)
-    if parameter == "bias":
-        pre = np.ones_like(post)
-    else:
-        pre = pre_of(step, at[1], at[2:]).reshape(N, -1).astype(float)
-    signal, positions = None, step.positions
-    if step.top:
-        roles = list(step.roles)
-        learner = [role.learner for role in roles]
-        other = [
-            role.events.context if role.name == "target" else role.events.target for role in roles
-        ]
-        if not roles:
-            raise UserError(f"the rule {step.state.rule.name} has no events: dW is 0 everywhere")
-        columns = _columns(step, roles, learner, other)
-        columns["dendrite"] = np.concatenate(
-            [role.dendrite[role.source, j] for role in roles]
-        ).astype(float)
+
+    def through(drive: np.ndarray) -> np.ndarray:  # inhibition and rho', as training applies them
+        return kernels.post_factor(winner, drive, layer.pool, space).reshape(N, -1).astype(float)
+
+    post = through(np.ones((N, 1)))
+    if roles:
+        learner, signal, positions = [role.learner for role in roles], None, step.positions
+        columns = _columns(step, roles, learner, [role.other for role in roles])
+        dendrite = [role.dendrite[role.source, j] for role in roles]
+        columns["dendrite"] = np.concatenate(dendrite).astype(float)
         row = np.concatenate(learner)
-    else:
-        row, positions = np.arange(N), 1  # the mean at the top is in the error already
-        error = kernels.post_factor(winner, seen.error[..., j : j + 1], layer.pool, space)
-        signal = error.reshape(N, -1).astype(float)
-        one = np.ones(N)
-        columns = {"role": np.full(N, "error"), "k": np.zeros(N, int), "sign": np.zeros(N, int)}
+    else:  # an error from above, or a drive without events; the mean over P is in it already
+        row, positions = np.arange(N), 1
+        # So that post times the signal is what training makes of the error.
+        error = through(seen.error[..., j : j + 1])
+        signal = np.divide(error, post, out=np.zeros_like(error), where=post != 0)
+        one, zero = np.ones(N), np.zeros(N, int)
+        columns = {"role": np.full(N, "drive" if step.top else "error"), "k": zero, "sign": zero}
         columns |= {**step.places(row), "gate": one, "weight": one, "dendrite": np.full(N, np.nan)}
     return {
         "columns": columns,
         "post": post,
-        "pre": pre,
+        "pre": np.ones_like(post) if parameter == "bias" else pre_of(step, at[1], at[2:]),
         "post_row": row,
         "pre_row": row,
+        **_inhibition(step, j, post),
         "signal": signal,
         "space": space,
         "positions": positions,
     }
+
+
+def _inhibition(step: Step, j: int, post: np.ndarray) -> dict[str, np.ndarray]:
+    """Where neuron j won its pool, and where its rho'(a) is 1, `(N, positions)`.
+
+    The step knows the winners, which are active. Whether a neuron that lost is active changes no
+    update; it is told by its activation.
+    """
+    layer, own = step.layer, step.state.weights[step.layer.name]
+    weight, bias = (to_host(own[name])[j : j + 1] for name in ("weight", "bias"))
+    a = direct.convolve(step.seen.x, weight, bias, layer.stride, layer.padding)
+    won = post != 0
+    return {"won": won, "active": won | (a > 0).reshape(won.shape)}
 
 
 def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
@@ -316,6 +366,8 @@ def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, ob
         "pre": step.z[:, at[2] : at[2] + 1].astype(float),
         "post_row": post_row,
         "pre_row": pre_row,
+        "won": None,
+        "active": None,
         "signal": None,
         "space": (),
         "positions": 1,
@@ -329,27 +381,7 @@ def step_space(step: Step) -> tuple[int, ...]:
 
 
 def pre_of(step: Step, i: int, offset: tuple[int, ...]) -> np.ndarray:
-    """The pre factor of input neuron i at a kernel offset, `(N, *space)`."""
-    layer = step.layer
-    x = step.seen.x[..., i : i + 1]
-    return kernels.pre_factor(x, offset, layer.kernel, layer.stride, layer.padding)[..., 0]
-
-
-def _scaled(made: Synapse, step: Step, at: tuple[int, ...]) -> Synapse:
-    """The same with its scale: what rounding is measured by."""
-    from dataclasses import replace
-
-    def absolute(pre: np.ndarray) -> float:
-        parts = {n: np.abs(v) for n, v in made.columns.items() if n in ("gate", "dendrite")}
-        signal = None if made.signal is None else np.abs(made.signal)
-        return replace(
-            made, columns={**made.columns, **parts}, pre=np.abs(pre), signal=signal
-        ).total
-
-    pres = [made.pre]
-    if made.parameter == "weight" and step.state.options.dtype == "float32":
-        pres = [
-            pre_of(step, at[1], offset).reshape(len(made.pre), -1).astype(float)
-            for offset in np.ndindex(*step.layer.kernel)
-        ]
-    return replace(made, scale=max(absolute(pre) for pre in pres))
+    """The pre factor of input neuron i at a kernel offset, `(N, positions)`."""
+    layer, x = step.layer, step.seen.x[..., i : i + 1]
+    pre = kernels.pre_factor(x, offset, layer.kernel, layer.stride, layer.padding)
+    return pre.reshape(len(x), -1).astype(float)

@@ -206,7 +206,6 @@ def test_labels_that_a_rule_needs_and_has_not_are_said(folders, tmp_path):
             ["--rule", "greedy_supervised", "--freeze-prediction"],
             "--freeze-prediction has no meaning for the rule greedy_supervised: it is for clapp",
         ),
-        (["--rule", "supervised", "--record", "layer=*"], "supervised predicts nothing"),
         (["--rule", "random", "--gate", "off"], "and random takes no options"),
         (["--set", "stepz=3"], "--set stepz: clapp has no such field, it takes steps (int)"),
         (["--set", "steps=many"], "--set steps=many: expected a whole number"),

@@ -133,12 +133,97 @@ def test_a_recording_that_does_not_fit_is_refused_before_it_begins(tmp_path, mon
 
 def test_the_estimate_is_the_size_of_a_record(recorded):
     options = RunOptions.from_dict(runs.load(recorded / "with" / "checkpoint.h5").options)
-    state = training.begin(options)
-    names = [layer.name for layer in state.network.layers]
-    wishes = {names[w.layer]: w for w in parse(SPEC, state)}
     found = inspection.read(recorded / "with")
     one = sum(a[0].nbytes for n, a in found.items() if not n.endswith("index") and n != "step")
-    assert recording.record_bytes(state, wishes) == one
+    assert recording.plan(training.begin(options), SPEC, 1).bytes == one
+
+
+def test_a_layer_with_nothing_but_its_weights_records_some_synapses():
+    state = training.begin(RunOptions(width=0.04, batch=2, layers=3, device="cpu"))
+    (wish,) = parse("layer=2,weights", state)
+    assert len(wish.synapses) == 100 and wish.weights
+
+
+def test_the_long_table_holds_every_number_once(recorded):
+    found = inspection.read(recorded / "with")
+    table = found.table()
+    arrays = {n: a for n, a in found.items() if n != "step" and not n.endswith("/index")}
+    assert len(table["value"]) == sum(array.size for array in arrays.values())
+    layer, quantity = table["layer"], table["quantity"]
+    for name, array in arrays.items():
+        own, _, what = name.partition("/")
+        np.testing.assert_array_equal(
+            table["value"][(layer == own) & (quantity == what)], array.ravel()
+        )
+    one = (layer == "conv2") & (table["post"] == 3) & (table["pre"] == 1)
+    one &= (table["row"] == 0) & (table["col"] == 2) & (table["step"] == 3)
+    dW = table["value"][one & (quantity == "synapses/dW")]
+    share = table["value"][one & (quantity == "synapses/share")]
+    assert len(dW) == 1 and share.sum() == pytest.approx(dW[0], rel=1e-3, abs=1e-9)
+    assert set(table["role"][one & (quantity == "synapses/share")]) == {"target", "context"}
+    kernels = (layer == "conv3") & (quantity == "neurons/dW") & (table["step"] == 5)
+    at = [table[name][kernels] for name in ("post", "pre", "row", "col")]
+    np.testing.assert_array_equal(table["value"][kernels], found["conv3/neurons/dW"][2][tuple(at)])
+    signs = table["sign"][(layer == "conv2") & (quantity == "gates")]
+    assert set(signs) == {1, -1} and not table["sign"][kernels].any()
+
+
+def test_the_trace_of_a_synapse_is_its_part_of_the_arrays(recorded):
+    found = inspection.read(recorded / "with")
+    one = found.trace("conv2", (3, 1, 0, 2))
+    assert set(one) == {"dW", "weight", "share", "dendrite", "post", "pre"}
+    np.testing.assert_array_equal(one["share"], found["conv2/synapses/share"][:, 0])
+    whole = found.trace("conv3", (4, 2, 1, 0))  # of a neuron that was recorded as a whole
+    assert "share" not in whole
+    np.testing.assert_array_equal(whole["dW"], found["conv3/neurons/dW"][:, 4, 2, 1, 0])
+    np.testing.assert_array_equal(whole["pre"], found["conv3/neurons/pre"][:, 2])
+    parts = found.table("conv2", (3, 1, 0, 2))
+    assert set(parts["quantity"]) == set(one) and set(parts["post"]) == {3}
+    assert len(parts["value"]) == sum(values.size for values in one.values())
+    with pytest.raises(UserError, match="does not hold the synapse 5,1,0,2 of conv2"):
+        found.trace("conv2", (5, 1, 0, 2))
+    with pytest.raises(UserError, match="holds nothing of conv9: it was recorded by"):
+        list(found.rows("conv9"))
+
+
+def test_a_recording_tells_how_gates_and_alignment_went(recorded):
+    found = inspection.read(recorded / "with")
+    gates = found["conv2/gates"]
+    for row in found.gates("conv2"):
+        at = found.roles.index(row["role"]), found.ks.index(row["k"]), int(row["sign"] < 0)
+        assert row["mean"] == pytest.approx(np.nanmean(gates[:, *at]))
+    first, last = found["conv2/alignment"][[0, -1], 4]
+    assert found.alignment("conv2")[4] == {"k": 5, "first": first, "last": last}
+    assert "conv2" in found._repr_html_() and "<table>" in found._repr_html_()
+
+
+def test_a_rule_without_events_records_its_drive(tmp_path):
+    args = [*SMALL, "--steps", 1, "--out", tmp_path / "r", "--rule", "random"]
+    assert call(*args, "--record", "layer=2,random=3", "--record-every", 1).exit_code == 0
+    found = inspection.read(tmp_path / "r")
+    assert found.roles == [] and not found["conv2/synapses/error"].any()
+    assert set(found.trace("conv2", found["conv2/synapses/index"][0])) == {"dW", "error"}
+
+
+def test_a_rule_with_labels_records_the_role_of_its_readout(tmp_path):
+    args = [*SMALL, "--steps", 1, "--out", tmp_path / "s", "--rule", "greedy_supervised"]
+    done = call(*args, "--record", "layer=2,random=3", "--record-every", 1)
+    assert done.exit_code == 0, done.output
+    found = inspection.read(tmp_path / "s")
+    assert found.roles == ["label"] and found.ks == [0]
+    dW, share = found["conv2/synapses/dW"], found["conv2/synapses/share"]
+    np.testing.assert_allclose(share.sum(axis=(2, 3)), dW, rtol=1e-3, atol=1e-5 * np.abs(dW).max())
+
+
+def test_the_gaps_that_growing_leaves_are_taken_out(tmp_path):
+    """Each step saves a checkpoint, so each record is written by itself into a growing chunk."""
+    folder = tmp_path / "gaps"
+    args = ["--steps", 40, "--out", folder, "--checkpoint-minutes", 0, "--record-every", 1]
+    assert call(*SMALL, *args, "--record", "layer=3,all").exit_code == 0
+    found = inspection.read(folder)
+    assert len(found.steps) == 40
+    stored = sum(array.nbytes for array in found.values())
+    assert (folder / "record.h5").stat().st_size < stored + 2**20
 
 
 @pytest.mark.parametrize(

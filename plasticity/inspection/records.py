@@ -1,0 +1,300 @@
+"""Reading what was recorded: arrays by path, the trace of a synapse, and one long table of all."""
+
+import json
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from plasticity.errors import UserError
+from plasticity.inspection.measure import AXES, SIGNS
+from plasticity.inspection.tables import html
+
+NAME = "record.h5"
+ROWS = 2**20  # rows of a long table made at a time
+OFFSETS = ("depth", "row", "col")  # of a kernel; that of sound has col alone
+TRACE = ("dW", "weight", "share", "dendrite", "post", "pre", "error")
+
+
+def open_record(path: Path) -> h5py.File:
+    """A recording to read, also while it grows or after its writer was killed.
+
+    Raises:
+        UserError: no recording there, or a damaged one.
+    """
+    path = Path(path)
+    path = path / NAME if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"{path} is no file: 'plasticity run --record' makes one")
+    try:
+        file = h5py.File(path, "r", libver="latest", swmr=True)
+        if "step" not in file or "spec" not in file.attrs:
+            raise UserError(f"{path} is an HDF5 file, but no recording of this program")
+        return file
+    except (OSError, KeyError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be read: damaged, or no HDF5 file ({error})") from error
+
+
+def datasets(file: h5py.File) -> list[str]:
+    """The paths of all arrays."""
+    found: list[str] = []
+    file.visititems(lambda name, at: found.append(name) if isinstance(at, h5py.Dataset) else None)
+    return found
+
+
+def length(file: h5py.File) -> int:
+    """The records that are complete: a killed writer may have begun another."""
+    return min(len(file[name]) for name in datasets(file) if not name.endswith("/index"))
+
+
+class Recording(Mapping[str, np.ndarray]):
+    """A recording, by path of its arrays, such as `conv4/synapses/dW`; `measure.AXES` names theirs.
+
+    An array is read when it is asked for, up to the step that was complete when the recording was
+    opened. `pandas.DataFrame(recording.table())` has all numbers as one long table.
+
+    Attributes:
+        rule, equation, options: of the run; spec, every: what was asked for.
+        roles, ks: names of the rule's roles and its prediction steps, axes of many arrays.
+        steps: the steps that were recorded, from 1, `(time,)`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with open_record(path) as file:
+            attrs = dict(file.attrs)
+            self.path = Path(file.filename)
+            self._names, self._count = datasets(file), length(file)
+            self.steps: np.ndarray = file["step"][: self._count]
+        self.rule, self.equation = str(attrs["rule"]), str(attrs["equation"])
+        self.spec, self.every = str(attrs["spec"]), int(attrs["every"])
+        self.options: dict[str, object] = json.loads(attrs["options"])
+        self.roles: list[str] = json.loads(attrs["roles"])
+        self.ks: list[int] = json.loads(attrs["prediction_steps"])
+        self._network: list[str] = json.loads(attrs["layers"])
+        self._offsets = OFFSETS[len(OFFSETS) - int(attrs["dimensions"]) :]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _read(self, name: str, *rest: object, times: slice = slice(None)) -> np.ndarray:
+        with open_record(self.path) as file:
+            if name.endswith("/index"):
+                return file[name][()]
+            return file[name][slice(*times.indices(self._count)), *rest]
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers of which anything was recorded."""
+        return list(dict.fromkeys(name.partition("/")[0] for name in self if "/" in name))
+
+    def name_of(self, number: int) -> str:
+        """The name of a layer of the network, by its number from 1.
+
+        Raises:
+            UserError: no such layer.
+        """
+        if not 1 <= number <= len(self._network):
+            raise UserError(f"--layer {number}: the run has the layers 1 to {len(self._network)}")
+        return self._network[number - 1]
+
+    def check(self, layer: str) -> None:
+        """Say that nothing was recorded of a layer.
+
+        Raises:
+            UserError: what there is instead.
+        """
+        if layer not in self.layers:
+            raise UserError(
+                f"{self.path} holds nothing of {layer}: it was recorded by --record '{self.spec}'"
+            )
+
+    def trace(self, layer: str, index: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """One synapse over time: `dW (time,)` and what there is of its factors.
+
+        `share`, `dendrite`, `post` and `pre` are `(time, role, prediction step)`, `weight` and
+        `error` `(time,)`. Of a synapse whose whole neuron was recorded there are no shares.
+
+        Raises:
+            UserError: a layer or a synapse that was not recorded.
+        """
+        self.check(layer)
+        index = tuple(int(i) for i in index)
+        synapses = self.get(f"{layer}/synapses/index", np.empty((0, len(index)), int)).tolist()
+        neurons = self.get(f"{layer}/neurons/index", np.empty(0, int)).tolist()
+        if list(index) in synapses:
+            kind, at = "synapses", dict.fromkeys(TRACE, (synapses.index(list(index)),))
+        elif index[0] in neurons and len(index) == 2 + len(self._offsets):
+            j = neurons.index(index[0])
+            at = dict.fromkeys(TRACE, (j,)) | {"pre": (index[1],)}
+            kind, at = "neurons", at | dict.fromkeys(("dW", "weight"), (j, *index[1:]))
+        else:
+            raise UserError(
+                f"{self.path} does not hold the synapse {','.join(map(str, index))} of {layer}: it "
+                f"was recorded by --record '{self.spec}'"
+            )
+        names = {name: f"{layer}/{kind}/{name}" for name in TRACE}
+        return {n: self._read(path, *at[n]) for n, path in names.items() if path in self}
+
+    def rows(
+        self, layer: str | None = None, index: tuple[int, ...] | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """One long table in parts: a row for each number that was recorded, as columns.
+
+        step, layer, quantity (such as `synapses/share`), post, pre and the kernel's offsets (-1
+        where a number belongs to no synapse), role (empty where to none), k (-1), sign (0), value.
+
+        Args:
+            layer: of this layer alone; index: of this synapse alone, see `trace`.
+        """
+        if layer is not None and index is not None:
+            fixed = dict(zip(("post", "pre", *self._offsets), index, strict=True))
+            for name, values in self.trace(layer, index).items():
+                axes = ("role", "k")[: values.ndim - 1]
+                found = self._columns(layer, name, values, axes, self.steps)
+                yield found | {n: np.full(values.size, value) for n, value in fixed.items()}
+            return
+        if layer is not None:
+            self.check(layer)
+        for name in self:
+            own, _, quantity = name.partition("/")
+            if quantity not in AXES or layer not in (None, own):
+                continue
+            with open_record(self.path) as file:
+                each = max(1, ROWS // max(1, int(np.prod(file[name].shape[1:]))))
+            for start in range(0, self._count, each):
+                times = slice(start, start + each)
+                values = self._read(name, times=times)
+                yield self._columns(own, quantity, values, AXES[quantity][0], self.steps[times])
+
+    def _columns(
+        self,
+        layer: str,
+        quantity: str,
+        values: np.ndarray,
+        axes: tuple[str, ...],
+        steps: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """An array `(time, *axes)` as columns of the long table."""
+        names = ["time", *axes]
+        if "kernel" in names:
+            names[names.index("kernel") :] = self._offsets
+        at = {n: i.ravel() for n, i in zip(names, np.indices(values.shape), strict=True)}
+        none = np.full(values.size, -1)
+        found = {
+            "step": steps[at["time"]],
+            "layer": np.full(values.size, layer),
+            "quantity": np.full(values.size, quantity),
+            **dict.fromkeys(("post", "pre", *self._offsets), none),
+            "role": np.array(self.roles)[at["role"]] if "role" in at else np.full(values.size, ""),
+            "k": np.array(self.ks)[at["k"]] if "k" in at else none,
+            "sign": np.array(SIGNS)[at["sign"]] if "sign" in at else np.zeros_like(none),
+        }
+        if "synapse" in at:
+            index = self[f"{layer}/synapses/index"][at["synapse"]]
+            found |= dict(zip(("post", "pre", *self._offsets), index.T, strict=True))
+        if "neuron" in at:
+            found["post"] = self[f"{layer}/neurons/index"][at["neuron"]]
+        found |= {name: at[name] for name in ("pre", *self._offsets) if name in at}
+        return found | {"value": values.ravel()}
+
+    def table(
+        self, layer: str | None = None, index: tuple[int, ...] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The whole long table of `rows`, as `pandas.DataFrame` takes it."""
+        parts = list(self.rows(layer, index))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def trace_rows(self, layer: str, index: tuple[int, ...]) -> list[dict[str, object]]:
+        """The trace of a synapse as a row for each step, shares and signals summed over roles."""
+        trace, found = self.trace(layer, index), []
+        for t, step in enumerate(self.steps):
+            row: dict[str, object] = {"step": int(step)}
+            for name, values in trace.items():
+                if values.ndim == 1:
+                    row[name] = float(values[t])
+                elif name in ("share", "dendrite"):
+                    totals = values[t].sum(axis=1)
+                    row |= {
+                        f"{name}, {r}": float(v) for r, v in zip(self.roles, totals, strict=True)
+                    }
+            found.append(row)
+        return found
+
+    def gates(self, layer: str) -> list[dict[str, object]]:
+        """Open gates over training, by role, prediction step and sign: the fraction at the first
+        and the last step that had such events, and the mean over all."""
+        self.check(layer)
+        gates, found = self.get(f"{layer}/gates", np.empty((0, 0, 0, 0))), []
+        for r, i, s in np.ndindex(gates.shape[1:]):
+            values = gates[np.isfinite(gates[:, r, i, s]), r, i, s]
+            if len(values):
+                found.append(
+                    {
+                        "role": self.roles[r],
+                        "k": self.ks[i],
+                        "sign": SIGNS[s],
+                        "first": float(values[0]),
+                        "last": float(values[-1]),
+                        "mean": float(values.mean()),
+                    }
+                )
+        return found
+
+    def alignment(self, layer: str) -> list[dict[str, object]]:
+        """Cosine of W_pred and W_retro at the first and the last recorded step, if there is any."""
+        self.check(layer)
+        cosines = self.get(f"{layer}/alignment", np.empty((0, 0)))
+        if not cosines.size:
+            return []
+        return [
+            {"k": k, "first": float(cosines[0, i]), "last": float(cosines[-1, i])}
+            for i, k in enumerate(self.ks)
+        ]
+
+    def overview(self) -> list[dict[str, object]]:
+        """What was recorded, a row for each layer."""
+        return [
+            {
+                "layer": layer,
+                "synapses": len(self.get(f"{layer}/synapses/index", ())),
+                "whole neurons": len(self.get(f"{layer}/neurons/index", ())),
+                "gates": f"{layer}/gates" in self,
+                "alignment": f"{layer}/alignment" in self,
+            }
+            for layer in self.layers
+        ]
+
+    def as_dict(self) -> dict[str, object]:
+        """What the recording is, for JSON."""
+        names = ("rule", "equation", "spec", "every", "roles", "ks")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "steps": self.steps.tolist(),
+            "layers": self.overview(),
+        }
+
+    def _repr_html_(self) -> str:
+        span = f"steps {self.steps[0]} to {self.steps[-1]}" if len(self.steps) else "no steps"
+        return (
+            f"<p><b>{escape(str(self.path))}</b>, {escape(self.rule)}: {len(self.steps)} records, "
+            f"{span}, by <code>--record '{escape(self.spec)}'</code></p>{html(self.overview())}"
+        )
+
+
+def read(path: Path) -> Recording:
+    """Open a recording, `record.h5` or that of a run's folder, also while it grows.
+
+    Raises:
+        UserError: no recording there, or a damaged one.
+    """
+    return Recording(path)
