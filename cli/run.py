@@ -127,6 +127,12 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option(
     "--learn-prediction/--freeze-prediction", default=True, help="Let W_pred and W_retro learn."
 )
+@click.option(
+    "--context",
+    default="",
+    help="What predicts a layer: same, the layer itself; above, the layer above it.  [default: the "
+    "rule's]",
+)
 @set_option
 @click.option("--crop", default=64, show_default=True, help="Side of the crop, pixels.")
 @click.option("--patch", default=16, show_default=True, help="Side of a patch, pixels.")

@@ -21,6 +21,7 @@ from plasticity.cli.options import set_option
 @click.option("--gate", default="", help="own, shared or off.  [default: the rule's]")
 @click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
 @click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
+@click.option("--context", default="", help="same or above.  [default: the rule's]")
 @set_option
 @click.option("--dtype", default="float64", show_default=True, help="float64 or float32.")
 @click.option("--batch", default=4, show_default=True, help="Images.")

@@ -7,10 +7,11 @@ import numpy as np
 
 from plasticity import kernels, seeds
 from plasticity.arrays import Array, array_module
+from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.network import Conv, Network, Parameters
 from plasticity.ranks import Ranks
-from plasticity.rule import Draw, Learning, Rule
+from plasticity.rule import Draw, Learning, Rule, looks_up
 
 Modules = Sequence[Sequence[int]]
 """For each module the numbers of its layers, from 0; CLAPP's modules are single layers."""
@@ -65,12 +66,22 @@ def layerwise(network: Network) -> Modules:
 
 
 def prepare(network: Network, rule: Rule, modules: Modules, seed: int) -> Parameters:
-    """All parameters at their start, float64: the network's, and the rule's for each module."""
+    """All parameters at their start, float64: the network's, and the rule's for each module.
+
+    Raises:
+        UserError: a rule that takes its context from above, and a single module.
+    """
+    if looks_up(rule) and len(modules) < 2:
+        raise UserError(
+            f"--context above needs modules above others, and {rule.name} has all layers of "
+            f"{network.name} in one here: take --modules layers, or another split"
+        )
     weights = network.prepare(seed)
-    for number, module in enumerate(modules):
-        top = network.layers[module[-1]]
+    tops = [network.layers[module[-1]] for module in modules]
+    for number, top in enumerate(tops):
         rng = seeds.generator(seed, seeds.WEIGHTS, len(network.layers) + number)
-        weights[top.name] |= rule.prepare(top.outputs, rng)
+        above = [layer.outputs for layer in tops[number + 1 : number + 2] if looks_up(rule)]
+        weights[top.name] |= rule.prepare(top.outputs, rng, *above)
     return weights
 
 
@@ -103,7 +114,8 @@ def updates(
     """Module by module, the update that the rule prescribes for these patches.
 
     A module's weights may be changed as soon as its update is out: the modules above have been
-    fed before, and nothing comes back from them.
+    fed before, and nothing comes back from them. Where a rule takes its context from the module
+    above, that one is run ahead of its turn, and learns as a context with its own update.
 
     Args:
         patches: `(N, *space, C)` in the order of `layout`.
@@ -112,41 +124,74 @@ def updates(
         ranks: where several processes learn together, `patches` are this one's share of those of
             `layout`, and an update is whole after its `finish`.
     """
-    x = patches
+    x, ahead, from_below = patches, None, None
     for number, (module, choice) in enumerate(zip(modules, choices, strict=True)):
-        layers = [network.layers[i] for i in module]
-        x, changes, learning, finish = _learn(
-            number, layers, rule, weights, x, layout, choice, watch, ranks
+        here = ahead or _forward(network, module, weights, x, layout, ranks)
+        x, ahead = here.y, None
+        if looks_up(rule) and number + 1 < len(modules):
+            ahead = _forward(network, modules[number + 1], weights, x, layout, ranks)
+        changes, learning, finish = _learn(
+            number, here, ahead, rule, weights, layout, choice, from_below, watch, ranks
         )
+        from_below = learning.context_drive
         yield Update(number, changes, learning.loss, learning.open_gates, learning.accuracy, finish)
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """A module after its forward pass: layers with input and winners from below, and its output.
+
+    `z (N, D)` are its encodings, of all ranks.
+    """
+
+    tape: list[tuple[Conv, Array, Array]]
+    y: Array
+    z: Array
+
+
+def _forward(
+    network: Network,
+    module: Sequence[int],
+    weights: Parameters,
+    x: Array,
+    layout: Layout,
+    ranks: Ranks | None,
+) -> _Passed:
+    tape = []
+    for layer in (network.layers[i] for i in module):
+        y, winner, z = layer.forward(x, weights[layer.name])
+        tape.append((layer, x, winner))
+        x = y
+    return _Passed(tape, y, ranks.gather(z, layout) if ranks else z)
 
 
 def _learn(
     number: int,
-    layers: list[Conv],
+    here: _Passed,
+    ahead: _Passed | None,
     rule: Rule,
     weights: Parameters,
-    x: Array,
     layout: Layout,
     choice: Draw,
+    from_below: Array | None,
     watch: Callable[[Watched], None] | None,
     ranks: Ranks | None,
-) -> tuple[Array, Parameters, Learning, Callable[[], None]]:
-    """One module: its output, the changes of its weights, what the rule says besides, and the wait
-    for the changes to be those of all ranks."""
-    tape = []
-    for layer in layers:
-        y, winner, z = layer.forward(x, weights[layer.name])
-        tape.append((layer, x, winner))
-        x = y
+) -> tuple[Parameters, Learning, Callable[[], None]]:
+    """One module: the changes of its weights, what the rule says besides, and the wait for the
+    changes to be those of all ranks.
 
-    own = {n: w for n, w in weights[layer.name].items() if n not in ("weight", "bias")}
-    z = ranks.gather(z, layout) if ranks else z
-    learning = rule.learn(z, own, choice, layout)
-    drive = ranks.own(learning.drive, layout) if ranks else learning.drive
+    Args:
+        ahead: the module above, where the rule takes its context from there; from_below: the drive
+            that the rule has given this module as the context of the one below.
+    """
+    tape, z, top = here.tape, here.z, here.tape[-1][0].name
+    own = {n: w for n, w in weights[top].items() if n not in ("weight", "bias")}
+    learning = rule.learn(z, own, choice, layout, *(() if ahead is None else (ahead.z,)))
+    drive = learning.drive if from_below is None else learning.drive + from_below
+    drive = ranks.own(drive, layout) if ranks else drive
 
     # The encoding is a mean over P positions: every position shares the drive, over P.
-    positions = int(np.prod(y.shape[1:-1]))
+    positions = int(np.prod(here.y.shape[1:-1]))
     error, changes, seen, waits = drive / positions, {}, [], []
     for layer, below, winner in reversed(tape):
         changes[layer.name] = layer.correlate(below, winner, error)
@@ -156,7 +201,7 @@ def _learn(
             seen.insert(0, Seen(layer, below, winner, error, changes[layer.name]))
         if below is not tape[0][1]:
             error = layer.back(below, winner, error, weights[layer.name])
-    changes[tape[-1][0].name] |= learning.changes
+    changes[top] |= learning.changes
     if watch is not None:
         watch(Watched(number, seen, z, own, choice, layout, learning))
 
@@ -164,7 +209,7 @@ def _learn(
         for wait in waits:
             wait()
 
-    return y, changes, learning, finish
+    return changes, learning, finish
 
 
 @dataclass

@@ -34,6 +34,7 @@ RULE_OPTIONS = {
     "block_grad": "block_grad",
     "dendrites": "dendrites",
     "learn_prediction": "learn_prediction",
+    "context": "context",
 }
 """Options that are the rule's, and what it calls them; which of them it has is for it to say."""
 
@@ -78,6 +79,7 @@ class RunOptions:
     block_grad: bool = False
     dendrites: bool = True
     learn_prediction: bool = True
+    context: str = ""
     set: dict[str, str] = field(default_factory=dict)
     crop: int = 64
     patch: int = 16

@@ -96,25 +96,34 @@ def info_nce(u: Tensor, groups: Groups, eps: float) -> Tensor:
 
 
 def clapp_loss(
-    z: Tensor, own: Own, draw: Draw, *, symmetric: bool, gate: str, block_grad: bool
+    z: Tensor,
+    own: Own,
+    draw: Draw,
+    above: Tensor | None = None,
+    *,
+    symmetric: bool,
+    gate: str,
+    block_grad: bool,
 ) -> Tensor:
     """Eq. (3), (13) to (16) on encodings `(N, D)`: one score, or `L_z + L_c`.
+
+    Contexts are encodings of the same layer, or those of a layer `above` `(N, C)`.
 
     With separate halves `L_z` changes the target alone and `L_c` the context alone; the factor 1/2
     of Eq. (14) is left out, as in the published code. A draw without a retro half (symmetric,
     blocked or with a shared gate) gives the loss of W_pred's score alone.
     """
-    average = ungated if gate == "off" else hinge
+    average, source = ungated if gate == "off" else hinge, z if above is None else above
     total = z.new_zeros(())
     for pred in draw.pred:
-        c, t = z[pred.context], z[pred.target]
+        c, t = source[pred.context], z[pred.target]
         if block_grad or not symmetric:
             c = c.detach()
         total = total + average(score(t, own["W_pred"][pred.k - 1], c), pred)
     if symmetric or block_grad:
         return total
     for retro in draw.retro or ():
-        c, t = z[retro.context], z[retro.target].detach()
+        c, t = source[retro.context], z[retro.target].detach()
         total = total + average(score(c, own["W_retro"][retro.k - 1], t), retro)
     return total
 
@@ -123,6 +132,7 @@ def clapp_surrogate(
     z: Tensor,
     own: Own,
     draw: Draw,
+    above: Tensor | None = None,
     *,
     symmetric: bool,
     gate: str,
@@ -150,9 +160,9 @@ def clapp_surrogate(
             return score(learner, W, other.detach())
         return learner.sum(-1) + score(learner.detach(), W, other.detach())
 
-    total = z.new_zeros(())
+    total, source = z.new_zeros(()), z if above is None else above
     for i, pred in enumerate(draw.pred):
-        c, t = z[pred.context], z[pred.target]
+        c, t = source[pred.context], z[pred.target]
         W_pred = own["W_pred"][pred.k - 1]
         with torch.no_grad():
             gates = gamma(score(t, W_pred, c), pred)
@@ -163,7 +173,7 @@ def clapp_surrogate(
         W_retro = W_pred.T.detach() if symmetric else own["W_retro"][pred.k - 1]
         if draw.retro is not None:
             retro = draw.retro[i]
-            c, t = z[retro.context], z[retro.target]
+            c, t = source[retro.context], z[retro.target]
             with torch.no_grad():
                 gates = gamma(score(c, W_retro, t), retro)
         total = total - (gates * role(c, W_retro, t)).sum()
@@ -171,27 +181,34 @@ def clapp_surrogate(
 
 
 def info_nce_loss(
-    z: Tensor, own: Own, draw: Draw, *, symmetric: bool, block_grad: bool, eps: float
+    z: Tensor,
+    own: Own,
+    draw: Draw,
+    above: Tensor | None = None,
+    *,
+    symmetric: bool,
+    block_grad: bool,
+    eps: float,
 ) -> Tensor:
     """InfoNCE on encodings `(N, D)`; the halves of `draw` hold `Groups`, else as `clapp_loss`."""
-    total = z.new_zeros(())
+    total, source = z.new_zeros(()), z if above is None else above
     for pred in draw.pred:
-        c, t = _group(z, pred)
+        c, t = _group(z, pred, source)
         if block_grad or not symmetric:
             c = c.detach()
         total = total + info_nce(score(t, own["W_pred"][pred.k - 1], c), pred, eps)
     if symmetric or block_grad:
         return total
     for retro in draw.retro:
-        c, t = _group(z, retro)
+        c, t = _group(z, retro, source)
         total = total + info_nce(score(c, own["W_retro"][retro.k - 1], t.detach()), retro, eps)
     return total
 
 
-def _group(z: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+def _group(z: Tensor, groups: Groups, source: Tensor) -> tuple[Tensor, Tensor]:
     """Contexts `(M, 1, D)` and targets `(M, 1 + N, D)`, the positive one first."""
     targets = np.concatenate([groups.positive[:, None], groups.negatives], axis=1)
-    return z[groups.context][:, None], z[targets]
+    return source[groups.context][:, None], z[targets]
 
 
 def cross_entropy(z: Tensor, own: Own, draw: Draw, layout: Layout) -> Tensor:
@@ -218,6 +235,7 @@ def negative_gradients(
     gate: str = "own",
     block_grad: bool = False,
     dendrites: bool = True,
+    context: str = "same",
     eps: float = 1e-11,
 ) -> tuple[list[float], Parameters]:
     """Losses of all modules, and minus their gradients, by autograd.
@@ -234,7 +252,9 @@ def negative_gradients(
             `b_readout (C,)` at the top of a module, no variants); eps: the constant in InfoNCE's
             logarithm.
         symmetric: `W_retro = W_pred^T`; gate: `own`, `shared` or `off`; block_grad: Eq. (13);
-            dendrites: False puts 1 for every dendritic signal.
+            dendrites: False puts 1 for every dendritic signal; context: `same`, or `above` for
+            contexts of the module above (the last is its own); the gradient of each loss stops at
+            the inputs of both modules.
 
     Returns:
         The losses, those of `clapp_loss` and `info_nce_loss` in every variant, and the changes by
@@ -252,22 +272,24 @@ def negative_gradients(
     }
     x = torch.tensor(np.moveaxis(patches, -1, 1).copy())
     shape = {"symmetric": symmetric, "block_grad": block_grad}
-    losses = []
-    for module, z, draw in zip(
-        modules, encodings(network, modules, tensors, x), draws, strict=True
-    ):
+    found = encodings(network, modules, tensors, x)
+    contexts = [*found[1:], None] if context == "above" else [None] * len(found)
+    losses, whole = [], x.new_zeros(())
+    for module, z, above, draw in zip(modules, found, contexts, draws, strict=True):
         own = tensors[network.layers[module[-1]].name]
         if loss == "cross_entropy":
             value = objective = cross_entropy(z, own, draw, layout)
         elif loss == "infonce":
-            value = objective = info_nce_loss(z, own, draw, **shape, eps=eps)
+            value = objective = info_nce_loss(z, own, draw, above, **shape, eps=eps)
         else:
-            value = objective = clapp_loss(z, own, draw, **shape, gate=gate)
+            value = objective = clapp_loss(z, own, draw, above, **shape, gate=gate)
             no_loss = not dendrites or (gate == "shared" and not symmetric)
             if no_loss:
-                objective = clapp_surrogate(z, own, draw, **shape, gate=gate, dendrites=dendrites)
-        objective.backward()
+                how = {**shape, "gate": gate, "dendrites": dendrites}
+                objective = clapp_surrogate(z, own, draw, above, **how)
+        whole = whole + objective
         losses.append(value.item())
+    whole.backward()
     frozen = () if learn_prediction else ("W_pred", "W_retro")
     return losses, {
         layer: {

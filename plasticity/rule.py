@@ -67,6 +67,7 @@ class Learning:
 
     Attributes:
         drive: `delta`, the dendritic drive summed over prediction steps, roles and events `(N, D)`.
+        context_drive: the same for the context's neurons `(N, C)` where they are another layer's.
         changes: dW of the rule's own parameters, such as `W_pred`, by name.
         loss: the value of the rule's loss, a scalar array.
         open_gates: fraction of events whose gate is open, a scalar array.
@@ -78,6 +79,7 @@ class Learning:
     open_gates: Array
     changes: dict[str, Array] = field(default_factory=dict)
     accuracy: Array | None = None
+    context_drive: Array | None = None
 
 
 class Rule:
@@ -93,6 +95,10 @@ class Rule:
             names of `Network.modules`.
         labels: whether it learns from the labelled training images; then it has a field `classes`,
             finds the classes of the images in every `Draw`, and reports an accuracy.
+        context: `same`, or `above` where the module above predicts this one (a field of a rule
+            that can do both). Below the top `prepare` then gets the neurons of that module, and
+            `roles` and `learn` its encodings `(N, C)`, as a last argument, and
+            `Learning.context_drive` is what they learn from it.
     """
 
     name: ClassVar[str]
@@ -125,3 +131,8 @@ class Rule:
 def reads_labels(rule: Rule | type) -> bool:
     """Whether a rule learns from labels; one that says nothing does not."""
     return getattr(rule, "labels", False)
+
+
+def looks_up(rule: Rule) -> bool:
+    """Whether the context of a layer is the layer above; a rule that says nothing has its own."""
+    return getattr(rule, "context", "same") == "above"

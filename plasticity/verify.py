@@ -127,7 +127,7 @@ def in_words_of_the_reference(
         return {"loss": "cross_entropy"}, list(draws)
     if not isinstance(rule, Clapp):
         raise UserError(f"the rule {rule.name} is the gradient of no loss: nothing to verify")
-    names = ("symmetric", "gate", "block_grad", "dendrites", "learn_prediction")
+    names = ("symmetric", "gate", "block_grad", "dendrites", "learn_prediction", "context")
     words: dict[str, object] = {name: getattr(rule, name) for name in names}
     if not isinstance(rule, Cpc):
         return words, list(draws)

@@ -27,6 +27,13 @@ class Clapp(Rule):
 
     Reads the encodings of one layer; changes that layer's weights, `W_pred` and `W_retro`.
 
+    With its context from above, c is the encoding of the next layer (of the next module's top) and
+    z that of this one: the target role changes this layer, the context role the next one, and
+    `x_c` stays a constant although it is z's own layer (appendices, convention on gradients). The
+    last layer has none above it and is its own context (appendix C). The published code has this
+    variant for the symmetric weights alone and lets Adam step twice, for a layer's own loss and
+    for that of the layer below; here both add up in one dW.
+
     Attributes:
         steps: prediction steps K.
         negatives: how many a context has; negatives_from: `patch` or `batch`, see `events.draw`.
@@ -37,6 +44,7 @@ class Clapp(Rule):
         block_grad: leave the context role out, Eq. (13).
         dendrites: False puts 1 for every dendritic signal.
         learn_prediction: False freezes `W_pred` and `W_retro`.
+        context: `same`, the layer itself, or `above`, the layer above it.
     """
 
     steps: int = 5
@@ -47,6 +55,7 @@ class Clapp(Rule):
     block_grad: bool = False
     dendrites: bool = True
     learn_prediction: bool = True
+    context: str = "same"
 
     name: ClassVar[str] = "clapp"
     coin: ClassVar[bool] = True  # each image takes part with one sign, drawn by a fair coin
@@ -61,20 +70,25 @@ class Clapp(Rule):
         for name, known in {
             "negatives_from": ("patch", "batch"),
             "gate": ("own", "shared", "off"),
+            "context": ("same", "above"),
         }.items():
             if getattr(self, name) not in known:
                 raise UserError(
                     f"unknown {name} '{getattr(self, name)}': expected {' or '.join(known)}"
                 )
 
-    def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """`W_pred (K, D, D)` [k, target neuron, context neuron], `W_retro` the other way round.
+    def prepare(
+        self, neurons: int, rng: np.random.Generator, above: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """`W_pred (K, D, C)` [k, target neuron, context neuron], `W_retro` the other way round.
 
-        Uniform within 1/sqrt(D), the default of the published code's 1x1 convolutions.
+        Uniform within 1/sqrt(D), the default of the published code's 1x1 convolutions. C = D,
+        unless the context is a layer `above` with neurons of its own number.
         """
-        shape, bound = (self.steps, neurons, neurons), neurons**-0.5
+        K, D, C, bound = self.steps, neurons, above or neurons, neurons**-0.5
+        shapes = {"W_pred": (K, D, C), "W_retro": (K, C, D)}
         names = ("W_pred",) if self.symmetric or self.block_grad else ("W_pred", "W_retro")
-        return {name: rng.uniform(-bound, bound, shape) for name in names}
+        return {name: rng.uniform(-bound, bound, shapes[name]) for name in names}
 
     def draw(self, layout: Layout, rng: np.random.Generator) -> Draw:
         """Signs and negatives, for each half its own unless the halves share a gate."""
@@ -107,13 +121,21 @@ class Clapp(Rule):
         surprise = -y * u if self.gate == "off" else array_module(u).maximum(0, 1 - y * u)
         return (surprise * event.weight).sum()
 
-    def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
+    def roles(
+        self,
+        z: Array,
+        own: dict[str, Array],
+        draw: Draw,
+        layout: Layout,
+        above: Array | None = None,
+    ) -> Iterator[Role]:
         """The factors of every event, for each prediction step the target and the context role."""
+        c = z if above is None else above
         for i, event in enumerate(draw.pred):
             W_pred = own["W_pred"][i]
             future = layout.offset(event.k)  # the first patch that is a target
 
-            prediction = kernels.product(z[: layout.contexts(event.k)], W_pred.T)  # W_pred c
+            prediction = kernels.product(c[: layout.contexts(event.k)], W_pred.T)  # W_pred c
             u = kernels.scores(z, prediction, event.target, event.context)
             gamma = self.gamma(u, event)
             yield Role("target", event, u, gamma, self._dendrite(prediction), event.context)
@@ -124,7 +146,7 @@ class Clapp(Rule):
             retrodiction = kernels.product(z[future:], W_retro.T)  # W_retro z
             if draw.retro is not None:
                 event = draw.retro[i]
-                u = kernels.scores(z, retrodiction, event.context, event.target - future)
+                u = kernels.scores(c, retrodiction, event.context, event.target - future)
                 gamma = self.gamma(u, event)
             yield Role(
                 "context", event, u, gamma, self._dendrite(retrodiction), event.target - future
@@ -133,29 +155,40 @@ class Clapp(Rule):
     def _dendrite(self, signal: Array) -> Array:
         return signal if self.dendrites else array_module(signal).ones_like(signal)
 
-    def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
+    def learn(
+        self,
+        z: Array,
+        own: dict[str, Array],
+        draw: Draw,
+        layout: Layout,
+        above: Array | None = None,
+    ) -> Learning:
         """Sum the events: the drive `delta (N, D)` of Eq. (6) and (7), dW_pred, dW_retro, Eq. (8).
 
         Args:
             z: encodings `(N, D)`, in the order of `layout`; own: `W_pred` and `W_retro`.
+            above: encodings `(N, C)` of the context's layer, if that is another one.
         """
-        xp = array_module(z)
+        xp, c = array_module(z), z if above is None else above
         drive = xp.zeros_like(z)
+        context_drive = drive if above is None else xp.zeros_like(above)
         names = [name for name in ("W_pred", "W_retro") if name in own and self.learn_prediction]
         changes = {name: xp.empty_like(own[name]) for name in names}
         loss, opened, halves = 0.0, 0.0, 2 if draw.retro is not None else 1
-        for role in self.roles(z, own, draw, layout):
+        for role in self.roles(z, own, draw, layout, above):
             event, first = role.events, role.name == "target"
-            kernels.add_rows(drive, role.learner, role.gamma, role.dendrite, role.source)
+            to = drive if first else context_drive
+            kernels.add_rows(to, role.learner, role.gamma, role.dendrite, role.source)
 
             if first or draw.retro is not None:  # a score of its own
                 loss = loss + self.loss(role.score, event) / halves
                 opened = opened + (role.gamma != 0).mean() / (halves * self.steps)
             if changes and (first or not self.symmetric):
-                contexts = z[: layout.contexts(event.k)]
+                contexts = c[: layout.contexts(event.k)]
                 # The targets as each context meets them: sum over events of gamma z.
-                met = xp.zeros_like(contexts)
+                met = xp.zeros_like(z[: len(contexts)])
                 kernels.add_rows(met, event.context, role.gamma, z, event.target)
                 name, pair = ("W_pred", (met, contexts)) if first else ("W_retro", (contexts, met))
                 kernels.product(pair[0].T, pair[1], out=changes[name][event.k - 1])
-        return Learning(drive, loss, opened, changes)
+        up = None if above is None else context_drive
+        return Learning(drive, loss, opened, changes, context_drive=up)

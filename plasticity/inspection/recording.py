@@ -27,6 +27,7 @@ from plasticity.inspection import measure
 from plasticity.inspection.records import NAME, datasets, length, open_record
 from plasticity.inspection.spec import Wish, parse
 from plasticity.learning import Watched
+from plasticity.rule import looks_up
 from plasticity.training import State
 
 FORMAT = 1
@@ -66,6 +67,11 @@ def plan(state: State, spec: str, every: int) -> Plan:
     """
     if every < 1:
         raise UserError(f"--record-every must be at least 1, got {every}")
+    if looks_up(state.rule):
+        raise UserError(
+            "--record wants layers that are their own context, and with --context above it is the "
+            "layer above: leave one of the two away"
+        )
     names = [layer.name for layer in state.network.layers]
     wishes = {names[wish.layer]: wish for wish in parse(spec, state)}
     few = replace(state, options=state.options.changed(batch=min(2, state.options.batch)))

@@ -13,7 +13,7 @@ from plasticity.events import Layout
 from plasticity.learning import Seen
 from plasticity.network import Conv
 from plasticity.options import RunOptions
-from plasticity.rule import Learning, Role
+from plasticity.rule import Learning, Role, looks_up
 from plasticity.training import State
 
 
@@ -117,8 +117,14 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         step: the step's number, from 1; only the one after the state's own can be had.
 
     Raises:
-        UserError: an unknown layer, or a step whose weights are not there.
+        UserError: an unknown layer, a step whose weights are not there, or a rule that takes its
+            context from above.
     """
+    if looks_up(state.rule):
+        raise UserError(
+            "an inspected layer must be its own context, and with --context above it is the layer "
+            "above: inspect a run without that option"
+        )
     number = state.step + 1
     if step is not None and step != number:
         raise UserError(

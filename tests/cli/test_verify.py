@@ -24,6 +24,11 @@ def test_every_rule_with_a_loss_is_its_gradient(rule, tmp_path):
     assert max(row["error"] for row in rows) < 1e-10
 
 
+def test_a_context_from_above_is_verified_too():
+    done = call("--rule", "clapp_s", "--weights", "symmetric", "--context", "above")
+    assert done.exit_code == 0, done.output
+
+
 def test_a_wrong_sign_fails_and_is_placed(monkeypatch):
     right = Clapp.gamma
     monkeypatch.setattr(Clapp, "gamma", lambda self, u, event: -right(self, u, event))
