@@ -13,7 +13,21 @@ from tests import golden
 from tests.small import NETWORK, case
 
 SPLITS = {"1": [[0, 1, 2]], "1+2": [[0], [1, 2]], "2+1": [[0, 1], [2]], "layers": [[0], [1], [2]]}
-VARIANTS = [{"symmetric": True}, {"symmetric": False}, {"symmetric": True, "block_grad": True}]
+VARIANTS = [
+    {"symmetric": True},
+    {"symmetric": False},
+    {"symmetric": True, "block_grad": True},
+    {"symmetric": False, "block_grad": True},
+    {"symmetric": False, "learn_prediction": False},
+]
+HINGE = [
+    *VARIANTS,
+    {"gate": "shared"},
+    {"gate": "off"},
+    {"gate": "off", "symmetric": True},
+    {"dendrites": False},
+    {"dendrites": False, "symmetric": True},
+]
 
 
 def grouped(draws, negatives):
@@ -54,7 +68,7 @@ def test_infonce_dW_is_minus_the_gradient_in_every_split(name, split, variant):
     check(c, found, wanted)
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, {"gate": "off"}, {"dendrites": False}])
+@pytest.mark.parametrize("variant", HINGE)
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("synchronous", [True, False])
 def test_hinge_cpc_dW_is_minus_the_gradient_in_every_split(synchronous, split, variant):
@@ -74,6 +88,22 @@ def test_hinge_cpc_with_modules_of_one_layer_is_clapp(name, synchronous):
     for a, b, layer in zip(c.updates(), same, NETWORK.layers, strict=True):
         for parameter, dW in b.changes[layer.name].items():
             np.testing.assert_array_equal(a.changes[layer.name][parameter], dW)
+
+
+@pytest.mark.parametrize("name", ["clapp", "clapp_s", "cpc", "supervised"])
+def test_the_top_of_a_module_learns_as_a_module_of_its_own(name):
+    """Bit for bit: modules of several layers and of one are the same code, and so are numbers."""
+    c = case(rules.get(name)) if name == "supervised" else case(rules.get(name, steps=2))
+    deep = c.updates(modules=[[0], [1, 2]], draws=[c.draws[0], c.draws[2]])
+    shallow = c.updates()
+    for a, b, layer in ((deep[0], shallow[0], "conv1"), (deep[1], shallow[2], "conv3")):
+        assert set(a.changes[layer]) == set(b.changes[layer])
+        for parameter, dW in b.changes[layer].items():
+            np.testing.assert_array_equal(a.changes[layer][parameter], dW)
+    # Below the top its error is another one.
+    assert not np.allclose(
+        deep[1].changes["conv2"]["weight"], shallow[1].changes["conv2"]["weight"]
+    )
 
 
 def test_gim_gives_the_losses_and_updates_of_the_published_code():
@@ -144,9 +174,11 @@ def test_table_3_splits_and_any_other():
             net.modules(wrong)
 
 
-def test_a_gate_that_infonce_has_not_is_said():
-    with pytest.raises(UserError, match="gim has no surprise gate"):
-        rules.get("gim", gate="off")
+@pytest.mark.parametrize("name", ["cpc", "gim"])
+@pytest.mark.parametrize("variant", [{"gate": "off"}, {"gate": "shared"}, {"dendrites": False}])
+def test_what_infonce_has_not_is_said(name, variant):
+    with pytest.raises(UserError, match=f"{name} has no surprise gate"):
+        rules.get(name, **variant)
 
 
 def test_every_rule_has_a_file_of_its_own():
