@@ -1,6 +1,8 @@
 """What a run shows: progress while it goes on, tables at its end."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,10 +93,9 @@ def probe(state: "State", folder: Path, train_images: int, test_images: int) -> 
         raise
 
 
-def probe_with_bar(state: "State", **how: object) -> "Probed":
-    """`experiment.probe_run` with a progress bar."""
-    from plasticity import experiment
-
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for each kind of work: called with what is done, how far, of how much."""
     with _bar() as bar:
         tasks: dict[str, int] = {}
 
@@ -103,6 +104,14 @@ def probe_with_bar(state: "State", **how: object) -> "Probed":
                 tasks[what] = bar.add_task(what, total=total)
             bar.update(tasks[what], completed=done)
 
+        yield report
+
+
+def probe_with_bar(state: "State", **how: object) -> "Probed":
+    """`experiment.probe_run` with a progress bar."""
+    from plasticity import experiment
+
+    with bars() as report:
         return experiment.probe_run(state, report=report, **how)
 
 

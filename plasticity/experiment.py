@@ -121,6 +121,13 @@ def reopen(
         rule: where the run's rule file is now, if it was moved.
     """
     stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
+    return restored(stored, data_dir=data_dir, device=device)
+
+
+def restored(
+    stored: runs.Checkpoint, *, data_dir: str | None = None, device: str | None = None
+) -> State:
+    """The run of a checkpoint, its data or its device perhaps elsewhere than they were."""
     options = RunOptions.from_dict(stored.options)
     if rule is not None:
         options = options.moved("rule", rule)

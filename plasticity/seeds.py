@@ -7,7 +7,7 @@ stored state, and whatever draws ahead in the background cannot disturb anyone.
 import numpy as np
 
 # What a key's first number stands for.
-WEIGHTS, ORDER, AUGMENT, DRAWS, PROBE, RECORD = range(6)
+WEIGHTS, ORDER, AUGMENT, DRAWS, PROBE, RECORD, VIEWS = range(7)
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:

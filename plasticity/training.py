@@ -352,6 +352,26 @@ def _interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def patch_encodings(
+    network: Network,
+    weights: Parameters,
+    images: "data.ImageSet",
+    indices: np.ndarray,
+    options: RunOptions,
+    device: str,
+    rng: np.random.Generator | None = None,
+) -> Iterator[list[Array]]:
+    """Batch by batch, for each layer the encoding of every patch `(images, rows, columns, D)`.
+
+    Centre crops without flip, or random ones drawn from `rng`.
+    """
+    side = options.rows
+    for batch in data.in_order(images, indices, batch=options.batch, crop=options.crop, rng=rng):
+        patches = cut(batch, images, options, device)
+        shape = (side, len(batch.pixels), side, -1)
+        yield [z.reshape(shape).transpose(1, 0, 2, 3) for z in network.encodings(patches, weights)]
+
+
 def encode(
     network: Network,
     weights: Parameters,
@@ -374,15 +394,8 @@ def encode(
         For each layer `(len(indices), D)`, float32 or float64 as the run computes.
     """
     found, done = [], 0
-    for batch in data.in_order(images, indices, batch=options.batch, crop=options.crop, rng=rng):
-        patches = cut(batch, images, options, device)
-        count = len(batch.pixels)
-        found.append(
-            [
-                to_host(z.reshape(options.rows, count, options.rows, -1).mean(axis=(0, 2)))
-                for z in network.encodings(patches, weights)
-            ]
-        )
-        done += count
+    for layers in patch_encodings(network, weights, images, indices, options, device, rng):
+        found.append([to_host(z.mean(axis=(1, 2))) for z in layers])
+        done += len(layers[0])
         report(done)
     return [np.concatenate(layer) for layer in zip(*found, strict=True)]

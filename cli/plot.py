@@ -1,0 +1,82 @@
+"""`plasticity plot`."""
+
+from pathlib import Path
+
+import click
+
+FORMATS = ("png", "svg", "pdf")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("what", nargs=-1)
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="A folder, or a file in .png, .svg or .pdf for a single plot.  [default: RUN/figures]",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="May be repeated.  [default: png]",
+)
+@click.option("--layer", help="Only this one, by its number from 1 or its name.")
+@click.option("--images", default=300, show_default=True, help="Test images encoded, 0: all.")
+@click.option("--seed", default=0, show_default=True, help="Of the neurons shown and of t-SNE.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
+@click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]")
+def plot(
+    run: Path,
+    what: tuple[str, ...],
+    out: Path | None,
+    formats: tuple[str, ...],
+    layer: str | None,
+    images: int,
+    seed: int,
+    checkpoint: Path | None,
+    data_dir: str | None,
+    device: str | None,
+) -> None:
+    """Draw figures of RUN: WHAT is one or more of these, or all.
+
+    \b
+    losses       loss and open gates of every module over training
+    hinge        scores of positive and negative samples against the hinge
+    gates        open gates by prediction step, sign and role
+    predictions  norm, alignment and spectrum of W_pred and W_retro
+    kernels      the first layer's kernels
+    patches      the patches that excite neurons most, boxed in their images
+    tsne         t-SNE of the encodings by layer (wants 'plasticity[plot]')
+
+    kernels, patches and tsne stand beside those of the run's random start.
+
+    \b
+    plasticity plot RUN losses hinge
+    plasticity plot RUN patches --layer 4 --out patches.pdf
+    """
+    from plasticity.cli import screen
+
+    from plasticity import plots
+
+    names = plots.chosen(what)
+    paths = plots.paths(names, out or run / "figures", formats or ("png",))
+    with screen.bars() as report:
+        look = plots.open_look(
+            run,
+            checkpoint,
+            data_dir=data_dir,
+            device=device,
+            layer=layer,
+            images=images,
+            seed=seed,
+            report=report,
+        )
+        written, left_out = plots.draw(look, paths, skip="all" in what)
+    for path in written:
+        click.echo(f"Written to {path}")
+    for name, why in left_out.items():
+        click.echo(f"Left out, {name}: {why}")

@@ -1,0 +1,180 @@
+"""Figures of the comparisons that a rule makes: scores against the hinge, gates, predictions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
+
+if TYPE_CHECKING:
+    from plasticity.views import ModuleEvents, Prediction
+
+SIGNS = ((1, "#777777", "positive, y = +1"), (-1, COLOURS[1], "negative, y = −1"))
+OUTSIDE, FARTHEST = 0.005, 6.0  # scores beyond these quantiles, or this far, are in the last bin
+BINS = 40
+PANELS = 3  # in a row
+
+
+def panels(count: int, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure with a panel for each module, `PANELS` in a row; a single one fills a column."""
+    columns = min(count, PANELS)
+    rows = -(-count // columns)
+    width = COLUMN if count == 1 else PAGE
+    figure = Figure(figsize=(width, 0.4 + height * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for empty in grid[count:]:
+        empty.remove()
+    return figure, grid[:count]
+
+
+def _is_left(place: int) -> bool:
+    return place % PANELS == 0
+
+
+def _is_low(place: int, count: int) -> bool:
+    return place + PANELS >= count
+
+
+@styled
+def hinge(modules: "Sequence[ModuleEvents]") -> Figure:
+    """How scores u of positive and negative samples lie against the hinge, Eq. (3), figure 6.
+
+    Bars count events, lines are the loss `max(0, 1 - y u)`; where a rule's gates are not those of
+    the hinge, the lines are left out. Scores beyond the axis are in its last bins.
+    """
+    figure, grid = panels(len(modules), 1.75)
+    for place, (axes, module) in enumerate(zip(grid, modules, strict=True)):
+        low, high = np.quantile(module.score, [OUTSIDE, 1 - OUTSIDE])
+        low, high = np.clip([low, high], [-FARTHEST, 1.5], [-1.5, FARTHEST])
+        edges = np.linspace(low, high, BINS + 1)
+        for sign, colour, label in SIGNS:
+            own = module.score[module.label == sign]
+            if not len(own):
+                continue
+            counts, _ = np.histogram(np.clip(own, low, high), edges)
+            axes.stairs(
+                100 * counts / len(own), edges, fill=True, color=colour, alpha=0.45, label=label
+            )
+        axes.set_xlim(low, high)
+        opened = ", ".join(
+            f"{100 * module.open[module.label == sign].mean():.0f}%"
+            for sign, *_ in SIGNS
+            if (module.label == sign).any()
+        )
+        axes.set_title(f"{module.layer} (open: {opened})", fontsize=8)
+        if module.hinged:
+            right = axes.twinx()
+            right.spines["right"].set_visible(True)
+            u = np.array([low, -1, 1, high])
+            for sign, *_ in SIGNS:
+                dark = "black" if sign == 1 else COLOURS[5]
+                loss = np.maximum(0, 1 - sign * u)
+                right.plot(u, loss, color=dark, linewidth=1.1)
+                axes.plot([], [], color=dark, linewidth=1.1, label=f"loss, y = {'−+'[sign > 0]}1")
+            right.set_ylim(0, max(1 - low, 1 + high))
+            right.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            if place % PANELS == PANELS - 1 or place == len(modules) - 1:
+                right.set_ylabel("loss max(0, 1 − y u)")
+        axes.set_ylim(0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        if _is_low(place, len(modules)):
+            axes.set_xlabel("score u (last bins: all beyond)")
+        if _is_left(place):
+            axes.set_ylabel("events of a sign (%)")
+    _legend_above(figure, grid[0], 2 if len(modules) == 1 else 4)
+    return figure
+
+
+def _legend_above(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=1.6)
+
+
+@styled
+def gates(modules: "Sequence[ModuleEvents]") -> Figure:
+    """Fraction of open gates by prediction step and sign, for each half that has its own."""
+    figure, grid = panels(len(modules), 1.6)
+    for place, (axes, module) in enumerate(zip(grid, modules, strict=True)):
+        for role, line, marker in (("target", "-", "o"), ("context", "--", "s")):
+            for sign, colour, name in SIGNS:
+                rows = [r for r in module.gates if (r["role"], r["sign"]) == (role, sign)]
+                if not rows:
+                    continue
+                axes.plot(
+                    [row["k"] for row in rows],
+                    [100 * row["open"] for row in rows],
+                    line,
+                    marker=marker,
+                    markersize=3,
+                    linewidth=1.1,
+                    color=colour if sign == 1 else COLOURS[5],
+                    label=f"{role}, {name.partition(',')[0]}",
+                )
+        axes.set_title(module.layer, fontsize=8)
+        axes.set_ylim(-4, 104)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        if _is_low(place, len(modules)):
+            axes.set_xlabel("prediction step k")
+        if _is_left(place):
+            axes.set_ylabel("open gates (%)")
+    _legend_above(figure, grid[0], 2 if len(modules) == 1 else 4)
+    return figure
+
+
+@styled
+def predictions(
+    trained: "Sequence[Prediction]",
+    random: "Sequence[Prediction]",
+    recorded: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Figure:
+    """Norm, alignment and spectrum of W_pred and W_retro.
+
+    Norms stand beside their random start's; the alignment over training where it was recorded, by
+    prediction step otherwise; singular values are those of k = 1.
+
+    Args:
+        recorded: by layer, the steps `(time,)` and the cosines by prediction step `(time, K)`.
+    """
+    aligned = any(one.cosine is not None for one in trained)
+    figure = Figure(figsize=(PAGE if aligned else PAGE * 0.75, 2.5), layout="constrained")
+    left, *middle, right = figure.subplots(1, 3 if aligned else 2)
+    for i, (one, start) in enumerate(zip(trained, random, strict=True)):
+        colour, k = COLOURS[i % len(COLOURS)], np.arange(1, len(one.norm) + 1)
+        dot = {"color": colour, "marker": "o", "markersize": 2.5, "linewidth": 1.1}
+        left.plot(k, one.norm / start.norm, label=one.layer, **dot)
+        if one.retro_norm is not None:
+            left.plot(k, one.retro_norm / start.retro_norm, **{**dot, "linestyle": "--"})
+        rank = np.arange(1, one.spectrum.shape[1] + 1)
+        right.plot(rank, one.spectrum[0], color=colour, linewidth=1.1)
+        right.plot(rank, start.spectrum[0], color=colour, linewidth=0.8, linestyle=":")
+        if not aligned:
+            continue
+        if recorded and one.layer in recorded:
+            steps, cosines = recorded[one.layer]
+            middle[0].plot(steps, cosines.mean(axis=1), color=colour, linewidth=1.1)
+        elif one.cosine is not None and not recorded:
+            middle[0].plot(k, one.cosine, **dot)
+    left.set_xlabel("prediction step k")
+    left.set_ylabel("norm / norm at the start")
+    left.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    if aligned:
+        left.set_title("— W_pred,  - - W_retro", fontsize=8)
+        middle[0].set_ylabel("alignment (cosine)")
+        middle[0].set_xlabel("step" if recorded else "prediction step k")
+        middle[0].set_title("mean over k" if recorded else "W_pred with W_retroᵀ", fontsize=8)
+        middle[0].axhline(0, color="#999999", linewidth=0.6, zorder=0)
+        middle[0].xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    right.set_xlabel("rank")
+    right.set_ylabel("singular value, k = 1")
+    right.set_xscale("log")
+    right.set_yscale("log")
+    right.set_title("— trained,  ··· at the start", fontsize=8)
+    floor = min(float(one.spectrum[0].max()) for one in (*trained, *random)) * 1e-3
+    right.set_ylim(bottom=floor)
+    figure.get_layout_engine().set(wspace=0.06)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", handlelength=1.2)
+    return figure

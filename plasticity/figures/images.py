@@ -1,0 +1,163 @@
+"""Figures of images: kernels, the patches that neurons prefer, embeddings."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
+
+BOX = COLOURS[5]
+# Ten colours that the colour-blind can tell apart: Paul Tol's "muted", black in place of its grey.
+CLASSES = (
+    "#332288",
+    "#88CCEE",
+    "#44AA99",
+    "#117733",
+    "#999933",
+    "#DDCC77",
+    "#CC6677",
+    "#882255",
+    "#AA4499",
+    "#000000",
+)
+MARKERS = "os^Dv"  # a new one after every ten classes
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+@styled
+def kernel_grid(mosaics: dict[str, np.ndarray], layer: str) -> Figure:
+    """The kernels of a layer, side by side for each set of weights, on one scale.
+
+    Args:
+        mosaics: by name, kernels in one image with NaN between them, as `views.mosaic`.
+    """
+    limit = max(float(np.nanmax(np.abs(image))) for image in mosaics.values()) or 1.0
+    rows, columns = next(iter(mosaics.values())).shape
+    width = COLUMN / len(mosaics) if len(mosaics) > 1 else COLUMN * 0.6
+    height = min(width * rows / columns, 6.0) + 0.75
+    figure = Figure(figsize=(COLUMN, height), layout="constrained")
+    grid = figure.subplots(1, len(mosaics), squeeze=False)[0]
+    for axes, (name, image) in zip(grid, mosaics.items(), strict=True):
+        shown = axes.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        axes.set_title(f"{layer}, {name}", fontsize=8)
+        _bare(axes)
+    figure.get_layout_engine().set(wspace=0.12)
+    bar = figure.colorbar(shown, ax=list(grid), location="bottom", shrink=0.6, aspect=30)
+    bar.set_label("weight (blue: inhibits, red: excites)")
+    bar.outline.set_linewidth(0.5)
+    return figure
+
+
+@styled
+def patches(
+    blocks: dict[str, tuple[np.ndarray, np.ndarray]], names: Sequence[str], patch: int
+) -> Figure:
+    """Images that hold the patches which excite a neuron most, a row for each neuron; figure 8.
+
+    Args:
+        blocks: for each set of weights the images `(J, count, h, w)` uint8 and the boxes' left and
+            top `(J, count, 2)` in their pixels; names: of the rows; patch: side of a box.
+    """
+    (J, count, h, w) = next(iter(blocks.values()))[0].shape
+    gap = max(1, w // 24)
+    tile = (PAGE - 0.9) / (len(blocks) * count + 0.3 * (len(blocks) - 1))
+    figure = Figure(figsize=(PAGE, 0.35 + J * tile * (h + gap) / (w + gap)), layout="constrained")
+    grid = figure.subplots(1, len(blocks), squeeze=False)[0]
+    for number, (axes, (title, (images, boxes))) in enumerate(
+        zip(grid, blocks.items(), strict=True)
+    ):
+        canvas = np.full((J * (h + gap) - gap, count * (w + gap) - gap), 255, np.uint8)
+        for j in range(J):
+            for i in range(count):
+                top, left = j * (h + gap), i * (w + gap)
+                canvas[top : top + h, left : left + w] = images[j, i]
+                x, y = boxes[j, i]
+                axes.add_patch(
+                    # Pixel centres are whole numbers, so a box begins half a pixel before.
+                    Rectangle(
+                        (left + x - 0.5, top + y - 0.5),
+                        patch,
+                        patch,
+                        fill=False,
+                        edgecolor=BOX,
+                        linewidth=1.0,
+                    )
+                )
+        axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        _bare(axes)
+        axes.set_title(title, fontsize=8)
+        if number == 0:
+            axes.set_yticks([j * (h + gap) + h / 2 for j in range(J)], names, fontsize=7)
+            axes.tick_params(length=0)
+    return figure
+
+
+@styled
+def embeddings(
+    points: dict[str, Sequence[np.ndarray | None]],
+    layers: Sequence[str],
+    labels: np.ndarray | None,
+    classes: Sequence[str],
+) -> Figure:
+    """Embeddings of images by layer (columns) and set of weights (rows), coloured by class.
+
+    Args:
+        points: for each set of weights a layer's `(n, 2)`, or None where there is nothing to draw;
+            labels: `(n,)` from 0, or None; classes: their names.
+    """
+    cells = [(who, place) for who in points for place in range(len(layers))]
+    if len(layers) > 1:  # a row for each set of weights, otherwise a column
+        rows, columns = len(points), len(layers)
+    else:
+        rows, columns = 1, len(points)
+    width = PAGE if columns > 2 else COLUMN
+    figure = Figure(figsize=(width, width / columns * rows + 0.55), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    kinds = [None] if labels is None else range(len(classes))
+    for axes, (who, place) in zip(grid.ravel(), cells, strict=True):
+        _bare(axes)
+        title = layers[place] if rows > 1 else f"{layers[place]}, {who}"
+        if place == 0 and rows > 1:
+            axes.set_ylabel(who)
+        if who == cells[0][0] or rows == 1:
+            axes.set_title(title, fontsize=8)
+        own = points[who][place]
+        if own is None:
+            axes.text(0.5, 0.5, "silent", ha="center", transform=axes.transAxes)
+            continue
+        for kind in kinds:
+            axes.scatter(
+                *own[slice(None) if kind is None else labels == kind].T,
+                s=3 if columns > 3 else 5,
+                c=COLOURS[0] if kind is None else CLASSES[kind % len(CLASSES)],
+                marker=MARKERS[(kind or 0) // len(CLASSES) % len(MARKERS)],
+                linewidths=0,
+                rasterized=True,
+            )
+        axes.set_aspect("equal", "datalim")
+    if labels is not None:
+        handles = [
+            matplotlib.lines.Line2D(
+                [],
+                [],
+                linestyle="",
+                marker=MARKERS[kind // len(CLASSES) % len(MARKERS)],
+                markersize=4,
+                color=CLASSES[kind % len(CLASSES)],
+                label=name,
+            )
+            for kind, name in enumerate(classes[: 5 * len(CLASSES)])
+        ]
+        fit = max(1, min(len(handles), round(width * 0.75)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=fit, handletextpad=0.1)
+    return figure
