@@ -192,11 +192,11 @@ def events(
         with np.errstate(over="ignore", invalid="ignore"):
             for _ in training.watched_updates(state, batch, data_set, watch):
                 pass
+        if not any(parts.values()):
+            raise MissingError(
+                f"the rule {state.rule.name} compares nothing: it has no scores and no gates"
+            )
         report(min((step - state.step + 1) * options.batch, images))
-    if not any(parts.values()):
-        raise MissingError(
-            f"the rule {state.rule.name} makes no comparisons: it has no scores or gates"
-        )
     return [_together(own) for own in parts.values() if own]
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
+from plasticity.figures.updates import SIGNED
 
 BOX = COLOURS[5]
 # Ten colours that the colour-blind can tell apart: Paul Tol's "muted", black in place of its grey.
@@ -48,7 +49,7 @@ def kernel_grid(mosaics: dict[str, np.ndarray], layer: str) -> Figure:
     figure = Figure(figsize=(COLUMN, height), layout="constrained")
     grid = figure.subplots(1, len(mosaics), squeeze=False)[0]
     for axes, (name, image) in zip(grid, mosaics.items(), strict=True):
-        shown = axes.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        shown = axes.imshow(image, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_title(f"{layer}, {name}", fontsize=8)
         _bare(axes)
     figure.get_layout_engine().set(wspace=0.12)
