@@ -12,6 +12,7 @@ COMMANDS = {
     "probe": ("probe", "Measure what the layers of a run learned by a linear probe."),
     "inspect": ("inspect", "Take an update apart: gate, dendritic signal, post, pre."),
     "plot": ("plot", "Draw a run: losses, scores, gates, kernels, patches, encodings."),
+    "report": ("report", "Write a run as one HTML page that opens offline."),
     "verify": ("verify", "Compare a rule with the gradient of its loss, layer by layer."),
     "data": ("data", "List the data sets, say where they go, fetch them."),
     "export": ("export", "Write a run's weights as npz or safetensors."),

@@ -260,10 +260,30 @@ def probe_run(
     )
 
 
-def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, object]:
-    """Draw the losses and write the summary; returns what the summary holds."""
+def outcome(state: State) -> dict[str, object]:
+    """First and last losses, last gates or accuracies, speed; empty before the first step.
+
+    Last ones are means over 20 steps, `images_per_second` is that of the median step.
+    """
     metrics = {name: np.array(values) for name, values in state.metrics.items()}
     seconds = metrics["seconds"]
+    if not len(seconds):
+        return {}
+    return {
+        "loss_first": metrics["loss"][0].tolist(),
+        "loss_last": metrics["loss"][-20:].mean(axis=0).tolist(),
+        **{
+            f"{name}_last": metrics[name][-20:].mean(axis=0).tolist()
+            for name in ("open_gates", "accuracy")
+            if name in metrics
+        },
+        "images_per_second": state.options.batch / float(np.median(seconds)),
+        "seconds": float(seconds.sum()),
+    }
+
+
+def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, object]:
+    """Draw the losses and write the summary; returns what the summary holds."""
     summary: dict[str, object] = {
         "rule": state.rule.name,
         "equation": state.rule.equation,
@@ -273,19 +293,9 @@ def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, objec
         "steps": state.step,
         "layers": state.names,
     }
-    if len(seconds):
-        summary |= {
-            "loss_first": metrics["loss"][0].tolist(),
-            "loss_last": metrics["loss"][-20:].mean(axis=0).tolist(),
-            **{
-                f"{name}_last": metrics[name][-20:].mean(axis=0).tolist()
-                for name in ("open_gates", "accuracy")
-                if name in metrics
-            },
-            "images_per_second": state.options.batch / float(np.median(seconds)),
-            "seconds": float(seconds.sum()),
-            "seconds_waited_for_data": state.waited,
-        }
+    if found := outcome(state):
+        summary |= {**found, "seconds_waited_for_data": state.waited}
+        metrics = {name: np.array(values) for name, values in state.metrics.items()}
         title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
         figures.save_both(figures.losses(metrics, state.names, title), folder / "losses")
     if probed is not None:

@@ -203,12 +203,19 @@ def read_summary(folder: Path) -> dict[str, object]:
         UserError: a run without one, or one that is damaged.
     """
     path = Path(folder) / "summary.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no summary.json: it is no run, or one that has not ended")
+    return read_json(path)
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Read a JSON file.
+
+    Raises:
+        UserError: a file that is missing or damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} holds no summary.json: it is no run, or one that has not ended"
-        ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: expected JSON ({error})") from error
 

@@ -1,0 +1,304 @@
+"""A run as one HTML page: figures inlined, nothing fetched, readable offline and printable."""
+
+import base64
+import io
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+import plasticity
+from plasticity import experiment, figures, plots, runs
+from plasticity.errors import UserError
+from plasticity.figures.style import styled
+from plasticity.files import whole
+from plasticity.options import RunOptions
+from plasticity.plots import Look
+from plasticity.views import MissingError
+
+if TYPE_CHECKING:
+    import jinja2
+
+DPI, SHOWN = 200, 120  # pixels for an inch of a figure: in the file, and on the page
+Rows = list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture to be inlined; it is shown smaller than its pixels, sharp also on fine screens."""
+
+    base64: str
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the page."""
+
+    id: str
+    title: str
+    text: str = ""
+    tables: list[tuple[str, Rows]] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    note: str = ""
+
+
+# What each figure is called, and how to read it.
+READING = {
+    "losses": (
+        "Losses",
+        "Loss of every module over training, and beside it the fraction of its events whose gate "
+        "is open (or the accuracy of a readout). Faint: single steps; dark: their running mean.",
+    ),
+    "hinge": (
+        "Scores and the hinge",
+        "Scores u of positive samples (the true future) and negative ones (another image), over "
+        "the loss that each sign has. Learning drives the two apart; an event beyond its hinge no "
+        "longer changes a synapse. In brackets: open gates of positive and of negative events.",
+    ),
+    "gates": (
+        "Open gates",
+        "Fraction of open gates by prediction step: what is still surprising. Target and context "
+        "are the two roles in which a patch learns.",
+    ),
+    "predictions": (
+        "Prediction matrices",
+        "Norm of W_pred and W_retro beside their random start; alignment of the two, which "
+        "learning brings together though neither sees the other; singular values of W_pred.",
+    ),
+    "kernels": ("First-layer kernels", "Trained beside the random start, on one scale."),
+    "patches": (
+        "Preferred patches",
+        "For neurons drawn at random (rows), the patches of test images that excite them most, one "
+        "from an image, the strongest on the left.",
+    ),
+    "tsne": (
+        "Encodings",
+        "t-SNE of the encodings of test images, layer by layer: near points have similar "
+        "encodings; colours are classes.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page, and what is not on it: by title, why."""
+
+    html: str
+    left_out: dict[str, str]
+
+
+def report(look: Look) -> Report:
+    """A run as one page.
+
+    Whatever cannot be shown, for want of data or because the rule does not have it, is left out
+    with a word.
+
+    Raises:
+        UserError: Jinja is missing.
+    """
+    template = _template()
+    left_out: dict[str, str] = {}
+    parts = list(_parts(look, left_out))
+    state, stored = look.state, look.stored
+    defaults = RunOptions().as_dict()
+    html = template.render(
+        title=look.title,
+        lead=_lead(look),
+        rule=stored.rule,
+        parts=parts,
+        settings=[
+            {"option": name, "value": told(value), "changed": value != defaults[name]}
+            for name, value in state.options.as_dict().items()
+        ],
+        network=_network(look),
+        versions=[{"of": name, "version": value} for name, value in stored.versions.items()],
+        left_out=left_out,
+        written=time.strftime("%Y-%m-%d %H:%M"),
+        version=plasticity.__version__,
+        folder=look.folder,
+        source=f"as it was saved after step {state.step}",
+    )
+    return Report(html, left_out)
+
+
+def write(made: Report, path: Path) -> None:
+    """Write a page, whole.
+
+    Raises:
+        UserError: a full disk, or a folder that cannot be written to.
+    """
+    with whole(path) as part:
+        # A path that is not UTF-8 must not stop the report.
+        part.write_text(made.html, encoding="utf-8", errors="backslashreplace")
+
+
+def _template() -> "jinja2.Template":
+    try:
+        import jinja2
+    except ImportError as error:
+        raise UserError("a report needs Jinja: pip install 'plasticity[plot]'") from error
+    text = resources.files("plasticity").joinpath("report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"told": told, "numeric": numeric}
+    return environment.from_string(text)
+
+
+def told(value: object) -> str:
+    """A value in a table: numbers with four digits."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def numeric(value: object) -> bool:
+    """Whether a value stands to the right in its column."""
+    return re.fullmatch(r"[+-]?[\d,]+(\.\d+)?(e[+-]?\d+)?", told(value)) is not None
+
+
+def _lead(look: Look) -> str:
+    state = look.state
+    seen = state.step * state.options.batch
+    return (
+        f"{len(state.network.layers)} layers, {len(state.modules)} modules, width "
+        f"{state.options.width:g}; {state.step:,} steps of {state.options.batch} images, "
+        f"{seen:,} images seen; seed {state.options.seed}."
+    )
+
+
+def _parts(look: Look, left_out: dict[str, str]) -> Iterator[Part]:
+    """The sections in their order; what is missing goes to `left_out`."""
+    first, *others = READING
+    names = [first, "probe", *others]
+    for number, name in enumerate(names):
+        look.report("report", number, len(names))
+        try:
+            part = _probe(look) if name == "probe" else _drawn(look, name)
+        except UserError as error:
+            left_out["Linear probe" if name == "probe" else READING[name][0]] = str(error)
+        else:
+            yield part
+    look.report("report", len(names), len(names))
+
+
+def _drawn(look: Look, name: str) -> Part:
+    title, text = READING[name]
+    image = picture(plots.PLOTS[name](look), f"{title} of {look.title}. {text}")
+    tables = [("", _training(look))] if name == "losses" else []
+    return Part(name, title, text, tables, [image], _speed(look) if name == "losses" else "")
+
+
+@styled
+def picture(figure: Figure, alt: str) -> Image:
+    """A figure as PNG for the page."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    width, height = (round(SHOWN * inches) for inches in figure.get_size_inches())
+    return Image(base64.b64encode(content.getvalue()).decode("ascii"), width, height, alt)
+
+
+def _training(look: Look) -> Rows:
+    """First and last loss of every module, and its gates or accuracy."""
+    found = experiment.outcome(look.state)
+    beside = "accuracy" if "accuracy_last" in found else "open_gates"
+    return [
+        {
+            "module": name,
+            "first loss": f"{first:.3f}",
+            "last loss": f"{last:.3f}",
+            f"{beside.replace('_', ' ')} (%)": f"{100 * value:.1f}",
+        }
+        for name, first, last, value in zip(
+            look.state.names,
+            found["loss_first"],
+            found["loss_last"],
+            found[f"{beside}_last"],
+            strict=True,
+        )
+    ]
+
+
+def _speed(look: Look) -> str:
+    found = experiment.outcome(look.state)
+    spent = time.strftime("%H:%M:%S", time.gmtime(found["seconds"] % 86400))
+    days = int(found["seconds"] // 86400)
+    return (
+        f"Last loss, and beside it: means over 20 steps. Training took {f'{days} d ' * (days > 0)}"
+        f"{spent} (hours, minutes, seconds), {found['images_per_second']:.3g} images/s in the "
+        f"median step, on {look.stored.versions.get('device', 'an unknown device')}."
+    )
+
+
+def _probe(look: Look) -> Part:
+    """The probes that the run's folder holds, each with its table and figure.
+
+    Raises:
+        MissingError: there is none.
+    """
+    tables, images = [], []
+    for what, found in probes(look.folder):
+        layers, trained, random = (found[name] for name in ("layers", "trained", "random"))
+        rows: Rows = [
+            {
+                "layer": name,
+                "trained (%)": f"{100 * t:.1f}",
+                "random weights (%)": f"{100 * r:.1f}",
+                "difference": f"{100 * (t - r):+.1f}",
+            }
+            for name, t, r in zip(layers, trained, random, strict=True)
+        ]
+        tables.append((what, rows))
+        figure = figures.probe_bars(layers, trained, random, found["error"])
+        images.append(picture(figure, f"Probe accuracy by layer, {what}, with one standard error"))
+    if not tables:
+        raise MissingError(f"no probe was taken: 'plasticity probe {look.folder}' does")
+    text = (
+        "How much of the classes a linear reader finds in the encodings of a layer, beside the "
+        "same network at its random start. Bars: one standard error."
+    )
+    return Part("probe", "Linear probe", text, tables, images)
+
+
+def probes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The probes that a run's folder holds, with a name for each: that of its end, then others.
+
+    Raises:
+        UserError: a file that cannot be read.
+    """
+    if (folder / "summary.json").is_file():
+        found = runs.read_summary(folder).get("probe")
+        if found:
+            yield _named(found, folder / "summary.json"), found
+    for path in sorted(folder.glob("probe-*.json")):
+        found = runs.read_json(path)
+        yield _named(found, path), found
+
+
+def _named(found: dict[str, Any], path: Path) -> str:
+    needed = {"protocol", "data", "layers", "trained", "random", "error", "test_images"}
+    if not isinstance(found, dict) or not needed <= set(found):
+        raise UserError(f"{path} holds no probe: expected {', '.join(sorted(needed))}")
+    step = f", step {found['step']}" if "step" in found else ""
+    return f"{found['protocol']}, {found['data']}, {found['test_images']} test images{step}"
+
+
+def _network(look: Look) -> Rows:
+    """The layers, and the module of each."""
+    module = {i: number for number, own in enumerate(look.state.modules, 1) for i in own}
+    return [
+        {
+            "layer": layer.name,
+            "neurons": str(layer.outputs),
+            "kernel": "x".join(map(str, layer.kernel)),
+            "pool": str(layer.pool),
+            "module": str(module[i]),
+        }
+        for i, layer in enumerate(look.state.network.layers)
+    ]
