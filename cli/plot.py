@@ -29,6 +29,7 @@ FORMATS = ("png", "svg", "pdf")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
 @click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]")
+@click.option("--rule", help="Where the rule file of RUN is now, if it was moved.")
 def plot(
     run: Path,
     what: tuple[str, ...],
@@ -40,6 +41,7 @@ def plot(
     checkpoint: Path | None,
     data_dir: str | None,
     device: str | None,
+    rule: str | None,
 ) -> None:
     """Draw figures of RUN: WHAT is one or more of these, or all.
 
@@ -70,6 +72,7 @@ def plot(
             checkpoint,
             data_dir=data_dir,
             device=device,
+            rule=rule,
             layer=layer,
             images=images,
             seed=seed,

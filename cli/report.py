@@ -15,6 +15,7 @@ import click
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
 @click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]")
+@click.option("--rule", help="Where the rule file of RUN is now, if it was moved.")
 def report(
     run: Path,
     out: Path | None,
@@ -23,6 +24,7 @@ def report(
     checkpoint: Path | None,
     data_dir: str | None,
     device: str | None,
+    rule: str | None,
 ) -> None:
     """Write RUN as one HTML page: rule, losses, probes, figures, settings, versions, timing.
 
@@ -42,6 +44,7 @@ def report(
             checkpoint,
             data_dir=data_dir,
             device=device,
+            rule=rule,
             images=images,
             seed=seed,
             report=progress,

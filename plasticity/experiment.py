@@ -121,13 +121,17 @@ def reopen(
         rule: where the run's rule file is now, if it was moved.
     """
     stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
-    return restored(stored, data_dir=data_dir, device=device)
+    return restored(stored, data_dir=data_dir, device=device, rule=rule)
 
 
 def restored(
-    stored: runs.Checkpoint, *, data_dir: str | None = None, device: str | None = None
+    stored: runs.Checkpoint,
+    *,
+    data_dir: str | None = None,
+    device: str | None = None,
+    rule: str | None = None,
 ) -> State:
-    """The run of a checkpoint, its data or its device perhaps elsewhere than they were."""
+    """The run of a checkpoint; data, device and rule file perhaps elsewhere than they were."""
     options = RunOptions.from_dict(stored.options)
     if rule is not None:
         options = options.moved("rule", rule)

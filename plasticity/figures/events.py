@@ -1,6 +1,7 @@
 """Figures of the comparisons that a rule makes: scores against the hinge, gates, predictions."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 SIGNS = ((1, "#777777", "positive, y = +1"), (-1, COLOURS[1], "negative, y = −1"))
 OUTSIDE, FARTHEST = 0.005, 6.0  # scores beyond these quantiles, or this far, are in the last bin
 BINS = 40
+LINES = (("-", "o"), ("--", "s"), (":", "^"))  # of the roles, in their order
 PANELS = 3  # in a row
 
 
@@ -99,7 +101,8 @@ def gates(modules: "Sequence[ModuleEvents]") -> Figure:
     """Fraction of open gates by prediction step and sign, for each half that has its own."""
     figure, grid = panels(len(modules), 1.6)
     for place, (axes, module) in enumerate(zip(grid, modules, strict=True)):
-        for role, line, marker in (("target", "-", "o"), ("context", "--", "s")):
+        roles = dict.fromkeys(str(row["role"]) for row in module.gates)
+        for role, (line, marker) in zip(roles, cycle(LINES), strict=False):
             for sign, colour, name in SIGNS:
                 rows = [r for r in module.gates if (r["role"], r["sign"]) == (role, sign)]
                 if not rows:

@@ -9,6 +9,24 @@ from plasticity.cli import main
 
 SMALL = ["--width", "0.04", "--layers", "2", "--batch", "4", "--steps", "2", "--no-probe"]
 
+OWN = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from plasticity.arrays import array_module
+from plasticity.rule import Learning, Rule
+
+
+@dataclass(frozen=True)
+class MeanHebb(Rule):
+    name: ClassVar[str] = "mean_hebb"
+    equation: ClassVar[str] = "dW_ji = z_j x_i"
+
+    def learn(self, z, own, draw, layout):
+        xp = array_module(z)
+        return Learning(drive=z / len(z), loss=xp.zeros(()), open_gates=xp.ones(()))
+"""
+
 
 def call(*args):
     return CliRunner().invoke(main, list(map(str, args)))
@@ -17,11 +35,13 @@ def call(*args):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder, made = tmp_path_factory.mktemp("runs"), {}
+    (folder / "mean_hebb.py").write_text(OWN)
     for name, more in {
         "clapp": ("--record", "layer=1,random=2", "--record-every", "1"),
         "random": ("--rule", "random"),
         "hinge_cpc": ("--rule", "hinge_cpc", "--modules", "1"),
         "supervised": ("--rule", "supervised"),
+        "own": ("--rule", folder / "mean_hebb.py"),
     }.items():
         made[name] = folder / name
         done = call("run", *SMALL, "--device", "cpu", "--out", made[name], *more)
@@ -60,6 +80,7 @@ def test_figures_go_where_and_how_they_are_asked_for(runs, tmp_path):
     "rule, drawn",
     [
         ("random", {"kernels", "patches", "tsne"}),
+        ("own", {"kernels", "patches", "tsne"}),
         ("supervised", {"losses", "kernels", "patches", "tsne"}),
         ("hinge_cpc", {"losses", "hinge", "gates", "predictions", "kernels", "patches", "tsne"}),
     ],
