@@ -49,6 +49,7 @@ def plot(
     losses       loss and open gates of every module over training
     hinge        scores of positive and negative samples against the hinge
     gates        open gates by prediction step, sign and role
+    history      gates and alignment over training, where 'run --record' kept them
     predictions  norm, alignment and spectrum of W_pred and W_retro
     kernels      the first layer's kernels
     patches      the patches that excite neurons most, boxed in their images

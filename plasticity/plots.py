@@ -13,7 +13,7 @@ from plasticity import experiment, figures, runs, views
 from plasticity.arrays import to_host
 from plasticity.data import ImageSet
 from plasticity.errors import UserError
-from plasticity.inspection import recording
+from plasticity.inspection.records import NAME, read
 from plasticity.inspection.step import index_of
 from plasticity.network import Parameters
 from plasticity.training import State
@@ -175,17 +175,26 @@ def predictions(look: Look) -> Figure:
 
 def recorded_alignment(look: Look) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Cosines of W_pred and W_retro over the steps that were recorded, by layer; maybe none."""
-    path = look.folder / recording.NAME
-    if not path.is_file():
+    if not (look.folder / NAME).is_file():
         return {}
-    found = {}
-    with recording.open_record(path) as file:
-        for name in (look.names[i] for i in look.layers):
-            if f"{name}/alignment" in file:
-                cosines = file[f"{name}/alignment"][()]
-                steps = file["step"][: len(cosines)]
-                found[name] = steps, cosines[: len(steps)]
-    return {name: both for name, both in found.items() if len(both[0])}
+    recorded = read(look.folder)
+    found = {
+        name: recorded.get(f"{name}/alignment") for name in map(look.names.__getitem__, look.layers)
+    }
+    return {name: (recorded.steps, of) for name, of in found.items() if of is not None and len(of)}
+
+
+def history(look: Look) -> Figure:
+    """Open gates and alignment over training, as recorded at the top of the last module."""
+    if not (look.folder / NAME).is_file():
+        raise MissingError("nothing was recorded while training: 'plasticity run --record' does")
+    layer = look.names[look.state.modules[-1][-1] if look.layer is None else look.layer]
+    recorded = read(look.folder)
+    gates = recorded.get(f"{layer}/gates")
+    if gates is None or not np.isfinite(gates).any():
+        raise MissingError(f"{recorded.path} holds no gates of {layer}")
+    cosines, title = recorded.get(f"{layer}/alignment"), f"{layer}, {look.state.rule.name}"
+    return figures.gate_history(recorded.steps, gates, recorded.roles, recorded.ks, cosines, title)
 
 
 def kernels(look: Look) -> Figure:
@@ -256,6 +265,7 @@ PLOTS: dict[str, Callable[[Look], Figure]] = {
     "losses": losses,
     "hinge": hinge,
     "gates": gates,
+    "history": history,
     "predictions": predictions,
     "kernels": kernels,
     "patches": patches,

@@ -68,6 +68,11 @@ READING = {
         "Fraction of open gates by prediction step: what is still surprising. Target and context "
         "are the two roles in which a patch learns.",
     ),
+    "history": (
+        "Gates over training",
+        "As recorded while training, at the top of the last module: open gates by role, sign and "
+        "prediction step, and the alignment of W_pred and W_retro.",
+    ),
     "predictions": (
         "Prediction matrices",
         "Norm of W_pred and W_retro beside their random start; alignment of the two, which "

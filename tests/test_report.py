@@ -16,7 +16,7 @@ from plasticity import report
 from tests import browser
 
 SMALL = ["--width", "0.04", "--layers", "2", "--batch", "4", "--steps", "3", "--device", "cpu"]
-ALL = ["losses", "probe", "hinge", "gates", "predictions", "kernels", "patches", "tsne"]
+ALL = ["losses", "probe", "hinge", "gates", "history", "predictions", "kernels", "patches", "tsne"]
 
 
 def call(*args):
@@ -56,7 +56,7 @@ def made(tmp_path_factory):
     """A run with a probe and its report, and a run of random weights without any."""
     folder, pages = tmp_path_factory.mktemp("runs"), {}
     for name, more in {
-        "clapp": ("--probe-train", "30", "--probe-test", "20"),
+        "clapp": ("--probe-train", "30", "--probe-test", "20", "--record", "layer=2,random=1"),
         "random": ("--rule", "random", "--no-probe"),
     }.items():
         done = call("run", *SMALL, "--out", folder / name, *more)
@@ -122,7 +122,13 @@ def test_what_a_run_does_not_have_is_left_out_with_a_word(made):
     _, text, told = made["random"]
     page = Page(text)
     assert list(page.sections) == ["rule", "kernels", "patches", "tsne", "settings", "left-out"]
-    for word in ("no loss", "no probe was taken", "compares nothing", "keeps no W_pred"):
+    for word in (
+        "no loss",
+        "no probe was taken",
+        "nothing was recorded",
+        "compares nothing",
+        "keeps no W_pred",
+    ):
         assert word in page.sections["left-out"] and word in told
 
 

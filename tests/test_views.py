@@ -149,6 +149,24 @@ def test_scores_are_products_of_target_prediction_matrix_and_context(state):
         np.testing.assert_allclose(one.score, wanted, rtol=1e-9, atol=1e-12)
 
 
+def test_a_context_from_above_is_scored_by_the_layer_above():
+    state = training.begin(OPTIONS.changed(prediction_steps=1, rule="clapp_s", context="above"))
+    images = OPTIONS.learning_set()
+    batch = learning_batch(images, 4, 40, OPTIONS.seed, 0)
+    seen = []
+    list(training.watched_updates(state, batch, images, seen.append))
+    for number, one in enumerate(views.events(state, 4)):
+        here, above = seen[number], seen[min(number + 1, 2)]
+        half = here.draw.pred[0]
+        wanted = [
+            here.z[z] @ here.own["W_pred"][0] @ above.z[c]
+            for c, z in zip(half.context, half.target, strict=True)
+        ]
+        np.testing.assert_allclose(one.score[: len(wanted)], wanted, rtol=1e-9, atol=1e-12)
+    shapes = [len(one.spectrum[0]) for one in views.predictions(state.weights)]
+    assert shapes == [min(own["W_pred"][0].shape) for own in state.weights.values()]
+
+
 def test_several_batches_are_the_next_ones_of_training(state):
     both = views.events(state, 8)
     state.step = 1
