@@ -152,20 +152,23 @@ def _template() -> "jinja2.Template":
         raise UserError("a report needs Jinja: pip install 'plasticity[plot]'") from error
     text = resources.files("plasticity").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"told": told, "numeric": numeric}
+    environment.filters |= {"told": told, "numeric_columns": numeric_columns}
     return environment.from_string(text)
 
 
 def told(value: object) -> str:
-    """A value in a table: numbers with four digits."""
+    """A value in a table: numbers with four digits, nothing for what is empty."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {own}" for name, own in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def numeric(value: object) -> bool:
-    """Whether a value stands to the right in its column."""
-    return re.fullmatch(r"[+-]?[\d,]+(\.\d+)?(e[+-]?\d+)?", told(value)) is not None
+def numeric_columns(rows: Rows) -> set[str]:
+    """The columns that hold numbers alone: they stand to the right."""
+    number = re.compile(r"[+-]?[\d,]+(\.\d+)?(e[+-]?\d+)?")
+    return {name for name in rows[0] if all(number.fullmatch(told(row[name])) for row in rows)}
 
 
 def _lead(look: Look) -> str:

@@ -163,9 +163,11 @@ def test_what_is_missing_is_told_in_a_sentence(made, monkeypatch, tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
-def test_numbers_stand_to_the_right():
-    assert all(map(report.numeric, (3, 0.5, "1,024", "-1.5", "+12.0", 1e-7)))
-    assert not any(map(report.numeric, ("3x3", "", True, "0.1.0", "cpu")))
+def test_columns_of_numbers_stand_to_the_right():
+    first = {"a": 3, "b": "1,024", "c": "-1.5", "d": 1e-7, "e": "3x3", "f": 2, "g": True}
+    second = {"a": 0.5, "b": "7", "c": "+12.0", "d": 2.0, "e": "3", "f": "", "g": False}
+    assert report.numeric_columns([first, second]) == {"a", "b", "c", "d"}
+    assert report.told({}) == "" and report.told({"rate": "0.5"}) == "rate = 0.5"
 
 
 @pytest.mark.parametrize("width", [1200, 360])
