@@ -13,6 +13,7 @@ from plasticity.inspection.measure import AXES, SIGNS
 from plasticity.inspection.tables import html
 
 NAME = "record.h5"
+ATTRIBUTES = ("rule", "equation", "spec", "every", "options", "roles", "prediction_steps", "layers")
 ROWS = 2**20  # rows of a long table made at a time
 OFFSETS = ("depth", "row", "col")  # of a kernel; that of sound has col alone
 TRACE = ("dW", "weight", "share", "dendrite", "post", "pre", "error")
@@ -30,8 +31,8 @@ def open_record(path: Path) -> h5py.File:
         raise UserError(f"{path} is no file: 'plasticity run --record' makes one")
     try:
         file = h5py.File(path, "r", libver="latest", swmr=True)
-        if "step" not in file or "spec" not in file.attrs:
-            raise UserError(f"{path} is an HDF5 file, but no recording of this program")
+        if "step" not in file or not set(ATTRIBUTES) <= set(file.attrs):
+            raise UserError(f"{path} is an HDF5 file, but no recording of this version")
         return file
     except (OSError, KeyError, RuntimeError) as error:
         raise UserError(f"{path} cannot be read: damaged, or no HDF5 file ({error})") from error
