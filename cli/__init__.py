@@ -48,8 +48,11 @@ class Group(click.Group):
 
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            failure = click.ClickException(str(error))
+        except (UserError, MemoryError) as error:
+            text = str(error)
+            if isinstance(error, MemoryError):  # NumPy's and CuPy's say how much was asked for
+                text = f"not enough memory ({text}): take a smaller --batch or --width"
+            failure = click.ClickException(text)
             failure.exit_code = 2
             raise failure from error
 

@@ -166,6 +166,8 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             f"{state.step} steps of {state.options.batch} images, "
             f"{found['images_per_second']:.1f} images/s"
         )
+    if "peak_device_bytes" in found:
+        console.print(f"Memory of {state.device}: {found['peak_device_bytes'] / 2**20:,.0f} MiB")
     if probed is not None:
         console.print(probe_table(probed))
         better = sum(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from plasticity import data, figures, plugins, probe, runs, seeds, training
+from plasticity.device import peak_bytes
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.network import Parameters
@@ -299,6 +300,8 @@ def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, objec
     }
     if found := outcome(state):
         summary |= {**found, "seconds_waited_for_data": state.waited}
+        if state.device != "cpu":
+            summary["peak_device_bytes"] = peak_bytes(state.device)
         metrics = {name: np.array(values) for name, values in state.metrics.items()}
         title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
         figures.save_both(figures.losses(metrics, state.names, title), folder / "losses")

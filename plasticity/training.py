@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,14 @@ import numpy as np
 import plasticity
 from plasticity import data, kernels, learning, runs
 from plasticity.arrays import Array, resolve_device, to_device, to_host
+from plasticity.device import ahead, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Adam
 from plasticity.network import Network, Parameters
 from plasticity.options import RunOptions
 from plasticity.ranks import Ranks
-from plasticity.rule import Rule, reads_labels
+from plasticity.rule import Draw, Rule, reads_labels
 
 FLUSH = 20
 """Losses stay on the device for so many steps at most, then they are read and checked."""
@@ -85,6 +86,7 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     """A run at its first step, weights drawn from the seed."""
     network, rule = options.network(), options.rule_object()
     device = resolve_device(ranks.device(options.device) if ranks else options.device)
+    use_device(device)
     dtype = np.dtype(options.dtype)
     if ranks:
         ranks.share(options.batch)
@@ -178,20 +180,32 @@ def cut(batch: "data.Batch", images: "data.ImageSet", options: RunOptions, devic
     )
 
 
+def with_draws(state: State, batch: "data.Batch") -> tuple["data.Batch", Sequence[Draw]]:
+    """A batch on the host, with the draws of its step for every module."""
+    options, rule = state.options, state.rule
+    layout = Layout(options.rows, len(batch.index), options.rows)
+    labels = batch.labels if reads_labels(rule) else None
+    drawn = learning.draws(rule, layout, state.modules, options.seed, batch.step, labels)
+    return batch, [draw.on("cpu", np.dtype(options.dtype)) for draw in drawn]
+
+
 def watched_updates(
     state: State,
     batch: "data.Batch",
     images: "data.ImageSet",
     watch: Callable[[learning.Watched], None] | None = None,
+    choices: Sequence[Draw] | None = None,
 ) -> Iterator[learning.Update]:
-    """The update of every module for the batch, by the draws of its step; no weight moves yet."""
-    options, device, dtype = state.options, state.device, np.dtype(state.options.dtype)
+    """The update of every module for the batch, by the draws of its step; no weight moves yet.
+
+    Args:
+        choices: the draws, where they and the batch are on the run's device already.
+    """
+    if choices is None:
+        ((batch, choices),) = ahead([with_draws(state, batch)], state.device)
+    options, network, rule = state.options, state.network, state.rule
     layout = Layout(options.rows, len(batch.index), options.rows)
-    patches = cut(batch, images, options, device)
-    network, rule = state.network, state.rule
-    labels = batch.labels if reads_labels(rule) else None
-    drawn = learning.draws(rule, layout, state.modules, options.seed, batch.step, labels)
-    choices = (choice.on(device, dtype) for choice in drawn)
+    patches = cut(batch, images, options, state.device)
     yield from learning.updates(
         network, rule, state.modules, state.weights, patches, layout, choices, watch, state.ranks
     )
@@ -202,8 +216,9 @@ def learn_batch(
     batch: "data.Batch",
     images: "data.ImageSet",
     watch: Callable[[learning.Watched], None] | None = None,
+    choices: Sequence[Draw] | None = None,
 ) -> dict[str, list[Array]]:
-    """One step: every module learns from the batch.
+    """One step: every module learns from the batch; `choices` as for `watched_updates`.
 
     Returns:
         `loss`, `open_gates` and, of a rule that reads labels, `accuracy` of every module, scalar
@@ -212,7 +227,7 @@ def learn_batch(
     names = ("loss", "open_gates", *(("accuracy",) if reads_labels(state.rule) else ()))
     found: dict[str, list[Array]] = {name: [] for name in names}
     travelling = []
-    for update in watched_updates(state, batch, images, watch):
+    for update in watched_updates(state, batch, images, watch, choices):
         for name, values in found.items():
             values.append(getattr(update, name))
         if state.rule.name == "random":
@@ -279,22 +294,24 @@ def train(
             share=state.ranks.share(options.batch) if state.ranks else slice(None),
         ) as batches,
     ):
-        for batch in batches:
+        fed = (with_draws(state, batch) for batch in batches)
+        for batch, choices in ahead(fed, state.device):
             watch = onlooker.watching(batch.step + 1) if onlooker else None
-            pending.append(learn_batch(state, batch, images, watch))
+            pending.append(learn_batch(state, batch, images, watch, choices))
             if onlooker:
                 onlooker.stepped(state.step)
-            if state.device == "cpu" or len(pending) >= FLUSH or interrupted.is_set():
-                _flush(state, pending)
-            state.waited, now = batches.waited, time.perf_counter()
-            state.metrics["seconds"].append(now - start)
-            start = now
             done, stop = state.step == steps, interrupted.is_set()
             due = time.monotonic() - saved >= 60 * options.checkpoint_minutes
             if state.ranks:
                 stop, due = state.ranks.any(stop, due)
-            if done or stop or due:
+            if done or stop or due or state.device == "cpu" or len(pending) >= FLUSH:
+                taken = len(pending)
                 _flush(state, pending)
+                state.waited, now = batches.waited, time.perf_counter()
+                # A GPU runs behind: only here it is known how long its steps took.
+                state.metrics["seconds"] += [(now - start) / taken] * taken
+                start = now
+            if done or stop or due:
                 if onlooker:  # before the checkpoint, so that no step between them is lost
                     onlooker.flush()
                 save(state, folder)
@@ -366,7 +383,8 @@ def patch_encodings(
     Centre crops without flip, or random ones drawn from `rng`.
     """
     side = options.rows
-    for batch in data.in_order(images, indices, batch=options.batch, crop=options.crop, rng=rng):
+    batches = data.in_order(images, indices, batch=options.batch, crop=options.crop, rng=rng)
+    for batch in ahead(batches, device):
         patches = cut(batch, images, options, device)
         shape = (side, len(batch.pixels), side, -1)
         yield [z.reshape(shape).transpose(1, 0, 2, 3) for z in network.encodings(patches, weights)]

@@ -13,6 +13,8 @@ from plasticity.cli import main
 from plasticity import inspection, rules, runs, training
 from plasticity.arrays import to_host
 from plasticity.data.loader import learning_batch
+from plasticity.device import ahead
+from plasticity.errors import UserError
 from plasticity.options import RunOptions
 from tests import standin
 from tests.kernels import emulation
@@ -80,6 +82,101 @@ def test_every_rule_learns_the_same_on_a_gpu(gpu, rule):
     assert_same(weights(found), weights(wanted))
 
 
+def test_a_batch_crosses_once_and_only_scalars_come_back(gpu, tmp_path):
+    if gpu is None:
+        pytest.skip("a card does not count what crosses")
+    state = begun(steps=2 * training.FLUSH + 3)
+    losses = len(state.modules) * 2  # losses and open gates
+    crossed = []
+
+    def count(progress):
+        crossed.append((progress.step, len(gpu.sent), list(gpu.fetched)))
+        gpu.forget()
+
+    gpu.forget()
+    assert training.train(state, tmp_path, count)
+    batches = [sent for _, sent, _ in crossed]
+    # One is on its way when the losses are read, but at the end.
+    assert [step for step, _, _ in crossed] == [20, 40, 43]
+    assert batches == [21, 20, 2]
+    for (_, _, fetched), steps in zip(crossed[:2], (20, 20), strict=True):
+        assert fetched == [8] * (losses * steps)
+    saved = 3 * sum(len(own) for own in state.weights.values())  # weights and moments
+    assert len(crossed[2][2]) == losses * 3 + saved
+
+
+def test_batches_come_from_pinned_memory_by_one_copy_each(gpu):
+    if gpu is None:
+        pytest.skip("a card does not count what crosses")
+    state = begun()
+    images, o = state.options.learning_set(), state.options
+    made = [learning_batch(images, o.batch, o.crop, 0, step) for step in range(5)]
+    fed = [training.with_draws(state, batch) for batch in made]
+    gpu.forget()
+    for (batch, choices), wanted in zip(ahead(iter(fed), "cuda:0"), fed, strict=True):
+        for found, exact in zip(arrays(batch, choices), arrays(*wanted), strict=True):
+            assert found.dtype == exact.dtype
+            np.testing.assert_array_equal(found.get(), exact)
+    assert len(gpu.sent) == 5 and all(pinned for _, pinned in gpu.sent)
+
+
+def arrays(batch, choices):
+    for event in (e for c in choices for half in (c.pred, c.retro) for e in half):
+        yield from (event.context, event.target, event.label, event.weight)
+    yield from (batch.pixels, batch.top, batch.left, batch.flip)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_items_of_any_size_arrive_as_they_were(gpu, count):
+    rng = np.random.default_rng(count)
+    items = [
+        (number, [rng.random((number % 3, 1000 * number))], rng.random(number) < 0.5, None)
+        for number in rng.integers(0, 9, count).tolist()
+    ]
+    items = [(n, a, b.reshape(1, -1)[:, ::-1], c) for n, a, b, c in items]  # not contiguous
+    found = [(n, a[0].get(), b.get(), c) for n, a, b, c in ahead(iter(items), "cuda:0")]
+    for (n, a, b, c), (m, x, y, z) in zip(found, items, strict=True):
+        assert (n, c) == (m, z) and a.dtype == x[0].dtype and b.dtype == y.dtype
+        np.testing.assert_array_equal(a, x[0])
+        np.testing.assert_array_equal(b, y)
+
+
+def test_what_fails_while_items_are_made_is_raised(gpu):
+    def items():
+        yield np.zeros(3)
+        raise UserError("a file is gone")
+
+    with pytest.raises(UserError, match="a file is gone"):
+        list(ahead(items(), "cuda:0"))
+
+
+def test_the_second_gpu_can_be_taken():
+    with standin.installed(devices=2) as machine:
+        state = begun(device="cuda:1")
+        wanted = begun(device="cpu")
+        np.testing.assert_allclose(steps(state, 2), steps(wanted, 2), rtol=1e-10)
+        assert machine.current == 1 and state.device == "cuda:1"
+
+
+def test_a_gpu_that_is_not_there_is_named():
+    for devices, sentence in ((0, "needs a GPU, and CUDA finds none"), (1, "has 1 GPU")):
+        with standin.installed(devices), pytest.raises(UserError, match=sentence):
+            begun(device="cuda:1")
+    with standin.installed(devices=0):
+        assert begun(device="auto").device == "cpu"
+    with standin.installed():
+        assert begun(device="auto").device == "cuda:0"
+
+
+def test_memory_that_does_not_suffice_is_one_sentence(monkeypatch, tmp_path):
+    def no_room(*args, **how):
+        raise MemoryError("Out of memory allocating 1,024 bytes")
+
+    monkeypatch.setattr(training, "learn_batch", no_room)
+    done = call("run", *CALL, "--device", "cpu", "--steps", 1, "--out", tmp_path / "a")
+    assert done.exit_code == 2 and "1,024 bytes): take a smaller --batch" in done.output
+
+
 CALL = [
     *("--width", "0.03", "--batch", "4", "--crop", "40", "--prediction-steps", "2"),
     *("--dtype", "float64", "--images", "40", "--no-probe"),
@@ -111,6 +208,8 @@ def test_a_run_is_trained_resumed_probed_and_inspected_on_a_gpu(gpu, tmp_path):
             done = call(*args)
             assert done.exit_code == 0, done.output
         found[device] = inspection.read(folder / "record.h5")
+    told = [json.loads((f / "summary.json").read_text()) for f in folders.values()]
+    assert "peak_device_bytes" not in told[0] and told[1]["peak_device_bytes"] > 0
     assert_same(stored(folders["cuda"]), stored(folders["cpu"]))
     assert_same(found["cuda"], found["cpu"], limit=1e-6)  # what is recorded is float32
     probes = [json.loads((f / "probe.json").read_text()) for f in folders.values()]

@@ -16,8 +16,15 @@ def wrapped(value: object) -> "ndarray":
     made = object.__new__(ndarray)
     made._a = value if isinstance(value, np.ndarray) else np.asarray(value)
     made._device = Machine.now.current
-    Machine.now.touch(made._a)
+    Machine.now.hold(made._a)
     return made
+
+
+def _seen(array: "ndarray", values: np.ndarray) -> "ndarray":
+    """Another view of an array, which is no work; or a copy, which is."""
+    if not np.may_share_memory(array._a, values):
+        unwrapped(array)
+    return wrapped(values)
 
 
 def unwrapped(value: object) -> object:
@@ -28,7 +35,7 @@ def unwrapped(value: object) -> object:
                 "Array device must be same as the current device: array device = "
                 f"{value._device} while current = {Machine.now.current}"
             )
-        Machine.now.touch(value._a)
+        Machine.now.use(value._a)
         return value._a
     if value is None or isinstance(value, bool | int | float | complex | np.generic):
         return value
@@ -77,7 +84,7 @@ class ndarray:  # noqa: N801
         index = _index(slices)
         if any(isinstance(i, np.ndarray) and i.dtype == bool for i in index):
             Machine.now.fetched.append(8)  # CuPy asks how many there are
-        return wrapped(unwrapped(self)[index])
+        return _seen(self, self._a[index])
 
     def __setitem__(self, slices, value):
         unwrapped(self)[_index(slices)] = unwrapped(value)
@@ -135,22 +142,22 @@ class ndarray:  # noqa: N801
         unwrapped(self).fill(unwrapped(value))
 
     def reshape(self, *shape, order="C", copy=None):
-        return wrapped(unwrapped(self).reshape(*shape, order=order))
+        return _seen(self, self._a.reshape(*shape, order=order))
 
     def ravel(self, order="C"):
-        return wrapped(unwrapped(self).ravel(order))
+        return _seen(self, self._a.ravel(order))
 
     def transpose(self, *axes):
-        return wrapped(unwrapped(self).transpose(*axes))
+        return _seen(self, self._a.transpose(*axes))
 
     def swapaxes(self, axis1, axis2):
-        return wrapped(unwrapped(self).swapaxes(axis1, axis2))
+        return _seen(self, self._a.swapaxes(axis1, axis2))
 
     def squeeze(self, axis=None):
-        return wrapped(unwrapped(self).squeeze(axis))
+        return _seen(self, self._a.squeeze(axis))
 
     def view(self, dtype=None, type=None):
-        return wrapped(unwrapped(self).view(dtype) if dtype else unwrapped(self)[...])
+        return _seen(self, self._a.view(dtype) if dtype else self._a[...])
 
     def sum(self, axis=None, dtype=None, out=None, keepdims=False):
         return _reduced("sum", self, axis, keepdims, dtype=dtype)

@@ -34,7 +34,7 @@ class Machine:
         self.stream = Stream(_machine=self, _computes=True)
         self.forget()
         self.held = self.peak = 0
-        self._touched: dict[int, int] = {}  # allocation -> when it was last made, read or written
+        self._used: dict[int, int] = {}  # allocation -> when it was taken or last used
 
     def forget(self) -> None:
         """Begin the log anew."""
@@ -43,21 +43,26 @@ class Machine:
         self.launches: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()
 
-    def touch(self, array: np.ndarray) -> None:
-        """The current stream makes, reads or writes this."""
-        self.tick += 1
+    def hold(self, array: np.ndarray) -> None:
+        """Memory is taken for this, unless it is a view; the current stream begins to use it."""
         root = _root(array)
-        key = id(root)
-        if key not in self._touched:
-            size = -(-root.nbytes // 512) * 512  # as CuPy's pool rounds
-            self.held += size
-            self.peak = max(self.peak, self.held)
-            weakref.finalize(root, self._free, key, size)
-        self._touched[key] = self.tick
+        if id(root) in self._used:
+            return
+        size = -(-root.nbytes // 512) * 512  # as CuPy's pool rounds
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(root, self._free, id(root), size)
+        self._used[id(root)] = 0
+        self.use(root)
+
+    def use(self, array: np.ndarray) -> None:
+        """The current stream reads or writes this."""
+        self.tick += 1
+        self._used[id(_root(array))] = self.tick
 
     def _free(self, key: int, size: int) -> None:
         self.held -= size
-        del self._touched[key]
+        del self._used[key]
 
     def copy(self, target: np.ndarray, source: np.ndarray, stream: "Stream | None") -> None:
         """Host memory to the device, at once or on a stream."""
@@ -65,11 +70,11 @@ class Machine:
         self.sent.append((source.nbytes, pinned))
         if stream is None or stream is self.stream:
             target[...] = source
-            self.touch(target)
+            self.use(target)
             return
         if not pinned:
             raise RuntimeError("a copy from memory that is not pinned waits for its stream")
-        if self._touched[id(_root(target))] > stream.seen:
+        if self._used[id(_root(target))] > stream.seen:
             raise RuntimeError("the copy may overwrite what the current stream still works on")
         target.reshape(-1).view(np.uint8)[...] = RUBBISH
         stream.queue.append(lambda: np.copyto(target, source))

@@ -1,0 +1,121 @@
+"""Between the host and a GPU: what a step needs crosses while the step before it computes."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+
+from plasticity.arrays import Array
+
+T = TypeVar("T")
+ALIGN = 256  # bytes: where an array may begin, so that warps read whole lines of memory
+
+
+def use_device(device: str) -> None:
+    """Let this thread compute on `device` (`cpu`, `cuda:N`)."""
+    if device != "cpu":
+        import cupy
+
+        cupy.cuda.Device(int(device.partition(":")[2])).use()
+
+
+def peak_bytes(device: str) -> int:
+    """The most memory of the device that arrays have taken, 0 for the CPU.
+
+    CuPy has one pool for all arrays, which gives nothing back while the process lives.
+    """
+    if device == "cpu":
+        return 0
+    import cupy
+
+    return cupy.get_default_memory_pool().total_bytes()
+
+
+def ahead(items: Iterable[T], device: str) -> Iterator[T]:
+    """The items with every array in them on the device; it looks into tuples and dataclasses.
+
+    On a GPU an item crosses in one copy, from pinned memory on a stream of its own, while the
+    item before it is worked on. Its arrays hold until the next item but one is asked for.
+    """
+    if device == "cpu":
+        yield from items
+        return
+    import cupy
+
+    stream, parcels = cupy.cuda.Stream(non_blocking=True), [_Parcel(), _Parcel()]
+    sent: Callable[[], T] | None = None
+    for number, item in enumerate(items):
+        coming = parcels[number % 2].send(item, stream)
+        if sent is not None:
+            yield sent()
+        sent = coming
+    if sent is not None:
+        yield sent()
+
+
+def arrays_of(value: Any) -> list[np.ndarray]:
+    """The host arrays in a value, in a fixed order."""
+    found: list[np.ndarray] = []
+    _mapped(value, lambda array: found.append(array) or array)
+    return found
+
+
+def _mapped(value: Any, change: Callable[[np.ndarray], Array]) -> Any:
+    """The value with every host array in it changed."""
+    if isinstance(value, np.ndarray):
+        return change(value)
+    if isinstance(value, tuple | list):
+        return type(value)(_mapped(part, change) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {f.name: _mapped(getattr(value, f.name), change) for f in fields(value)}
+        return replace(value, **parts)
+    return value
+
+
+class _Parcel:
+    """Pinned memory and its twin on the device, for one item after the other."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.copied = cupy.cuda.Event(disable_timing=True)
+        self.free = cupy.cuda.Event(disable_timing=True)
+        self.size = 0
+
+    def send(self, item: T, stream: Any) -> Callable[[], T]:
+        """Begin the copy; what comes back hands out the item, once its copy is done.
+
+        All work on the item before in this parcel must have been launched.
+        """
+        import cupy
+
+        arrays = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays_of(item)]
+        starts = np.cumsum([0, *(-(-a.nbytes // ALIGN) * ALIGN for a in arrays)]).tolist()
+        self.copied.synchronize()  # the pinned memory has been read
+        if starts[-1] > self.size:
+            self.size = starts[-1] * 5 // 4  # the number of events changes from draw to draw
+            memory = cupy.cuda.alloc_pinned_memory(self.size)
+            self.pinned = np.frombuffer(memory, np.uint8, self.size)
+            self.device = cupy.empty(self.size, np.uint8)
+        for array, start in zip(arrays, starts, strict=False):
+            self.pinned[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
+        self.free.record()  # after the work on what the memory held
+        stream.wait_event(self.free)
+        self.device[: starts[-1]].set(self.pinned[: starts[-1]], stream=stream)
+        self.copied.record(stream)
+        device = self.device  # the next item may want a larger one
+
+        def arrive() -> T:
+            cupy.cuda.get_current_stream().wait_event(self.copied)
+            places = iter(zip(arrays, starts, strict=False))
+
+            def view(_: np.ndarray) -> Array:
+                array, start = next(places)
+                part = device[start : start + prod(array.shape) * array.itemsize]
+                return part.view(array.dtype).reshape(array.shape)
+
+            return _mapped(item, view)
+
+        return arrive
