@@ -14,6 +14,7 @@ COMMANDS = {
     "plot": ("plot", "Draw a run: losses, scores, gates, kernels, patches, encodings."),
     "report": ("report", "Write a run as one HTML page that opens offline."),
     "verify": ("verify", "Compare a rule with the gradient of its loss, layer by layer."),
+    "reproduce": ("reproduce", "Run a table of the paper, and show ours beside the published."),
     "data": ("data", "List the data sets, say where they go, fetch them."),
     "export": ("export", "Write a run's weights as npz or safetensors."),
 }

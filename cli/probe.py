@@ -64,7 +64,6 @@ def probe(
         views=views,
     )
     screen.console.print(screen.probe_table(probed))
-    name = f"probe-{protocol}-{Path(data or state.options.data).name}.json"
-    path = json_path or run / name
+    path = json_path or experiment.probe_path(run, protocol, data or state.options.data)
     runs.write_json(path, {"step": state.step, **probed.as_dict()})
     screen.console.print(f"Written to {path}")

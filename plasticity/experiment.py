@@ -13,6 +13,7 @@ from plasticity import data, figures, plugins, probe, runs, seeds, training
 from plasticity.device import peak_bytes
 from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.files import MARK
 from plasticity.network import Parameters
 from plasticity.options import RunOptions
 from plasticity.ranks import Ranks
@@ -43,7 +44,8 @@ def plan(
     folder = Path(out) if out else Path("runs") / name
     folder = ranks.tell(folder) if ranks else folder
     writes = ranks is None or ranks.rank == 0
-    if writes and folder.exists() and any(folder.iterdir()):
+    held = (path.name for path in folder.iterdir()) if folder.exists() else ()
+    if writes and not all(name.endswith(MARK) for name in held):
         raise UserError(
             f"{folder} holds something already: name another --out, or go on with it by --resume"
         )
@@ -69,12 +71,13 @@ def make(state: State, folder: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"the run folder {folder} cannot be made: {error.strerror}") from error
+    training.save(state, folder)  # first: what is killed before the rest can be resumed
+    if state.writes:
         stored = {n: v for n, v in state.options.as_dict().items() if n != "files"}
         runs.write_config(folder, stored)
         for kind in ("rule", "net"):
             if plugins.is_file(path := getattr(state.options, kind)):
                 runs.write_text(folder / f"{kind}.py", plugins.read(path))
-    training.save(state, folder)
 
 
 def resume(
@@ -146,6 +149,7 @@ class Probed:
     """Linear-probe accuracy by layer: of a run, and of the same network at its random start.
 
     Accuracies are fractions of the test images; `error` is one standard error of such a fraction.
+    `random` is empty where it was not measured.
     """
 
     protocol: str
@@ -187,6 +191,7 @@ def probe_run(
     protocol: str = "regularised",
     epochs: int = 300,
     views: int = 4,
+    beside_random: bool = True,
     report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Probed:
     """Linear probes on every layer, of the run's weights and of its random start.
@@ -198,6 +203,7 @@ def probe_run(
             crops and flips of each image they cycle through.
         protocol: `regularised`, logistic regression on standardised encodings of centre crops;
             `published`, raw encodings of random crops, softmax layer, Adam (THEORY).
+        beside_random: False leaves the random start out.
         report: called with what is going on, how far, of how much.
 
     Raises:
@@ -215,7 +221,8 @@ def probe_run(
     train_y, test_y = train.labels[pick_train], test.labels[pick_test]
     classes = len(train.classes)
     found: dict[str, list[float]] = {}
-    for who, weights in (("trained", state.weights), ("random", random_start(state))):
+    starts = [("random", random_start(state))] if beside_random else []
+    for who, weights in [("trained", state.weights), *starts]:
         if who == "random" and state.step == 0:
             found[who] = list(found["trained"])
             continue
@@ -258,11 +265,16 @@ def probe_run(
         name,
         [layer.name for layer in state.network.layers],
         found["trained"],
-        found["random"],
+        found.get("random", []),
         len(pick_train),
         len(pick_test),
         classes,
     )
+
+
+def probe_path(folder: Path, protocol: str, data_name: str) -> Path:
+    """Where a run keeps the result of a probe."""
+    return Path(folder) / f"probe-{protocol}-{Path(data_name).name}.json"
 
 
 def outcome(state: State) -> dict[str, object]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from plasticity import kernels, seeds
 from plasticity.errors import UserError
 
+FEW = 1_000_000  # encodings times neurons: below it threads of BLAS wait longer than they work
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -93,13 +95,14 @@ def _fit(
         value, gradient = cross_entropy(unit * u, x, hot, penalty)
         return value, unit * gradient
 
-    found = minimize(
-        scaled,
-        start / unit,
-        method="L-BFGS-B",
-        jac=True,
-        options={"maxiter": 500, "ftol": 1e-9, "gtol": 1e-4, "maxcor": 10},
-    )
+    with threadpool_limits(1 if x.size < FEW else None, user_api="blas"):
+        found = minimize(
+            scaled,
+            start / unit,
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxiter": 500, "ftol": 1e-9, "gtol": 1e-4, "maxcor": 10},
+        )
     return unit * found.x, found.nit
 
 

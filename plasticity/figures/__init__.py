@@ -6,11 +6,13 @@ labelled with units, colours that are distinct also to the colour-blind.
 
 from plasticity.figures.events import gates, hinge, predictions
 from plasticity.figures.images import embeddings, kernel_grid, patches
+from plasticity.figures.published import beside_published
 from plasticity.figures.run import losses, probe_bars
 from plasticity.figures.style import check_suffix, save, save_both
 from plasticity.figures.updates import gate_history, kernel, layer_update, trace
 
 __all__ = [
+    "beside_published",
     "check_suffix",
     "embeddings",
     "gate_history",

@@ -1,0 +1,221 @@
+"""What came of a table's runs, beside what was published: as text, CSV and LaTeX."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plasticity.files import whole
+from plasticity.reproduce.experiments import PROTOCOLS, Budget, measured, of_row
+from plasticity.reproduce.tables import Row, Table
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Accuracies in percent: one for each seed, None for a seed that has not been run."""
+
+    by_seed: tuple[float | None, ...]
+
+    @property
+    def values(self) -> list[float]:
+        return [value for value in self.by_seed if value is not None]
+
+    @property
+    def mean(self) -> float | None:
+        return float(np.mean(self.values)) if self.values else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds, where there are two."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+    def text(self, plus_minus: str = "±") -> str:
+        """Mean and spread, one digit each."""
+        if self.mean is None:
+            return "-"
+        spread = "" if self.spread is None else f" {plus_minus} {self.spread:.1f}"
+        return f"{self.mean:.1f}{spread}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row, and ours by probe protocol."""
+
+    row: Row
+    ours: dict[str, Measure]
+
+    @property
+    def main(self) -> Measure:
+        """By the protocol of the published number."""
+        return self.ours[PROTOCOLS[0]]
+
+
+def collect(table: Table, budget: Budget, seeds: int, folder: Path) -> list[Result]:
+    """What has been measured so far of every row.
+
+    Raises:
+        UserError: runs in the folder that were made with other options.
+    """
+    found = []
+    for row in table.rows:
+        wanted = [of_row(row, budget, seed) for seed in range(seeds)]
+        ours = {}
+        for protocol in PROTOCOLS:
+            layers = [measured(folder / e.name, e.options, budget, protocol) for e in wanted]
+            at = row.layer - 1 if row.layer else -1
+            ours[protocol] = Measure(tuple(a and 100 * a[at] for a in layers))
+        found.append(Result(row, ours))
+    return found
+
+
+def ranks(values: Sequence[float | None]) -> list[int | None]:
+    """Places from the best, 1, among those that are there; equals share the better place."""
+    there = [value for value in values if value is not None]
+    return [None if v is None else 1 + sum(other > v for other in there) for v in values]
+
+
+def agreement(results: Sequence[Result]) -> tuple[float, int] | None:
+    """Kendall's tau between the published order and ours, and over how many rows; from three on."""
+    from scipy.stats import kendalltau
+
+    pairs = [
+        (r.row.published, r.main.mean)
+        for r in results
+        if r.row.published is not None and r.main.mean is not None
+    ]
+    if len(pairs) < 3:
+        return None
+    tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
+    return None if np.isnan(tau) else (tau, len(pairs))
+
+
+HEADS = ("", "published", "place", "ours", "place", "regularised probe", "seeds")
+
+
+def _cells(results: Sequence[Result], plus_minus: str) -> list[list[str]]:
+    """The table's body. Places are among the rows that have both a published number and ours."""
+    both = [r.row.published is not None and r.main.mean is not None for r in results]
+    theirs, ours = (
+        ranks([value(r) if there else None for r, there in zip(results, both, strict=True)])
+        for value in (lambda r: r.row.published, lambda r: r.main.mean)
+    )
+    return [
+        [
+            r.row.label,
+            "-" if r.row.published is None else f"{r.row.published:.1f}",
+            str(their or "-"),
+            r.main.text(plus_minus),
+            str(our or "-"),
+            r.ours["regularised"].text(plus_minus),
+            str(len(r.main.values)),
+        ]
+        for r, their, our in zip(results, theirs, ours, strict=True)
+    ]
+
+
+def caption(table: Table, budget: Budget, results: Sequence[Result]) -> str:
+    """What the table shows, how it was made, and how well the orders agree."""
+    tau = agreement(results)
+    order = ""
+    if tau is not None:
+        order = (
+            f" Kendall's tau between the published order and ours: {tau[0]:+.2f}, {tau[1]} rows."
+        )
+    return (
+        f"{table.title}: accuracy of a linear probe in percent, mean and standard deviation over "
+        f"seeds. Published: Illing et al. 2021, {table.source}, on STL-10. Ours: "
+        f"{budget.statement()}.{order}"
+    )
+
+
+def markdown(table: Table, budget: Budget, results: Sequence[Result]) -> str:
+    """The table as text, in columns, which Markdown reads as a table."""
+    rows = [list(HEADS), *_cells(results, "±")]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
+    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
+    lines = [
+        "| "
+        + " | ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])])
+        + " |"
+        for cells in (rows[0], rule, *rows[1:])
+    ]
+    return "\n".join([*lines, "", caption(table, budget, results), ""])
+
+
+def table_csv(table: Table, results: Sequence[Result], seeds: int) -> str:
+    """A line for each row: its options, the published number, ours by protocol and seed."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    own = ("mean", "spread", "seeds", *(f"seed{seed}" for seed in range(seeds)))
+    columns = [f"{protocol}_probe_{name}" for protocol in PROTOCOLS for name in own]
+    writer.writerow(["table", "row", "options", "layer", "published", *columns])
+    for r in results:
+        options = ";".join(f"{name}={value}" for name, value in r.row.options.items())
+        cells = [table.name, r.row.label, options, r.row.layer or "last", r.row.published]
+        for protocol in PROTOCOLS:
+            m = r.ours[protocol]
+            cells += [m.mean, m.spread, len(m.values), *m.by_seed]
+        writer.writerow("" if cell is None else cell for cell in cells)
+    return out.getvalue()
+
+
+ESCAPED = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
+def _tex(text: str) -> str:
+    return "".join(ESCAPED.get(c, c) for c in text.replace("\\", "/"))
+
+
+def latex(table: Table, budget: Budget, results: Sequence[Result]) -> str:
+    """A `table` environment; it wants `\\usepackage{booktabs}`."""
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{_tex(caption(table, budget, results))}}}",
+        f"  \\label{{tab:{table.name.replace('_', '-')}}}",
+        r"  \begin{tabular}{l" + "r" * (len(HEADS) - 1) + "}",
+        r"    \toprule",
+        "    " + " & ".join(map(_tex, HEADS)) + r" \\",
+        r"    \midrule",
+        *(
+            "    " + " & ".join([_tex(cells[0]), *cells[1:]]) + r" \\"
+            for cells in _cells(results, r"$\pm$")
+        ),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def write(
+    table: Table, budget: Budget, results: Sequence[Result], seeds: int, folder: Path
+) -> list[Path]:
+    """Write `TABLE.md`, `.csv`, `.tex`, `.png` and `.svg`, each whole.
+
+    Raises:
+        UserError: a full disk or a folder that cannot be written to.
+    """
+    from plasticity import figures
+
+    for suffix, text in (
+        (".md", markdown(table, budget, results)),
+        (".csv", table_csv(table, results, seeds)),
+        (".tex", latex(table, budget, results)),
+    ):
+        with whole(folder / f"{table.name}{suffix}") as part:
+            part.write_text(text, encoding="utf-8")
+    figure = figures.beside_published(
+        [r.row.label for r in results],
+        [r.row.published for r in results],
+        {
+            f"ours, {protocol} probe": [r.ours[protocol].values for r in results]
+            for protocol in PROTOCOLS
+        },
+        table.title,
+    )
+    figures.save_both(figure, folder / table.name)
+    return [folder / f"{table.name}{suffix}" for suffix in (".md", ".csv", ".tex", ".png", ".svg")]

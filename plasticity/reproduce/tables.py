@@ -1,0 +1,123 @@
+"""The published vision experiments as data: which runs make a table, and what the paper found.
+
+Illing, Ventura, Bellec & Gerstner, *Local plasticity rules can learn deep representations using
+self-supervised contrastive predictions*, NeurIPS 2021. The published numbers are the only ones in
+this project that are typed in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from plasticity.errors import UserError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a way to learn, and what the paper measured of it.
+
+    Attributes:
+        options: of `plasticity run`, those that are this row's own; a budget names the others.
+        published: accuracy in percent on STL-10, or None where the paper gives no number.
+        longer: multiplies the training that the budget grants.
+        layer: which layer is probed, counted from 1; 0 is the last.
+    """
+
+    label: str
+    options: Mapping[str, object]
+    published: float | None = None
+    longer: int = 1
+    layer: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or a figure of the paper; `source` says where it stands there."""
+
+    name: str
+    title: str
+    source: str
+    rows: tuple[Row, ...]
+
+
+def _row(label: str, rule: str, published: float | None = None, **options: object) -> Row:
+    longer = 2 if rule == "clapp" else 1  # one sign of two in every step: twice the epochs, B.1
+    return Row(label, {"rule": rule, **options}, published, longer)
+
+
+SYMMETRIC, RETRO = {"weights": "symmetric"}, {"weights": "retro"}
+
+RANDOM = _row("Random init", "random", 21.8)
+CPC = _row("CPC", "cpc", 81.1)
+HINGE = _row("Hinge Loss CPC", "hinge_cpc", 80.3, **SYMMETRIC)
+CLAPP = _row("CLAPP", "clapp", 73.6, **RETRO)
+CLAPP_S = _row("CLAPP-s", "clapp_s", 75.0, **SYMMETRIC)
+
+
+def _split(label: str, modules: str, published: float) -> Row:
+    return _row(label, "clapp_s", published, modules=modules, **SYMMETRIC)
+
+
+TABLES = {
+    table.name: table
+    for table in (
+        Table("table1", "Ways to learn", "table 1", (RANDOM, CPC, HINGE, CLAPP, CLAPP_S)),
+        Table(
+            "table6",
+            "CLAPP-s in modules of several layers",
+            "tables 3 and 6",
+            (
+                Row("6 modules (CLAPP-s)", CLAPP_S.options, 74.0),
+                # The numbers of layers are those that table 6 prints beside the accuracy.
+                _split("4 modules, 3+1+1+1", "3+1+1+1", 75.4),
+                _split("4 modules, 1+1+1+3", "1+1+1+3", 76.2),
+                _split("3 modules", "3", 77.4),
+                _split("2 modules", "2", 77.6),
+                Row("1 module (Hinge Loss CPC)", HINGE.options, 80.3),
+            ),
+        ),
+        Table(
+            "retro",
+            "W_pred and W_retro apart",
+            "appendix C, weight transport",
+            (
+                Row("Hinge Loss CPC, symmetric", HINGE.options, 80.3),
+                _row("Hinge Loss CPC, W_retro", "hinge_cpc", 80.2, **RETRO),
+                Row("CLAPP-s, symmetric", CLAPP_S.options, 75.0),
+                _row("CLAPP-s, W_retro", "clapp_s", 74.1, **RETRO),
+            ),
+        ),
+        Table(
+            "block_grad",
+            "The gradient blocked at the context, Eq. (13)",
+            "appendix C, weight transport",
+            (
+                HINGE,
+                _row("Hinge Loss CPC, blocked", "hinge_cpc", 78.0, block_grad=True),
+                CLAPP,
+                _row("CLAPP, blocked", "clapp", 70.0, block_grad=True),
+            ),
+        ),
+    )
+}
+
+
+def named(names: tuple[str, ...]) -> list[Table]:
+    """The tables of these names; `all` stands for every one.
+
+    Raises:
+        UserError: no name, or an unknown one (with the nearest).
+    """
+    if not names:
+        raise UserError(f"name a table: {', '.join(TABLES)} or all; --list shows their rows")
+    found = []
+    for name in names:
+        if name == "all":
+            found += TABLES.values()
+        elif name in TABLES:
+            found.append(TABLES[name])
+        else:
+            near = get_close_matches(name.lower().replace("-", "_"), TABLES, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"expected {', '.join(TABLES)} or all"
+            raise UserError(f"unknown table '{name}': {hint}")
+    return list({table.name: table for table in found}.values())

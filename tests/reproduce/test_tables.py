@@ -1,0 +1,92 @@
+"""The published tables as data."""
+
+import pytest
+
+from plasticity import reproduce
+from plasticity.errors import UserError
+from plasticity.reproduce.experiments import of_row
+
+SAMPLE = reproduce.Budget("sample", {"data": "sample", "width": 0.02, "steps": 2, "batch": 4})
+ROWS = [
+    pytest.param(row, id=f"{t.name}: {row.label}, {row.layer}")
+    for t in reproduce.TABLES.values()
+    for row in t.rows
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_is_a_run_that_can_begin(row):
+    for budget in (SAMPLE, *reproduce.BUDGETS.values()):
+        options = of_row(row, budget, 1).options
+        layers = options.network().layers
+        assert options.seed == 1 and options.rule == row.options["rule"]
+        assert -1 <= row.layer - 1 < len(layers)
+    options = of_row(row, SAMPLE, 0).options
+    modules = options.network().modules(options.modules or options.rule_object().modules)
+    assert [layer for module in modules for layer in module] == list(range(len(layers)))
+
+
+def test_the_paper_is_run_as_published():
+    for row in reproduce.TABLES["table1"].rows:
+        options = of_row(row, reproduce.BUDGETS["paper"], 0).options
+        epochs = 600 if row.options["rule"] == "clapp" else 300
+        assert (options.data, options.epochs, options.steps) == ("stl10", epochs, 0)
+        assert (options.width, options.batch, options.lr) == (1.0, 32, 2e-4)
+
+
+def test_clapp_trains_twice_as_long_at_any_budget():
+    steps = {r.label: of_row(r, SAMPLE, 0).options.steps for r in reproduce.TABLES["table1"].rows}
+    assert steps.pop("CLAPP") == 4 and set(steps.values()) == {2}
+
+
+def test_the_rows_of_table_6_have_the_modules_that_they_name():
+    for row in reproduce.TABLES["table6"].rows:
+        options = of_row(row, SAMPLE, 0).options
+        modules = options.network().modules(options.modules or options.rule_object().modules)
+        assert row.label.startswith(f"{len(modules)} module")
+        if "+" in row.label:
+            assert row.label.endswith("+".join(str(len(m)) for m in modules))
+
+
+def test_tables_share_the_runs_that_they_have_in_common():
+    tables = reproduce.named(("table1", "table6", "table1"))
+    assert [t.name for t in tables] == ["table1", "table6"]
+    once = reproduce.of_tables(tables, SAMPLE, 2)
+    rows = {(table.name, row.label): row for table in tables for row in table.rows}
+    name = lambda *key: of_row(rows[key], SAMPLE, 0).name  # noqa: E731
+    assert name("table1", "CLAPP-s") == name("table6", "6 modules (CLAPP-s)")
+    assert name("table1", "Hinge Loss CPC") == name("table6", "1 module (Hinge Loss CPC)")
+    assert len({e.name for e in once}) == len(once) == 2 * (len(rows) - 2)
+    assert len({(e.options) for e in once}) == len(once)
+
+
+def test_all_rows_have_one_seed_before_any_has_two():
+    seeds = [e.options.seed for e in reproduce.of_tables(reproduce.named(("all",)), SAMPLE, 3)]
+    assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
+
+
+def test_an_unknown_table_is_told_the_nearest():
+    with pytest.raises(UserError, match="unknown table 'Table-1': did you mean 'table1'"):
+        reproduce.named(("Table-1",))
+    with pytest.raises(UserError, match="unknown table 'x': expected table1, table6"):
+        reproduce.named(("x",))
+    with pytest.raises(UserError, match="name a table: table1"):
+        reproduce.named(())
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("width = [1]", "'width' must be one value"),
+        ("wide = 1", "unknown key 'wide'"),
+        ("rule = 'cpc'", "unknown key 'rule'"),
+        ("a = = 1", "not a readable TOML file"),
+    ],
+)
+def test_a_budget_that_cannot_be_read_is_named(text, sentence, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"mine\.toml: .*{sentence}"):
+        reproduce.budget(str(path))
+    with pytest.raises(UserError, match="unknown budget 'large': expected paper, small"):
+        reproduce.budget("large")
