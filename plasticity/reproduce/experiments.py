@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from plasticity import data, experiment, runs, training
+from plasticity import experiment, runs, training
 from plasticity.errors import UserError
 from plasticity.options import RunOptions
 from plasticity.reproduce.tables import Row, Table
@@ -100,8 +100,8 @@ class Experiment:
 
     def steps(self) -> int:
         """How long it trains, in batches."""
-        images = data.open_set(self.options.data, "unlabelled", self.options.data_dir or None)
-        return 0 if self.options.rule == "random" else self.options.total_steps(len(images))
+        images = len(self.options.learning_set())
+        return 0 if self.options.rule == "random" else self.options.total_steps(images)
 
 
 def of_row(row: Row, budget: Budget, seed: int, **where: object) -> Experiment:

@@ -6,7 +6,7 @@ this project that are typed in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from plasticity.errors import UserError
@@ -48,10 +48,24 @@ def _row(label: str, rule: str, published: float | None = None, **options: objec
 SYMMETRIC, RETRO = {"weights": "symmetric"}, {"weights": "retro"}
 
 RANDOM = _row("Random init", "random", 21.8)
+GREEDY = _row("Greedy supervised", "greedy_supervised", 65.0)
+SUPERVISED = _row("Supervised", "supervised", 73.2)
 CPC = _row("CPC", "cpc", 81.1)
 HINGE = _row("Hinge Loss CPC", "hinge_cpc", 80.3, **SYMMETRIC)
 CLAPP = _row("CLAPP", "clapp", 73.6, **RETRO)
 CLAPP_S = _row("CLAPP-s", "clapp_s", 75.0, **SYMMETRIC)
+
+
+GIM = _row("GIM, 3 modules", "gim", 78.3, modules="3")
+
+
+def _layers(*rows: Row) -> tuple[Row, ...]:
+    """The rows again for each layer of VGG-6; published for the last."""
+    return tuple(
+        replace(row, published=row.published if layer == 6 else None, layer=layer)
+        for row in rows
+        for layer in range(1, 7)
+    )
 
 
 def _split(label: str, modules: str, published: float) -> Row:
@@ -61,7 +75,12 @@ def _split(label: str, modules: str, published: float) -> Row:
 TABLES = {
     table.name: table
     for table in (
-        Table("table1", "Ways to learn", "table 1", (RANDOM, CPC, HINGE, CLAPP, CLAPP_S)),
+        Table(
+            "table1",
+            "Ways to learn",
+            "table 1",
+            (RANDOM, GREEDY, SUPERVISED, CPC, HINGE, CLAPP, CLAPP_S),
+        ),
         Table(
             "table6",
             "CLAPP-s in modules of several layers",
@@ -76,6 +95,7 @@ TABLES = {
                 Row("1 module (Hinge Loss CPC)", HINGE.options, 80.3),
             ),
         ),
+        Table("table4", "VGG-6", "table 4", (RANDOM, GREEDY, SUPERVISED, CPC, GIM)),
         Table(
             "retro",
             "W_pred and W_retro apart",
