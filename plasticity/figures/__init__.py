@@ -6,7 +6,7 @@ labelled with units, colours that are distinct also to the colour-blind.
 
 from plasticity.figures.events import gates, hinge, predictions
 from plasticity.figures.images import embeddings, kernel_grid, patches
-from plasticity.figures.published import beside_published
+from plasticity.figures.published import beside_published, losses_of_splits, over_layers
 from plasticity.figures.run import losses, probe_bars
 from plasticity.figures.style import check_suffix, save, save_both
 from plasticity.figures.updates import gate_history, kernel, layer_update, trace
@@ -22,6 +22,8 @@ __all__ = [
     "kernel_grid",
     "layer_update",
     "losses",
+    "losses_of_splits",
+    "over_layers",
     "patches",
     "predictions",
     "probe_bars",

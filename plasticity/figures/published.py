@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from plasticity.figures.style import COLOURS, PAGE, styled
+from plasticity.figures.run import curves
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
 
 
 @styled
@@ -50,4 +51,55 @@ def beside_published(
     axes.tick_params(axis="y", length=0)
     axes.set_title(title, fontsize=9, loc="left")
     figure.legend(loc="outside lower center", ncols=3, handletextpad=0.3)
+    return figure
+
+
+@styled
+def over_layers(
+    labels: Sequence[str], layers: Sequence[int], ours: Sequence[Sequence[float]], title: str
+) -> Figure:
+    """A curve for each label: accuracy by layer, the mean over seeds and their spread.
+
+    Args:
+        labels, layers: of each entry of `ours`, the accuracies of its seeds, in percent.
+    """
+    figure = Figure(figsize=(PAGE * 0.65, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for name, colour in zip(dict.fromkeys(labels), COLOURS, strict=False):
+        points = [
+            (layer, np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0)
+            for label, layer, values in zip(labels, layers, ours, strict=True)
+            if label == name and len(values)
+        ]
+        if points:
+            x, mean, spread = zip(*points, strict=True)
+            axes.errorbar(x, mean, spread, marker="o", markersize=3, linewidth=1.2, capsize=2,
+                          elinewidth=0.8, color=colour, label=name)  # fmt: skip
+    axes.set_xticks(sorted(set(layers)))
+    axes.set_xlabel("layer")
+    axes.set_ylabel("probe accuracy (%)")
+    axes.set_title(title, fontsize=9, loc="left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+    return figure
+
+
+@styled
+def losses_of_splits(losses: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Losses over steps, a panel for each split into modules.
+
+    Args:
+        losses: by the name of a split, `(steps, modules)`.
+    """
+    figure = Figure(figsize=(max(COLUMN, PAGE / 3 * len(losses)), 2.6), layout="constrained")
+    panels = figure.subplots(1, max(1, len(losses)), sharey=True, squeeze=False)[0]
+    for axes, (name, loss) in zip(panels, losses.items(), strict=False):
+        curves(axes, loss, [f"module {i + 1}" for i in range(loss.shape[1])])
+        axes.set_title(name, fontsize=8)
+    panels[0].set_ylabel("loss")
+    widest = max(losses, key=lambda name: losses[name].shape[1], default=None)
+    if widest is not None:
+        handles, names = panels[list(losses).index(widest)].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=6, handlelength=1.2)
+    figure.suptitle(title, fontsize=9)
     return figure

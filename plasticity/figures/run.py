@@ -19,7 +19,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def _curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:
+def curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:
     """Every module's running mean, over its single steps, faint; of a long run every so many."""
     every = -(-len(values) // POINTS)
     shown = slice((len(values) - 1) % every, None, every)  # the last step is always shown
@@ -47,12 +47,12 @@ def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figu
     """
     figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _curves(left, metrics["loss"], names)
+    curves(left, metrics["loss"], names)
     left.set_ylabel("loss")
     if metrics["loss"].min() > 0 and metrics["loss"].max() > 100 * metrics["loss"].min():
         left.set_yscale("log")
     beside = "accuracy" if "accuracy" in metrics else "open_gates"
-    _curves(right, 100 * metrics[beside], names)
+    curves(right, 100 * metrics[beside], names)
     right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     figure.suptitle(title, fontsize=9)

@@ -5,12 +5,17 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from plasticity import runs
 from plasticity.files import whole
-from plasticity.reproduce.experiments import PROTOCOLS, Budget, measured, of_row
+from plasticity.reproduce.experiments import PROTOCOLS, Budget, measured, of_row, trained
 from plasticity.reproduce.tables import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def _cells(results: Sequence[Result], plus_minus: str) -> list[list[str]]:
     )
     return [
         [
-            r.row.label,
+            r.row.title,
             "-" if r.row.published is None else f"{r.row.published:.1f}",
             str(their or "-"),
             r.main.text(plus_minus),
@@ -126,7 +131,7 @@ def caption(table: Table, budget: Budget, results: Sequence[Result]) -> str:
         )
     return (
         f"{table.title}: accuracy of a linear probe in percent, mean and standard deviation over "
-        f"seeds. Published: Illing et al. 2021, {table.source}, on STL-10. Ours: "
+        f"seeds. Published: Illing et al. 2021, {table.source}; on STL-10. Ours: "
         f"{budget.statement()}.{order}"
     )
 
@@ -191,6 +196,27 @@ def latex(table: Table, budget: Budget, results: Sequence[Result]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _figure(table: Table, budget: Budget, results: Sequence[Result], folder: Path) -> "Figure":
+    """What the table shows, drawn."""
+    from plasticity import figures
+
+    labels = [r.row.label for r in results]
+    if table.figure == "losses":
+        losses = {}
+        for row in table.rows:
+            wanted = of_row(row, budget, 0)
+            path = runs.checkpoint_path(folder / wanted.name)
+            if trained(path.parent, wanted.options):
+                losses[row.label] = runs.load(path, moments=False).metrics["loss"]
+        return figures.losses_of_splits(losses, table.title)
+    ours = {p: [r.ours[p].values for r in results] for p in PROTOCOLS}
+    if table.figure == "layers":
+        layers = [r.row.layer for r in results]
+        return figures.over_layers(labels, layers, ours[PROTOCOLS[0]], table.title)
+    named = {f"ours, {protocol} probe": values for protocol, values in ours.items()}
+    return figures.beside_published(labels, [r.row.published for r in results], named, table.title)
+
+
 def write(
     table: Table, budget: Budget, results: Sequence[Result], seeds: int, folder: Path
 ) -> list[Path]:
@@ -199,7 +225,7 @@ def write(
     Raises:
         UserError: a full disk or a folder that cannot be written to.
     """
-    from plasticity import figures
+    from plasticity.figures import save_both
 
     for suffix, text in (
         (".md", markdown(table, budget, results)),
@@ -208,14 +234,6 @@ def write(
     ):
         with whole(folder / f"{table.name}{suffix}") as part:
             part.write_text(text, encoding="utf-8")
-    figure = figures.beside_published(
-        [r.row.label for r in results],
-        [r.row.published for r in results],
-        {
-            f"ours, {protocol} probe": [r.ours[protocol].values for r in results]
-            for protocol in PROTOCOLS
-        },
-        table.title,
-    )
-    figures.save_both(figure, folder / table.name)
+    figure = _figure(table, budget, results, folder)
+    save_both(figure, folder / table.name)
     return [folder / f"{table.name}{suffix}" for suffix in (".md", ".csv", ".tex", ".png", ".svg")]

@@ -29,15 +29,25 @@ class Row:
     longer: int = 1
     layer: int = 0
 
+    @property
+    def title(self) -> str:
+        """The label, and which layer is probed."""
+        return f"{self.label}, layer {self.layer}" if self.layer else self.label
+
 
 @dataclass(frozen=True)
 class Table:
-    """A table or a figure of the paper; `source` says where it stands there."""
+    """A table or a figure of the paper; `source` says where it stands there.
+
+    `figure` is what is drawn: `rows`, a line for each; `layers`, curves over layers; `losses`,
+    those of the training.
+    """
 
     name: str
     title: str
     source: str
     rows: tuple[Row, ...]
+    figure: str = "rows"
 
 
 def _row(label: str, rule: str, published: float | None = None, **options: object) -> Row:
@@ -117,6 +127,24 @@ TABLES = {
                 CLAPP,
                 _row("CLAPP, blocked", "clapp", 70.0, block_grad=True),
             ),
+        ),
+        Table(
+            "layers",
+            "Intermediate layers",
+            "intermediate layers, printed as curves",
+            _layers(RANDOM, GREEDY, SUPERVISED, HINGE, CLAPP, CLAPP_S),
+            figure="layers",
+        ),
+        Table(
+            "figure7",
+            "Losses of CLAPP-s in 6, 3 and 1 modules",
+            "figure 7, printed as curves",
+            (
+                Row("6 modules (CLAPP-s)", CLAPP_S.options),
+                Row("3 modules", {**CLAPP_S.options, "modules": "3"}),
+                Row("1 module (Hinge Loss CPC)", HINGE.options),
+            ),
+            figure="losses",
         ),
     )
 }

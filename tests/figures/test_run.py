@@ -38,7 +38,7 @@ def test_the_smooth_curve_is_a_running_mean():
 @pytest.mark.parametrize("steps", [1, 2, run.POINTS, 20 * run.POINTS + 1])
 def test_a_run_of_any_length_is_drawn_small_and_to_its_last_step(steps):
     axes = Figure().subplots()
-    run._curves(axes, metrics(steps)["loss"], ["conv1", "conv2"])
+    run.curves(axes, metrics(steps)["loss"], ["conv1", "conv2"])
     for line in axes.get_lines():
         x = line.get_xdata()
         assert x[-1] == steps and min(steps, run.POINTS / 2) <= len(x) <= run.POINTS

@@ -57,7 +57,7 @@ def test_tables_share_the_runs_that_they_have_in_common():
     assert name("table1", "CLAPP-s") == name("table6", "6 modules (CLAPP-s)")
     assert name("table1", "Hinge Loss CPC") == name("table6", "1 module (Hinge Loss CPC)")
     assert len({e.name for e in once}) == len(once) == 2 * (len(rows) - 2)
-    assert len({(e.options) for e in once}) == len(once)
+    assert len({str(e.options) for e in once}) == len(once)
 
 
 def test_all_rows_have_one_seed_before_any_has_two():
