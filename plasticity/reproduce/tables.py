@@ -129,6 +129,15 @@ TABLES = {
             ),
         ),
         Table(
+            "above",
+            "Context from one layer above",
+            "appendix C, predicting from higher layers",
+            (
+                CLAPP_S,
+                _row("CLAPP-s, context above", "clapp_s", 72.4, context="above", **SYMMETRIC),
+            ),
+        ),
+        Table(
             "layers",
             "Intermediate layers",
             "intermediate layers, printed as curves",
