@@ -151,15 +151,13 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
     if "loss_last" in found:
         table = Table(title="Training", title_justify="left")
         beside = "accuracy_last" if "accuracy_last" in found else "open_gates_last"
-        for head in ("layer", "first loss", "last loss", beside[:-5].replace("_", " ")):
+        columns = {"layer": "layers", "first loss": "loss_first", "last loss": "loss_last"}
+        columns[beside[:-5].replace("_", " ")] = beside
+        if "agreement_last" in found:
+            columns["gates as H"] = "agreement_last"
+        for head in columns:
             table.add_column(head, justify="left" if head == "layer" else "right")
-        for row in zip(
-            found["layers"],
-            found["loss_first"],
-            found["loss_last"],
-            found[beside],
-            strict=True,
-        ):
+        for row in zip(*(found[name] for name in columns.values()), strict=True):
             table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
         console.print(table)
         console.print(

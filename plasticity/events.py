@@ -5,7 +5,7 @@ target in row t + k + 1 (one row is skipped, since neighbours overlap by half) o
 and column (a fixation, y = +1) or of another input (a saccade, y = -1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,7 +40,8 @@ class Events:
 
     `context` and `target` are patches, `(E,)` int; `label` is y, +1 or -1, `(E,)`; `weight` turns
     the sum over events into the average of THEORY: over rows, columns, images of that sign and
-    negatives, and over prediction steps.
+    negatives, and over prediction steps. `key` is that of random numbers which events may need
+    besides, see `seeds.uniform`.
     """
 
     k: int
@@ -48,6 +49,7 @@ class Events:
     target: Array
     label: Array
     weight: Array
+    key: int = 0
 
     def on(self, device: str, dtype: np.dtype) -> "Events":
         """The same events as arrays of `device`, labels and weights in `dtype`."""
@@ -57,6 +59,7 @@ class Events:
             to_device(self.target, device),
             to_device(self.label.astype(dtype), device),
             to_device(self.weight.astype(dtype), device),
+            self.key,
         )
 
 
@@ -89,6 +92,11 @@ def events(
         np.broadcast_to(label, target.shape)[takes_part],
         np.broadcast_to(weight, target.shape)[takes_part],
     )
+
+
+def keyed(drawn: tuple[Events, ...], rng: np.random.Generator) -> tuple[Events, ...]:
+    """The same events, those of every prediction step with a key of their own."""
+    return tuple(replace(e, key=int(rng.integers(2**63))) for e in drawn)
 
 
 def same_place(layout: Layout, k: int, others: np.ndarray) -> np.ndarray:

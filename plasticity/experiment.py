@@ -290,9 +290,9 @@ def outcome(state: State) -> dict[str, object]:
         "loss_first": metrics["loss"][0].tolist(),
         "loss_last": metrics["loss"][-20:].mean(axis=0).tolist(),
         **{
-            f"{name}_last": metrics[name][-20:].mean(axis=0).tolist()
-            for name in ("open_gates", "accuracy")
-            if name in metrics
+            f"{name}_last": values[-20:].mean(axis=0).tolist()
+            for name, values in metrics.items()
+            if name not in ("loss", "seconds")
         },
         "images_per_second": state.options.batch / float(np.median(seconds)),
         "seconds": float(seconds.sum()),

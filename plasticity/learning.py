@@ -1,7 +1,7 @@
 """One step of learning: from patches to the dW of every module, and to the weights."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Update:
     changes: Parameters
     loss: Array
     open_gates: Array
-    accuracy: Array | None = None
+    measures: dict[str, Array] = field(default_factory=dict)
     finish: Callable[[], None] = lambda: None  # before `changes` are those of all ranks
 
 
@@ -134,7 +134,8 @@ def updates(
             number, here, ahead, rule, weights, layout, choice, from_below, watch, ranks
         )
         from_below = learning.context_drive
-        yield Update(number, changes, learning.loss, learning.open_gates, learning.accuracy, finish)
+        told = learning.loss, learning.open_gates, learning.measures
+        yield Update(number, changes, *told, finish)
 
 
 @dataclass(frozen=True)

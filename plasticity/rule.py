@@ -71,14 +71,15 @@ class Learning:
         changes: dW of the rule's own parameters, such as `W_pred`, by name.
         loss: the value of the rule's loss, a scalar array.
         open_gates: fraction of events whose gate is open, a scalar array.
-        accuracy: fraction of images whose label a readout names, a scalar array, or None.
+        measures: what else the rule reports, scalar arrays by name, each a metric of the run: such
+            as `accuracy`, the fraction of images whose label a readout names.
     """
 
     drive: Array
     loss: Array
     open_gates: Array
     changes: dict[str, Array] = field(default_factory=dict)
-    accuracy: Array | None = None
+    measures: dict[str, Array] = field(default_factory=dict)
     context_drive: Array | None = None
 
 

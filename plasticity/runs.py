@@ -38,6 +38,7 @@ METRICS = {
     "loss": ("(step, module)", "1", "loss of each module, averaged"),
     "open_gates": ("(step, module)", "1", "fraction of events whose gate is open"),
     "accuracy": ("(step, module)", "1", "fraction of the batch whose label the readout names"),
+    "agreement": ("(step, module)", "1", "fraction of events whose gate is as H of Eq. (3)"),
     "seconds": ("(step)", "s", "time of the step"),
 }
 

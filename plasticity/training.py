@@ -46,10 +46,6 @@ class State:
         default_factory=lambda: {"loss": [], "open_gates": [], "seconds": []}
     )
 
-    def __post_init__(self) -> None:
-        if reads_labels(self.rule):
-            self.metrics["accuracy"] = []
-
     @property
     def writes(self) -> bool:
         """Whether this process is the one that writes the run's folder."""
@@ -65,7 +61,7 @@ class State:
 class Progress:
     """What a run tells while it goes on: after `step` of `steps`, means over the last 20.
 
-    `means` has a value for each module of `loss`, `open_gates` and, if there is one, `accuracy`.
+    `means` has a value for each module of `loss`, `open_gates` and what else the rule measures.
     """
 
     step: int
@@ -221,15 +217,15 @@ def learn_batch(
     """One step: every module learns from the batch; `choices` as for `watched_updates`.
 
     Returns:
-        `loss`, `open_gates` and, of a rule that reads labels, `accuracy` of every module, scalar
-        arrays that are still on the device.
+        `loss`, `open_gates` and the rule's own measures of every module, scalar arrays that are
+        still on the device.
     """
-    names = ("loss", "open_gates", *(("accuracy",) if reads_labels(state.rule) else ()))
-    found: dict[str, list[Array]] = {name: [] for name in names}
+    found: dict[str, list[Array]] = {}
     travelling = []
     for update in watched_updates(state, batch, images, watch, choices):
-        for name, values in found.items():
-            values.append(getattr(update, name))
+        report = {"loss": update.loss, "open_gates": update.open_gates, **update.measures}
+        for name, value in report.items():
+            found.setdefault(name, []).append(value)
         if state.rule.name == "random":
             continue
         if state.ranks:  # the sum over ranks travels while the modules above are computed
@@ -345,7 +341,7 @@ def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
                 f"take a smaller --lr than {state.options.lr:g}; the last checkpoint stands"
             )
         for name, values in found.items():
-            state.metrics[name].append(values)
+            state.metrics.setdefault(name, []).append(values)
     pending.clear()
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from plasticity.rules import circuit
 
 from plasticity import events, kernels
 from plasticity.arrays import Array, array_module
@@ -40,7 +41,9 @@ class Clapp(Rule):
         symmetric: `W_retro = W_pred^T`, one set of matrices.
         gate: `own`, each half of Eq. (14) has its own draw and gate (the exact gradient of L~
             without its factor 1/2); `shared`, one gate from W_pred's score for both (Eq. 17);
-            `off`, gamma = y. The symmetric rule has one score, so one gate.
+            `circuit`, as `own`, but H is what a circuit of bursts makes of it (appendix C, see
+            `rules/circuit.py`); `off`, gamma = y. The symmetric rule has one score, so one gate.
+        circuit_noise, burst_probability: of the circuit; with 0 and 1 it opens where H does.
         block_grad: leave the context role out, Eq. (13).
         dendrites: False puts 1 for every dendritic signal.
         learn_prediction: False freezes `W_pred` and `W_retro`.
@@ -52,6 +55,8 @@ class Clapp(Rule):
     negatives_from: str = "patch"
     symmetric: bool = False
     gate: str = "own"
+    circuit_noise: float = 0.0
+    burst_probability: float = 1.0
     block_grad: bool = False
     dendrites: bool = True
     learn_prediction: bool = True
@@ -69,13 +74,23 @@ class Clapp(Rule):
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name, known in {
             "negatives_from": ("patch", "batch"),
-            "gate": ("own", "shared", "off"),
+            "gate": ("own", "shared", "circuit", "off"),
             "context": ("same", "above"),
         }.items():
             if getattr(self, name) not in known:
                 raise UserError(
                     f"unknown {name} '{getattr(self, name)}': expected {' or '.join(known)}"
                 )
+        noise, probability = self.circuit_noise, self.burst_probability
+        if not (0 <= noise < float("inf")):
+            raise UserError(f"circuit_noise must not be negative, got {noise}")
+        if not 0 < probability <= 1:
+            raise UserError(f"burst_probability must be above 0 and at most 1, got {probability}")
+        if self.gate != "circuit" and (noise, probability) != (0, 1):
+            raise UserError(
+                "circuit_noise and burst_probability are of the surprise circuit: take gate "
+                f"'circuit' with them, not '{self.gate}'"
+            )
 
     def prepare(
         self, neurons: int, rng: np.random.Generator, above: int | None = None
@@ -104,16 +119,25 @@ class Clapp(Rule):
             )
 
         pred = half()
-        return Draw(pred, half() if self._own_halves else None)
+        retro = half() if self._own_halves else None
+        if self.gate == "circuit":
+            pred, retro = events.keyed(pred, rng), retro and events.keyed(retro, rng)
+        return Draw(pred, retro)
 
     @property
     def _own_halves(self) -> bool:
         return not self.symmetric and not self.block_grad and self.gate != "shared"
 
+    def surprise(self, u: Array, event: Events) -> Array:
+        """H: whether the event surprises, `1 - y u > 0`."""
+        return 1 - event.label * u > 0
+
     def gamma(self, u: Array, event: Events) -> Array:
-        """`gamma = y H`, times the event's weight: its sign where it surprises, `1 - y u > 0`."""
+        """`gamma = y H`, times the event's weight: its sign where it surprises."""
         y = event.label
-        return y * event.weight if self.gate == "off" else y * (1 - y * u > 0) * event.weight
+        return (
+            y * event.weight if self.gate == "off" else y * self.surprise(u, event) * event.weight
+        )
 
     def loss(self, u: Array, event: Events) -> Array:
         """Eq. (3), `max(0, 1 - y u)`, averaged; without a gate `-y u`, whose slope gamma = y is."""
@@ -136,8 +160,9 @@ class Clapp(Rule):
             future = layout.offset(event.k)  # the first patch that is a target
 
             prediction = kernels.product(c[: layout.contexts(event.k)], W_pred.T)  # W_pred c
-            u = kernels.scores(z, prediction, event.target, event.context)
-            gamma = self.gamma(u, event)
+            meet = (z, prediction, event.target, event.context)
+            u = kernels.scores(*meet)
+            gamma = self.gamma(self._heard(u, event, *meet), event)
             yield Role("target", event, u, gamma, self._dendrite(prediction), event.context)
 
             if self.block_grad:
@@ -146,11 +171,20 @@ class Clapp(Rule):
             retrodiction = kernels.product(z[future:], W_retro.T)  # W_retro z
             if draw.retro is not None:
                 event = draw.retro[i]
-                u = kernels.scores(c, retrodiction, event.context, event.target - future)
-                gamma = self.gamma(u, event)
+                meet = (c, retrodiction, event.context, event.target - future)
+                u = kernels.scores(*meet)
+                gamma = self.gamma(self._heard(u, event, *meet), event)
             yield Role(
                 "context", event, u, gamma, self._dendrite(retrodiction), event.target - future
             )
+
+    def _heard(self, u: Array, event: Events, *meet: Array) -> Array:
+        """What the gate compares with 1: the score, or what a circuit makes of it."""
+        if self.gate != "circuit":
+            return u
+        return circuit.evidence(
+            *meet, u, noise=self.circuit_noise, probability=self.burst_probability, key=event.key
+        )
 
     def _dendrite(self, signal: Array) -> Array:
         return signal if self.dendrites else array_module(signal).ones_like(signal)
@@ -174,7 +208,7 @@ class Clapp(Rule):
         context_drive = drive if above is None else xp.zeros_like(above)
         names = [name for name in ("W_pred", "W_retro") if name in own and self.learn_prediction]
         changes = {name: xp.empty_like(own[name]) for name in names}
-        loss, opened, halves = 0.0, 0.0, 2 if draw.retro is not None else 1
+        loss, opened, agreed, halves = 0.0, 0.0, 0.0, 2 if draw.retro is not None else 1
         for role in self.roles(z, own, draw, layout, above):
             event, first = role.events, role.name == "target"
             to = drive if first else context_drive
@@ -182,7 +216,11 @@ class Clapp(Rule):
 
             if first or draw.retro is not None:  # a score of its own
                 loss = loss + self.loss(role.score, event) / halves
-                opened = opened + (role.gamma != 0).mean() / (halves * self.steps)
+                open_gates = role.gamma != 0
+                opened = opened + open_gates.mean() / (halves * self.steps)
+                if self.gate == "circuit":
+                    as_H = open_gates == self.surprise(role.score, event)
+                    agreed = agreed + as_H.mean() / (halves * self.steps)
             if changes and (first or not self.symmetric):
                 contexts = c[: layout.contexts(event.k)]
                 # The targets as each context meets them: sum over events of gamma z.
@@ -190,5 +228,6 @@ class Clapp(Rule):
                 kernels.add_rows(met, event.context, role.gamma, z, event.target)
                 name, pair = ("W_pred", (met, contexts)) if first else ("W_retro", (contexts, met))
                 kernels.product(pair[0].T, pair[1], out=changes[name][event.k - 1])
+        measures = {"agreement": agreed} if self.gate == "circuit" else {}
         up = None if above is None else context_drive
-        return Learning(drive, loss, opened, changes, context_drive=up)
+        return Learning(drive, loss, opened, changes, measures, up)

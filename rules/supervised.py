@@ -97,7 +97,7 @@ class Supervised(Rule):
             -log_pi.mean(),
             (gamma != 0).mean(),
             {"W_readout": kernels.product(gamma.T, z), "b_readout": gamma.sum(axis=0)},
-            accuracy=(scores.argmax(axis=1) == draw.labels).mean(),
+            measures={"accuracy": (scores.argmax(axis=1) == draw.labels).mean()},
         )
 
 

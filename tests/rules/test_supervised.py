@@ -28,7 +28,7 @@ def test_two_images_by_hand():
     np.testing.assert_allclose(learned.changes["W_readout"], gamma.T @ zbar / 2, rtol=1e-12)
     np.testing.assert_allclose(learned.changes["b_readout"], gamma.sum(axis=0) / 2, rtol=1e-12)
     assert learned.loss == pytest.approx((np.log(4 / 3) + np.log(2)) / 2)
-    assert learned.accuracy == 0.5  # equal scores name the first class, which is wrong
+    assert learned.measures["accuracy"] == 0.5  # equal scores name the first class, which is wrong
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -90,7 +90,7 @@ def test_labels_can_be_learned():
         (update,) = c.updates()
         losses.append(float(update.loss))
         adam.ascend(c.weights, update.changes, step + 1)
-    assert update.accuracy == 1 and losses[-1] < 0.1 * losses[0]
+    assert update.measures["accuracy"] == 1 and losses[-1] < 0.1 * losses[0]
 
 
 def test_a_step_without_labels_is_said():
