@@ -13,6 +13,7 @@ COMMANDS = {
     "inspect": ("inspect", "Take an update apart: gate, dendritic signal, post, pre."),
     "plot": ("plot", "Draw a run: losses, scores, gates, kernels, patches, encodings."),
     "report": ("report", "Write a run as one HTML page that opens offline."),
+    "analyse": ("analyse", "Take the gradient of CPC apart: what a synapse would need for it."),
     "verify": ("verify", "Compare a rule with the gradient of its loss, layer by layer."),
     "reproduce": ("reproduce", "Run a table of the paper, and show ours beside the published."),
     "data": ("data", "List the data sets, say where they go, fetch them."),

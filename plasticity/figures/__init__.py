@@ -9,12 +9,14 @@ from plasticity.figures.images import embeddings, kernel_grid, patches
 from plasticity.figures.published import beside_published, losses_of_splits, over_layers
 from plasticity.figures.run import losses, probe_bars
 from plasticity.figures.style import check_suffix, save, save_both
+from plasticity.figures.terms import cpc_terms
 from plasticity.figures.updates import gate_history, kernel, layer_update, trace
 
 __all__ = [
     "beside_published",
     "check_suffix",
     "embeddings",
+    "cpc_terms",
     "gate_history",
     "gates",
     "hinge",

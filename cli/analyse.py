@@ -1,0 +1,90 @@
+"""`plasticity analyse`."""
+
+from pathlib import Path
+
+import click
+
+# Options of a fresh network, which a run has already.
+FRESH = ("net", "width", "layers", "modules", "negatives", "batch", "seed", "dtype", "data", "gain")
+
+
+@click.group()
+def analyse() -> None:
+    """Take a rule apart, on a fresh network or on a run."""
+
+
+@analyse.command("cpc-gradient")
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
+@click.option("--tolerance", type=float, help="[default: 1e-10 in float64, 1e-4 in float32]")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all tables.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a long table.")
+@click.option(
+    "--figure", "figure_path", type=click.Path(path_type=Path), help="Draw it: .png, .svg or .pdf."
+)
+@click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
+@click.option("--net", default="vgg6", show_default=True, help="Without RUN: as in 'run'.")
+@click.option("--width", default=0.1, show_default=True, help="Without RUN.")
+@click.option("--layers", default=0, help="Without RUN.  [default: all]")
+@click.option("--modules", default="layers", show_default=True, help="Without RUN: as in 'run'.")
+@click.option("--negatives", default=16, show_default=True, help="Without RUN.")
+@click.option("--batch", default=8, show_default=True, help="Without RUN.")
+@click.option("--seed", default=0, show_default=True, help="Without RUN.")
+@click.option("--dtype", default="float64", show_default=True, help="Without RUN.")
+@click.option("--data", default="sample", show_default=True, help="Without RUN.")
+@click.option(
+    "--gain",
+    default=2.0,
+    show_default=True,
+    help="Without RUN: multiplies fresh weights; with 1 scores are so small that all samples "
+    "count the same.",
+)
+@click.pass_context
+def cpc_gradient(
+    ctx: click.Context,
+    run: Path | None,
+    checkpoint: Path | None,
+    tolerance: float | None,
+    json_path: Path | None,
+    csv_path: Path | None,
+    figure_path: Path | None,
+    data_dir: str | None,
+    device: str | None,
+    gain: float,
+    **values: object,
+) -> None:
+    """The terms of CPC's gradient, Eq. (9) to (12), and what a synapse would need for each.
+
+    For the next step of RUN, or of a fresh network, layer by layer: that the terms add up to the
+    dW of the rule 'cpc' (exit status 1 if they do not), how large they are, and how far from dW a
+    rule would go that cannot have them, as CLAPP cannot. Of a run by another rule with predictions
+    W_pred it is what 'cpc' would do.
+
+    \b
+    plasticity analyse cpc-gradient
+    plasticity analyse cpc-gradient RUN --figure terms.png --csv terms.csv
+    """
+    from click.core import ParameterSource
+    from plasticity.cli import analyse_screen as screen
+
+    from plasticity import analysis, figures, inspection
+    from plasticity.errors import UserError
+    from plasticity.options import RunOptions
+
+    if figure_path:
+        figures.check_suffix(figure_path)
+    if run is not None:
+        for name in FRESH:
+            if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                raise UserError(f"--{name} is for a fresh network: a run has its own options")
+        state = inspection.open_run(run, checkpoint, data_dir=data_dir, device=device)
+    else:
+        if checkpoint is not None:
+            raise UserError("--checkpoint is a file of a run: name its folder too")
+        options = RunOptions(**values, rule="cpc", data_dir=data_dir or "", device=device or "cpu")
+        state = inspection.fresh(options, gain)
+    found = analysis.cpc_gradient(state, tolerance)
+    screen.show(found)
+    screen.write(found, json_path, csv_path, figure_path)
+    ctx.exit(0 if found.agrees else 1)

@@ -1,0 +1,109 @@
+"""What `plasticity analyse` shows and writes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plasticity.cli.inspect_screen import console, table
+
+if TYPE_CHECKING:
+    from plasticity.analysis import Analysis
+
+
+def show(found: "Analysis") -> None:
+    """The sums, the terms, what they need, and the signals."""
+    from plasticity import analysis
+
+    console.print(f"InfoNCE on {found.network}, step {found.step}: Eq. (9) to (12)", markup=False)
+    table(
+        "Do the terms add up to the dW of the rule?",
+        [
+            {
+                "layer": check.layer,
+                "parameter": check.parameter,
+                "relative error": check.error,
+                "largest term / dW": check.cancelled,
+                "verdict": "ok" if check.agrees else "DIFFERS",
+            }
+            for check in found.checks
+        ],
+    )
+    table(
+        "Terms (norms over that of dW; shares add up to 1)",
+        [
+            {
+                "layer": part.layer,
+                "parameter": part.parameter,
+                "term": part.what,
+                "norm": part.size,
+                "share": part.share,
+                "cosine without": part.without,
+            }
+            for part in found.terms
+        ],
+    )
+    table(
+        "What a synapse needs for them",
+        [{"term": analysis.name_of(term), "needs": text} for term, text in analysis.TERMS.items()],
+    )
+    table(
+        "What a rule loses that cannot have it (the norm of dW is 1)",
+        [
+            {
+                "layer": part.layer,
+                "parameter": part.parameter,
+                "without": part.what,
+                "norm lost": part.size,
+                "share lost": part.share,
+                "cosine of the rest": part.without,
+            }
+            for part in found.needs
+        ],
+    )
+    table(
+        "Signals",
+        [
+            {
+                "layer": s.layer,
+                "pi true": s.pi_true,
+                "samples kept": s.samples,
+                "that count": s.effective,
+                "2nd / 1st quantity": s.second_size,
+                "their cosine": s.second_cosine,
+                "W_pred^T, other": s.backward_cosine,
+                "CLAPP-s weight": s.clapp_weight,
+                "W_pred": s.clapp_W_pred,
+            }
+            for s in found.signals
+        ],
+    )
+    console.print(
+        "A neuron's first quantity is its activity z, the second z true - sum pi z. "
+        f"'W_pred^T, other': cosine of what {found.signals[0].backward} sends back with what the "
+        "transpose of W_pred sends. The last two: cosine of CLAPP-s's dW on the same samples.",
+        soft_wrap=True,
+    )
+    worst = max(found.checks, key=lambda check: check.error)
+    held = sum(check.agrees for check in found.checks)
+    console.print(
+        f"{held} of {len(found.checks)} sums are the dW of the rule; largest relative error "
+        f"{worst.error:.1e} ({worst.layer}.{worst.parameter}), tolerance {worst.tolerance:g}.",
+        soft_wrap=True,
+    )
+
+
+def write(
+    found: "Analysis", json_path: Path | None, csv_path: Path | None, figure_path: Path | None
+) -> None:
+    """The tables and the figure to files."""
+    from plasticity import figures, runs
+    from plasticity.inspection.tables import write_csv
+
+    if json_path:
+        runs.write_json(json_path, found.as_dict())
+    if csv_path:
+        rows = found.long_table()
+        write_csv(csv_path, [{name: [row[name] for row in rows] for name in rows[0]}])
+    if figure_path:
+        figures.save(figures.cpc_terms(found), figure_path)
+    for path in filter(None, (json_path, csv_path, figure_path)):
+        console.print(f"Written to {path}", soft_wrap=True)
