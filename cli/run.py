@@ -118,8 +118,20 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option(
     "--gate",
     default="",
-    help="own: a gate for each half; shared: one, by W_pred; off: gamma = y.  [default: the "
-    "rule's]",
+    help="own: a gate for each half; shared: one, by W_pred; circuit: as own, from bursts "
+    "(appendix C); off: gamma = y.  [default: the rule's]",
+)
+@click.option(
+    "--circuit-noise",
+    default=0.0,
+    show_default=True,
+    help="--gate circuit: noise of the summed ON and OFF bursts, in units of the threshold.",
+)
+@click.option(
+    "--burst-probability",
+    default=1.0,
+    show_default=True,
+    help="--gate circuit: how often a neuron whose prediction meets its activity bursts.",
 )
 @click.option("--coin", is_flag=True, help="hinge_cpc with one sign for each image, by a coin.")
 @click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")

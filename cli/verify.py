@@ -18,7 +18,7 @@ from plasticity.cli.options import set_option
 @click.option("--width", default=0.1, show_default=True, help="Multiplies every layer's neurons.")
 @click.option("--modules", default="", help="How the network is split.  [default: the rule's]")
 @click.option("--weights", default="", help="retro or symmetric.  [default: the rule's]")
-@click.option("--gate", default="", help="own, shared or off.  [default: the rule's]")
+@click.option("--gate", default="", help="own, shared, circuit or off.  [default: the rule's]")
 @click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
 @click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
 @click.option("--context", default="", help="same or above.  [default: the rule's]")

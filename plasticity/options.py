@@ -31,6 +31,8 @@ RULE_OPTIONS = {
     "weights": "symmetric",
     "coin": "synchronous",
     "gate": "gate",
+    "circuit_noise": "circuit_noise",
+    "burst_probability": "burst_probability",
     "block_grad": "block_grad",
     "dendrites": "dendrites",
     "learn_prediction": "learn_prediction",
@@ -76,6 +78,8 @@ class RunOptions:
     weights: str = ""
     coin: bool = False
     gate: str = ""
+    circuit_noise: float = 0.0
+    burst_probability: float = 1.0
     block_grad: bool = False
     dendrites: bool = True
     learn_prediction: bool = True

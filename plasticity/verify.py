@@ -129,6 +129,13 @@ def in_words_of_the_reference(
         raise UserError(f"the rule {rule.name} is the gradient of no loss: nothing to verify")
     names = ("symmetric", "gate", "block_grad", "dendrites", "learn_prediction", "context")
     words: dict[str, object] = {name: getattr(rule, name) for name in names}
+    if rule.gate == "circuit":
+        if rule.circuit_noise or rule.burst_probability < 1:
+            raise UserError(
+                "a circuit with noise or missing bursts opens its gate where no loss does: verify "
+                "it without --circuit-noise and --burst-probability, where it opens where H does"
+            )
+        words["gate"] = "own"
     if not isinstance(rule, Cpc):
         return words, list(draws)
 

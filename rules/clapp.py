@@ -83,13 +83,13 @@ class Clapp(Rule):
                 )
         noise, probability = self.circuit_noise, self.burst_probability
         if not (0 <= noise < float("inf")):
-            raise UserError(f"circuit_noise must not be negative, got {noise}")
+            raise UserError(f"--circuit-noise must not be negative, got {noise}")
         if not 0 < probability <= 1:
-            raise UserError(f"burst_probability must be above 0 and at most 1, got {probability}")
+            raise UserError(f"--burst-probability must be above 0 and at most 1, got {probability}")
         if self.gate != "circuit" and (noise, probability) != (0, 1):
             raise UserError(
-                "circuit_noise and burst_probability are of the surprise circuit: take gate "
-                f"'circuit' with them, not '{self.gate}'"
+                "--circuit-noise and --burst-probability are of the surprise circuit: they go with "
+                f"--gate circuit, not with {self.gate}"
             )
 
     def prepare(

@@ -165,11 +165,11 @@ def test_agreement_is_the_fraction_of_gates_that_are_as_H_says():
 
 
 def test_a_circuit_where_none_is_said_in_a_sentence():
-    with pytest.raises(UserError, match="take gate 'circuit' with them, not 'own'"):
+    with pytest.raises(UserError, match="go with --gate circuit, not with own"):
         rules.get("clapp", circuit_noise=0.1)
     with pytest.raises(UserError, match="must be above 0 and at most 1, got 0"):
         rules.get("clapp", gate="circuit", burst_probability=0)
-    with pytest.raises(UserError, match="circuit_noise must not be negative"):
+    with pytest.raises(UserError, match="--circuit-noise must not be negative"):
         rules.get("clapp_s", gate="circuit", circuit_noise=-1)
     with pytest.raises(UserError, match="cpc has no surprise gate"):
         rules.get("cpc", gate="circuit")
