@@ -28,7 +28,8 @@ def show(found: "Analysis") -> None:
         ],
     )
     table(
-        "Terms (norms over that of dW; shares add up to 1)",
+        "Terms; the true and the expected ones are the two of Eq. (9) (the norm of dW is 1, shares "
+        "add up to 1)",
         [
             {
                 "layer": part.layer,
@@ -60,7 +61,7 @@ def show(found: "Analysis") -> None:
         ],
     )
     table(
-        "Signals",
+        "What neurons and synapses would have to tell apart",
         [
             {
                 "layer": s.layer,
@@ -82,11 +83,12 @@ def show(found: "Analysis") -> None:
         "transpose of W_pred sends. The last two: cosine of CLAPP-s's dW on the same samples.",
         soft_wrap=True,
     )
-    worst = max(found.checks, key=lambda check: check.error)
+    worst = max(found.checks, key=lambda check: check.rounding)
     held = sum(check.agrees for check in found.checks)
     console.print(
-        f"{held} of {len(found.checks)} sums are the dW of the rule; largest relative error "
-        f"{worst.error:.1e} ({worst.layer}.{worst.parameter}), tolerance {worst.tolerance:g}.",
+        f"{held} of {len(found.checks)} sums are the dW of the rule. The largest difference is "
+        f"{worst.rounding:.1e} of the largest entry of dW or a term "
+        f"({worst.layer}.{worst.parameter}), tolerance {worst.tolerance:g}.",
         soft_wrap=True,
     )
 

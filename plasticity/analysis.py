@@ -56,8 +56,9 @@ class Check:
     """Whether the terms add up to the dW of the rule.
 
     Attributes:
-        error: the largest difference over the largest entry of dW; cancelled: the largest entry of
-            a term over that of dW, by which rounding grows.
+        error: the largest difference over the largest entry of dW.
+        cancelled: the largest entry of a term over that of dW; where terms cancel, their rounding
+            is as much larger than dW's own.
     """
 
     layer: str
@@ -68,8 +69,12 @@ class Check:
 
     @property
     def agrees(self) -> bool:
-        """Whether they differ by rounding at most, relative to the largest term."""
-        return self.error <= self.tolerance * max(1.0, self.cancelled)
+        return self.rounding <= self.tolerance
+
+    @property
+    def rounding(self) -> float:
+        """The largest difference over the largest entry of dW or of a term."""
+        return self.error / max(1.0, self.cancelled)
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ def cpc_gradient(state: State, tolerance: float | None = None) -> Analysis:
     blocked or frozen, as in Eq. (9) to (12). No weight changes.
 
     Args:
-        tolerance: on the error of the sums; by default `TOLERANCE` of the run's dtype.
+        tolerance: on the rounding of the sums; by default `TOLERANCE` of the run's dtype.
 
     Raises:
         UserError: a run without predictions, or too few images for its batch.

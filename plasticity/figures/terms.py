@@ -1,6 +1,6 @@
 """Figures of a gradient that was taken apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,38 +12,42 @@ from plasticity.figures.style import COLOURS, PAGE, styled
 if TYPE_CHECKING:
     from plasticity.analysis import Analysis, Part
 
+Kind = tuple[str, str]  # what a part is, and of which parameter
+TERMS = ("#0072B2", "#99C7E0", "#009E73", "#99D8C7", "#E69F00", "#F5D899")
+"""A colour for each equation, (11), (12), (10), pale for its expected part."""
 
-def _bars(axes: Axes, rows: Sequence["Part"], quantity: str, colours: Sequence[str]) -> None:
+
+def _bars(axes: Axes, rows: Sequence["Part"], quantity: str, colours: Mapping[Kind, str]) -> None:
     """A group of bars for each layer, a bar for each kind of part."""
     layers = list(dict.fromkeys(row.layer for row in rows))
-    kinds = list(dict.fromkeys((row.what, row.parameter) for row in rows))
-    width = 0.8 / len(kinds)
-    for i, (kind, colour) in enumerate(zip(kinds, colours, strict=False)):
+    width = 0.8 / len(colours)
+    for i, (kind, colour) in enumerate(colours.items()):
         mine = {
             row.layer: getattr(row, quantity) for row in rows if (row.what, row.parameter) == kind
         }
-        place = (
-            np.array([layers.index(layer) for layer in mine]) + (i - (len(kinds) - 1) / 2) * width
-        )
-        axes.bar(place, list(mine.values()), width, color=colour, label=f"{kind[0]}: {kind[1]}")
+        place = np.array([layers.index(layer) for layer in mine], float)
+        place += (i - (len(colours) - 1) / 2) * width
+        what, parameter = kind
+        axes.bar(place, list(mine.values()), width, color=colour, label=f"{what} ({parameter})")
     axes.set_xticks(range(len(layers)), layers)
-    axes.axhline(0, color="black", linewidth=0.6)
-    axes.legend(
-        loc="outside lower center" if False else "upper center",
-        bbox_to_anchor=(0.5, -0.12),
-        handlelength=1,
-    )
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), handlelength=1)
+
+
+def _colours(rows: Sequence["Part"], colours: Sequence[str]) -> dict[Kind, str]:
+    kinds = dict.fromkeys((row.what, row.parameter) for row in rows)
+    return dict(zip(kinds, colours, strict=False))
 
 
 @styled
 def cpc_terms(found: "Analysis") -> Figure:
     """By layer: how large the terms of Eq. (10) to (12) are, what is left of dW without them."""
-    figure = Figure(figsize=(PAGE, 3.8), layout="constrained")
+    figure = Figure(figsize=(PAGE, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _bars(left, found.terms, "size", [COLOURS[i] for i in (2, 3, 0, 4, 5, 1)])
-    left.set_ylabel("norm of the term / norm of dW")
-    left.set_yscale("log")
-    _bars(right, found.needs, "without", [COLOURS[i] for i in (3, 0, 4, 5)])
-    right.set_ylabel("cosine with dW of what is left without ...")
-    right.set_ylim(-1, 1)
+    _bars(left, found.terms, "size", _colours(found.terms, TERMS))
+    left.axhline(1, color="black", linewidth=0.6, linestyle=":")
+    left.set_ylabel("norm of a term / norm of dW")
+    _bars(right, found.needs, "without", _colours(found.needs, COLOURS[3:]))
+    right.axhline(0, color="black", linewidth=0.6)
+    right.set_ylim(min(0, right.get_ylim()[0]), 1)
+    right.set_ylabel("cosine with dW of a rule without ...")
     return figure
