@@ -181,7 +181,8 @@ def cpc_gradient(state: State, tolerance: float | None = None) -> Analysis:
         tolerance: on the rounding of the sums; by default `TOLERANCE` of the run's dtype.
 
     Raises:
-        UserError: a run without predictions, or too few images for its batch.
+        UserError: a run without predictions or with its context from above, or too few images for
+            its batch.
     """
     options = state.options
     tolerance = TOLERANCE[options.dtype] if tolerance is None else tolerance
@@ -234,6 +235,11 @@ def _with_one_matrix(state: State) -> tuple[State, dict[str, Array]]:
         raise UserError(
             f"the rule {state.rule.name} has no predictions W_pred, which the score u of CPC is "
             "made of: take a run by another rule"
+        )
+    if getattr(state.rule, "context", "same") != "same":
+        raise UserError(
+            "Eq. (10) to (12) are taken apart where context and target are the same layer: take a "
+            "run without --context above"
         )
     if isinstance(state.rule, Cpc):
         rule = replace(state.rule, symmetric=True, block_grad=False, learn_prediction=True)

@@ -197,9 +197,11 @@ def test_a_run_by_another_rule_with_predictions_is_analysed_with_its_W_retro():
     )
 
 
-def test_a_rule_without_predictions_is_said_in_a_sentence():
+def test_a_rule_that_cannot_be_analysed_is_said_in_a_sentence():
     with pytest.raises(UserError, match="the rule random has no predictions W_pred"):
         analysis.cpc_gradient(state(rule="random"))
+    with pytest.raises(UserError, match="take a run without --context above"):
+        analysis.cpc_gradient(state(rule="clapp", context="above"))
 
 
 def test_the_long_table_holds_every_number(found):

@@ -15,8 +15,8 @@ from plasticity.figures.updates import gate_history, kernel, layer_update, trace
 __all__ = [
     "beside_published",
     "check_suffix",
-    "embeddings",
     "cpc_terms",
+    "embeddings",
     "gate_history",
     "gates",
     "hinge",
