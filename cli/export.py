@@ -21,11 +21,12 @@ import click
     help="A file in .npz or .safetensors; may be repeated.  [default: as --format says]",
 )
 def export(run: Path, kind: str | None, output: tuple[Path, ...]) -> None:
-    """Write the weights of RUN under torch's names for VGG layers.
+    """Write the weights of RUN under torch's names for VGG and ResNet layers.
 
     `features.N.weight` (output, input, row, column) and `features.N.bias` load into a torch
-    Sequential of convolutions, ReLUs and MaxPools; `prediction.LAYER.W_pred` and `.W_retro` are
-    the rule's own.
+    Sequential of convolutions, ReLUs and MaxPools; those of resnet50 are `layer1.0.conv1.weight`
+    and so on, with `shortcut` for the convolution beside a block. `prediction.LAYER.W_pred` and
+    `.W_retro` are the rule's own.
     """
     from plasticity import experiment
     from plasticity.arrays import to_host

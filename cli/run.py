@@ -65,7 +65,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     "--net",
     default="vgg6",
     show_default=True,
-    help="vgg6, one of an installed package, or a file such as ./my_network.py.",
+    help="vgg6, resnet50, one of an installed package, or a file such as ./my_network.py.",
 )
 @click.option(
     "--preset",
@@ -100,8 +100,8 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option(
     "--modules",
     default="",
-    help="layers, 1, 2, 3, 4-lower, 4-upper, 6, or layers for each such as 3+1+1+1.  [default: "
-    "the rule's]",
+    help="layers, 1, a split of the network (vgg6: 2, 3, 4-lower, 4-upper, 6; resnet50: 3, 13), or "
+    "layers for each such as 3+1+1+1.  [default: the rule's]",
 )
 @click.option("--negatives", default=0, help="Negatives for each context.  [default: the rule's]")
 @click.option(

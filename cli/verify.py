@@ -73,7 +73,8 @@ def verify(
 
     table = Table(title=f"{state.rule.name} on {state.network.name}", title_justify="left")
     for head in ("seed", "layer", "parameter", "relative error", "cosine", "open gates", "verdict"):
-        table.add_column(head, justify="left" if head in ("layer", "parameter") else "right")
+        justify = "left" if head in ("layer", "parameter") else "right"
+        table.add_column(head, justify=justify, overflow="fold")
     for row in rows:
         numbers = (f"{row.error:.1e}", f"{row.cosine:.6f}", f"{row.open_gates:.2f}")
         table.add_row(str(row.seed), row.layer, row.parameter, *numbers, row.verdict)

@@ -11,13 +11,13 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 def array_module(*arrays: Array) -> Any:
-    """`numpy` or `cupy`, whichever all `arrays` belong to.
+    """`numpy` or `cupy`, whichever all `arrays` belong to; None among them does not count.
 
     Raises:
         TypeError: arrays of both kinds; nothing is ever copied from one side to the other silently.
     """
     cupy = sys.modules.get("cupy")
-    on_device = [cupy is not None and isinstance(a, cupy.ndarray) for a in arrays]
+    on_device = [cupy is not None and isinstance(a, cupy.ndarray) for a in arrays if a is not None]
     if any(on_device):
         if not all(on_device):
             raise TypeError("arrays of the CPU and of the GPU meet in one operation")

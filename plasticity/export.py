@@ -1,4 +1,4 @@
-"""A run's weights for other programs, under the names that torch gives VGG layers."""
+"""A run's weights for other programs, under the names that torch gives VGG and ResNet layers."""
 
 import json
 from io import BytesIO
@@ -8,7 +8,7 @@ import numpy as np
 
 from plasticity.errors import UserError
 from plasticity.files import whole
-from plasticity.network import Network, Parameters
+from plasticity.network import Block, Network, Parameters
 from plasticity.runs import AXES
 
 FORMATS = ("npz", "safetensors")
@@ -17,8 +17,11 @@ FORMATS = ("npz", "safetensors")
 def modules(network: Network) -> list[tuple[str, str]]:
     """What torch's Sequential `features` consists of: the kind of each module, and its layer.
 
-    They are, for each layer, the convolution, its ReLU and its MaxPool if it has one.
+    They are, for each layer, the convolution, its ReLU and its MaxPool if it has one. A network of
+    residual blocks is no Sequential, and has none.
     """
+    if any(isinstance(layer, Block) for layer in network.layers):
+        return []
     return [
         (kind, layer.name)
         for layer in network.layers
@@ -30,14 +33,20 @@ def modules(network: Network) -> list[tuple[str, str]]:
 def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
     """Arrays by name: `features.N.weight` (OIHW) and `.bias`, as torch counts a VGG's `modules`.
 
-    What the rule keeps (`W_pred`, `W_retro`) is `prediction.LAYER.NAME`.
+    With residual blocks the names are the layers' own, as torch names a ResNet's:
+    `layer1.0.conv1.weight`. What the rule keeps (`W_pred`, `W_retro`) is `prediction.LAYER.NAME`.
     """
+    places = {
+        layer: f"features.{at}"
+        for at, (kind, layer) in enumerate(modules(network))
+        if kind == "Conv2d"
+    }
     found = {}
-    for at, (kind, layer) in enumerate(modules(network)):
-        if kind == "Conv2d":
-            for name, w in weights[layer].items():
-                place = f"features.{at}" if name in ("weight", "bias") else f"prediction.{layer}"
-                found[f"{place}.{name}"] = np.ascontiguousarray(w)
+    for layer, own in weights.items():
+        for name, w in own.items():
+            kept = name not in ("weight", "bias")
+            place = f"prediction.{layer}" if kept else places.get(layer, layer)
+            found[f"{place}.{name}"] = np.ascontiguousarray(w)
     return found
 
 
@@ -46,8 +55,20 @@ def describe(network: Network) -> dict[str, str]:
     features = "; ".join(
         f"{at} {kind} ({layer})" for at, (kind, layer) in enumerate(modules(network))
     )
+    blocks = "; ".join(_sum(layer) for layer in network.layers if isinstance(layer, Block))
+    told = {"features": features} if features else {"blocks": blocks}
     axes = "; ".join(f"{name} {text}" for name, text in AXES.items())
-    return {"network": network.name, "features": features, "axes": axes}
+    return {"network": network.name, **told, "axes": axes}
+
+
+def _sum(block: Block) -> str:
+    """A residual block as a formula."""
+    path = "r"
+    for conv in block.path:
+        made = f"{conv.name.removeprefix(block.name + '.')}({path})"
+        path = made if conv.linear else f"relu({made})"
+    skip = "x" if block.shortcut is None else "shortcut(r)"
+    return f"{block.name}: r = relu(x), {path} + {skip}"
 
 
 def check(path: Path) -> None:

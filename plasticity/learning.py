@@ -9,7 +9,7 @@ from plasticity import kernels, seeds
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.network import Conv, Network, Parameters
+from plasticity.network import Layer, Network, Parameters, Seen
 from plasticity.ranks import Ranks
 from plasticity.rule import Draw, Learning, Rule, looks_up
 
@@ -30,29 +30,11 @@ class Update:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one layer met in a step: all that its dW was made of.
-
-    Attributes:
-        x: its input `(N, *space, C)`; winner: see `kernels.forward`.
-        error: what went into the post factor: `delta / P`, `(N, O)`, at the top of a module, and
-            below it the error from above, of the shape of `winner`.
-        changes: its dW by parameter.
-    """
-
-    layer: Conv
-    x: Array
-    winner: Array
-    error: Array
-    changes: dict[str, Array]
-
-
-@dataclass(frozen=True)
 class Watched:
     """One module in one step of learning, for those who look on: its layers and its rule."""
 
     module: int
-    layers: list[Seen]  # from below
+    layers: list[Seen]  # its convolutions from below
     z: Array
     own: dict[str, Array]
     draw: Draw
@@ -77,9 +59,9 @@ def prepare(network: Network, rule: Rule, modules: Modules, seed: int) -> Parame
             f"{network.name} in one here: take --modules layers, or another split"
         )
     weights = network.prepare(seed)
-    tops = [network.layers[module[-1]] for module in modules]
+    tops = [network.layers[module[-1]].convolutions[-1] for module in modules]
     for number, top in enumerate(tops):
-        rng = seeds.generator(seed, seeds.WEIGHTS, len(network.layers) + number)
+        rng = seeds.generator(seed, seeds.WEIGHTS, len(network.convolutions) + number)
         above = [layer.outputs for layer in tops[number + 1 : number + 2] if looks_up(rule)]
         weights[top.name] |= rule.prepare(top.outputs, rng, *above)
     return weights
@@ -140,12 +122,12 @@ def updates(
 
 @dataclass(frozen=True)
 class _Passed:
-    """A module after its forward pass: layers with input and winners from below, and its output.
+    """A module after its forward pass: its layers from below with what they kept, and its output.
 
     `z (N, D)` are its encodings, of all ranks.
     """
 
-    tape: list[tuple[Conv, Array, Array]]
+    tape: list[tuple[Layer, tuple]]
     y: Array
     z: Array
 
@@ -160,10 +142,9 @@ def _forward(
 ) -> _Passed:
     tape = []
     for layer in (network.layers[i] for i in module):
-        y, winner, z = layer.forward(x, weights[layer.name])
-        tape.append((layer, x, winner))
-        x = y
-    return _Passed(tape, y, ranks.gather(z, layout) if ranks else z)
+        x, kept, z = layer.forward(x, weights)
+        tape.append((layer, kept))
+    return _Passed(tape, x, ranks.gather(z, layout) if ranks else z)
 
 
 def _learn(
@@ -185,7 +166,7 @@ def _learn(
         ahead: the module above, where the rule takes its context from there; from_below: the drive
             that the rule has given this module as the context of the one below.
     """
-    tape, z, top = here.tape, here.z, here.tape[-1][0].name
+    tape, z, top = here.tape, here.z, here.tape[-1][0].convolutions[-1].name
     own = {n: w for n, w in weights[top].items() if n not in ("weight", "bias")}
     learning = rule.learn(z, own, choice, layout, *(() if ahead is None else (ahead.z,)))
     drive = learning.drive if from_below is None else learning.drive + from_below
@@ -194,14 +175,13 @@ def _learn(
     # The encoding is a mean over P positions: every position shares the drive, over P.
     positions = int(np.prod(here.y.shape[1:-1]))
     error, changes, seen, waits = drive / positions, {}, [], []
-    for layer, below, winner in reversed(tape):
-        changes[layer.name] = layer.correlate(below, winner, error)
+    for layer, kept in reversed(tape):
+        parts, error = layer.learn(kept, error, weights, layer is not tape[0][0])
+        changes |= {part.layer.name: part.changes for part in parts}
         if ranks:
-            waits.append(ranks.add(changes[layer.name]))
+            waits += [ranks.add(part.changes) for part in parts]
         if watch is not None:
-            seen.insert(0, Seen(layer, below, winner, error, changes[layer.name]))
-        if below is not tape[0][1]:
-            error = layer.back(below, winner, error, weights[layer.name])
+            seen = parts + seen
     changes[top] |= learning.changes
     if watch is not None:
         watch(Watched(number, seen, z, own, choice, layout, learning))

@@ -7,11 +7,37 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from plasticity import kernels, seeds
-from plasticity.arrays import Array
+from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 
 Parameters = dict[str, dict[str, Array]]
-"""Layer name -> parameter name (`weight`, `bias`, and what the rule keeps) -> array."""
+"""Name of a convolution -> parameter name -> array.
+
+The parameters are `weight`, `bias` and, in a module's last convolution, what the rule keeps.
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one convolution met in a step: all that its dW was made of.
+
+    Attributes:
+        x: its input `(N, *space, C)`; winner: see `kernels.forward`, 0 for all of a linear one.
+        error: what went into the post factor: `delta / P`, `(N, O)`, where its output is what the
+            rule reads, and below that the error from above, of the shape of `winner`.
+        changes: its dW by parameter.
+    """
+
+    layer: "Conv"
+    x: Array
+    winner: Array
+    error: Array
+    changes: dict[str, Array]
+
+    @property
+    def read(self) -> bool:
+        """Whether the rule reads its output, so that all positions share the rule's drive."""
+        return self.error.ndim == 2
 
 
 @dataclass(frozen=True)
@@ -19,6 +45,7 @@ class Conv:
     """A convolution with ReLU and, where `pool` > 1, a MaxPool that acts as lateral inhibition.
 
     Its spatial dimensions are those of `kernel`: one for sound, two for images, three for video.
+    A `linear` one has neither ReLU nor MaxPool.
     """
 
     name: str
@@ -28,6 +55,17 @@ class Conv:
     stride: int | tuple[int, ...] = 1
     padding: int | tuple[int, ...] = 1
     pool: int | tuple[int, ...] = 1
+    linear: bool = False
+
+    @property
+    def convolutions(self) -> tuple["Conv", ...]:
+        """What has weights in this layer, from below: itself."""
+        return (self,)
+
+    @property
+    def read(self) -> tuple["Conv", ...]:
+        """The convolutions whose outputs add up to the layer's, which the rule reads at a top."""
+        return (self,)
 
     def space(self, space: tuple[int, ...]) -> tuple[int, ...]:
         """The spatial shape after convolution and pooling."""
@@ -45,37 +83,131 @@ class Conv:
         }
 
     def forward(
-        self, x: Array, own: dict[str, Array], winners: bool = True
-    ) -> tuple[Array, Array | None, Array]:
-        """Activity, winners and encoding: see `kernels.forward`."""
-        return kernels.forward(
+        self, x: Array, weights: Parameters, learning: bool = True
+    ) -> tuple[Array, tuple | None, Array]:
+        """Activity, what `learn` needs (input and winners) if it is wanted, and encoding.
+
+        See `kernels.forward`.
+        """
+        y, winner, z = kernels.forward(
             x,
-            own["weight"],
-            own["bias"],
+            weights[self.name]["weight"],
+            weights[self.name]["bias"],
             self.pool,
             stride=self.stride,
             padding=self.padding,
-            winners=winners,
+            winners=learning,
+            linear=self.linear,
         )
+        return y, (x, winner) if learning else None, z
 
-    def correlate(self, x: Array, winner: Array, drive: Array) -> dict[str, Array]:
-        """dW and db from input, winners and drive at the output: see `kernels.correlate`."""
-        dW, db = kernels.correlate(
-            x, winner, drive, self.kernel, self.pool, stride=self.stride, padding=self.padding
-        )
-        return {"weight": dW, "bias": db}
+    def learn(
+        self, kept: tuple, error: Array, weights: Parameters, below: bool
+    ) -> tuple[list[Seen], Array | None]:
+        """dW from what `forward` kept and the error at the output, and the error at the input.
 
-    def back(self, x: Array, winner: Array, drive: Array, own: dict[str, Array]) -> Array:
-        """The error at the input, for modules of several layers: see `kernels.back`."""
-        return kernels.back(
-            winner,
-            drive,
-            own["weight"],
-            x.shape[1:-1],
-            self.pool,
-            stride=self.stride,
-            padding=self.padding,
-        )
+        The latter, for modules of several layers, is None unless `below`. See `kernels.correlate`
+        and `kernels.back`.
+        """
+        (x, winner), back = kept, None
+        how = {"stride": self.stride, "padding": self.padding}
+        dW, db = kernels.correlate(x, winner, error, self.kernel, self.pool, **how)
+        if below:
+            weight, space = weights[self.name]["weight"], x.shape[1:-1]
+            back = kernels.back(winner, error, weight, space, self.pool, **how)
+        if winner is None:
+            xp, shape = array_module(x), (len(x), *self.space(x.shape[1:-1]), self.outputs)
+            winner = xp.broadcast_to(xp.zeros((), xp.uint8), shape)
+        return [Seen(self, x, winner, error, {"weight": dW, "bias": db})], back
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual block with its ReLU before its convolutions (He et al. 2016, "pre-activation").
+
+        r = rho(x)    y = path(r) + skip
+
+    The `path` is a chain of convolutions, the last of them linear. The skip is x itself, or, where
+    shapes differ, the linear convolution `shortcut` of r. The sum has no ReLU: the block above
+    begins with one. The encoding is the mean of y over its positions.
+
+    In the convolution that ends the path, and in the shortcut, a synapse's update at the top of a
+    module is that of a layer: pre is the input below it, and post is 1 since no ReLU follows.
+    Below them the error comes down as in a module of several layers.
+    """
+
+    name: str
+    path: tuple[Conv, ...]
+    shortcut: Conv | None = None
+
+    @property
+    def inputs(self) -> int:
+        return self.path[0].inputs
+
+    @property
+    def outputs(self) -> int:
+        return self.path[-1].outputs
+
+    @property
+    def convolutions(self) -> tuple[Conv, ...]:
+        """What has weights in this layer; the last one ends the path."""
+        skip = () if self.shortcut is None else (self.shortcut,)
+        return (*self.path[:-1], *skip, self.path[-1])
+
+    @property
+    def read(self) -> tuple[Conv, ...]:
+        """The end of the path and the shortcut: see `Conv.read`."""
+        return self.convolutions[len(self.path) - 1 :]
+
+    def space(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        """The spatial shape after the block.
+
+        Raises:
+            UserError: a path and a skip whose shapes do not fit each other.
+        """
+        skip, channels = space, self.inputs
+        if self.shortcut is not None:
+            skip, channels = self.shortcut.space(space), self.shortcut.outputs
+        for conv in self.path:
+            space = conv.space(space)
+        if (space, self.outputs) != (skip, channels):
+            raise UserError(
+                f"{self.name} adds a path of shape {(*space, self.outputs)} and a skip of shape "
+                f"{(*skip, channels)}: give it a shortcut that fits"
+            )
+        return space
+
+    def forward(
+        self, x: Array, weights: Parameters, learning: bool = True
+    ) -> tuple[Array, tuple | None, Array]:
+        """Its output, what `learn` needs if it is wanted, and the encoding."""
+        r = y = kernels.rectify(x)
+        kept, skip, along = [], x, None
+        if self.shortcut is not None:
+            skip, along, _ = self.shortcut.forward(r, weights, learning)
+        for conv in self.path:
+            y, its, _ = conv.forward(y, weights, learning)
+            kept.append(its)
+        z = kernels.add_skip(y, skip)
+        return y, (r, kept, along) if learning else None, z
+
+    def learn(
+        self, kept: tuple, error: Array, weights: Parameters, below: bool
+    ) -> tuple[list[Seen], Array | None]:
+        """dW of each convolution, and the error at the block's input: see `Conv.learn`."""
+        (r, path, along), inner, found = kept, error, []
+        for conv, its in zip(reversed(self.path), reversed(path), strict=True):
+            seen, inner = conv.learn(its, inner, weights, below or conv is not self.path[0])
+            found = seen + found
+        if self.shortcut is None:
+            return found, kernels.rectified(r, inner, beside=error) if below else None
+        seen, skip = self.shortcut.learn(along, error, weights, below)
+        found[-1:-1] = seen
+        return found, kernels.rectified(r, inner, inside=skip) if below else None
+
+
+Layer = Conv | Block
+"""What a module is made of; its name, and what it does forward and when it learns."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +215,14 @@ class Network:
     """A stack of layers that sees one patch at a time."""
 
     name: str
-    layers: tuple[Conv, ...]
+    layers: tuple[Layer, ...]
     citation: str = ""
     splits: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def convolutions(self) -> tuple[Conv, ...]:
+        """Everything that has weights, from below: `Parameters` and inspection go by its names."""
+        return tuple(conv for layer in self.layers for conv in layer.convolutions)
 
     def modules(self, split: str) -> list[list[int]]:
         """The layers of each module, counted from 0.
@@ -132,7 +269,7 @@ class Network:
                 side = "x".join(map(str, below))
                 raise UserError(
                     f"layer {layer.name} of {self.name} cannot be fed: a map of {side} leaves "
-                    f"nothing after its convolution and pooling (pool {layer.pool}); "
+                    "nothing after its convolution and pooling; "
                     "take a larger --patch or fewer --layers"
                 )
             found.append((*space, layer.outputs))
@@ -141,13 +278,13 @@ class Network:
     def prepare(self, seed: int) -> Parameters:
         """Weights and biases at their start, float64."""
         return {
-            layer.name: layer.prepare(seeds.generator(seed, seeds.WEIGHTS, i))
-            for i, layer in enumerate(self.layers)
+            conv.name: conv.prepare(seeds.generator(seed, seeds.WEIGHTS, i))
+            for i, conv in enumerate(self.convolutions)
         }
 
     def encodings(self, patches: Array, weights: Parameters) -> Iterator[Array]:
         """The encoding `(N, D)` of every patch `(N, *space, C)`, layer after layer."""
         x = patches
         for layer in self.layers:
-            x, _, z = layer.forward(x, weights[layer.name], winners=False)
+            x, _, z = layer.forward(x, weights, learning=False)
             yield z

@@ -57,6 +57,11 @@ class Look:
         return [layer.name for layer in self.state.network.layers]
 
     @property
+    def kept_with(self) -> list[str]:
+        """For each layer the convolution that a rule's matrices and gates are kept with."""
+        return [layer.convolutions[-1].name for layer in self.state.network.layers]
+
+    @property
     def title(self) -> str:
         state = self.state
         return f"{state.rule.name} on {state.network.name}, {state.options.data}"
@@ -130,7 +135,7 @@ def open_look(
     """
     stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
     state = experiment.restored(stored, data_dir=data_dir, device=device, rule=rule)
-    index = None if layer is None else index_of(state, layer)
+    index = None if layer is None else index_of(state, layer, blocks=True)
     return Look(Path(folder), stored, state, index, **settings)
 
 
@@ -161,7 +166,7 @@ def gates(look: Look) -> Figure:
 
 def predictions(look: Look) -> Figure:
     """Norm, alignment and spectrum of W_pred and W_retro."""
-    wanted = {look.names[i] for i in look.layers}
+    wanted = {look.kept_with[i] for i in look.layers}
     trained, random = (
         [one for one in views.predictions({n: own for n, own in weights.items() if n in wanted})]
         for weights in (look.state.weights, look.start)
@@ -179,7 +184,8 @@ def recorded_alignment(look: Look) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         return {}
     recorded = read(look.folder)
     found = {
-        name: recorded.get(f"{name}/alignment") for name in map(look.names.__getitem__, look.layers)
+        name: recorded.get(f"{name}/alignment")
+        for name in map(look.kept_with.__getitem__, look.layers)
     }
     return {name: (recorded.steps, of) for name, of in found.items() if of is not None and len(of)}
 
@@ -188,7 +194,7 @@ def history(look: Look) -> Figure:
     """Open gates and alignment over training, as recorded at the top of the last module."""
     if not (look.folder / NAME).is_file():
         raise MissingError("nothing was recorded while training: 'plasticity run --record' does")
-    layer = look.names[look.state.modules[-1][-1] if look.layer is None else look.layer]
+    layer = look.kept_with[look.state.modules[-1][-1] if look.layer is None else look.layer]
     recorded = read(look.folder)
     gates = recorded.get(f"{layer}/gates")
     if gates is None or not np.isfinite(gates).any():

@@ -12,7 +12,7 @@ import numpy as np
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
 from plasticity.learning import Modules, layerwise
-from plasticity.network import Conv, Network, Parameters
+from plasticity.network import Block, Layer, Network, Parameters
 from plasticity.rule import Draw
 
 try:
@@ -41,13 +41,24 @@ class Groups:
     weight: np.ndarray
 
 
-def layer_maps(layer: Conv, x: Tensor, own: Own) -> Tensor:
-    """Convolution, ReLU and MaxPool, maps in torch's order `(N, C, *space)`."""
-    dims = len(layer.kernel)
+def layer_maps(layer: Layer, x: Tensor, params: dict[str, Own]) -> Tensor:
+    """A layer's output, maps in torch's order `(N, C, *space)`.
+
+    Of a convolution also ReLU and MaxPool, unless it is linear; of a block `path(r) + skip` with
+    r = ReLU(x), where the skip is x or the shortcut of r.
+    """
+    if isinstance(layer, Block):
+        r = y = F.relu(x)
+        for conv in layer.path:
+            y = layer_maps(conv, y, params)
+        return y + (x if layer.shortcut is None else layer_maps(layer.shortcut, r, params))
+    dims, own = len(layer.kernel), params[layer.name]
     convolve = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[dims - 1]
-    y = F.relu(convolve(x, own["weight"], own["bias"], layer.stride, layer.padding))
-    return y if layer.pool == 1 else pool(y, layer.pool)
+    y = convolve(x, own["weight"], own["bias"], layer.stride, layer.padding)
+    if layer.linear:
+        return y
+    return F.relu(y) if layer.pool == 1 else pool(F.relu(y), layer.pool)
 
 
 def encodings(
@@ -62,7 +73,7 @@ def encodings(
     for module in modules:
         x = x.detach()
         for i in module:
-            x = layer_maps(network.layers[i], x, params[network.layers[i].name])
+            x = layer_maps(network.layers[i], x, params)
         found.append(x.flatten(2).mean(2))
     return found
 
@@ -276,7 +287,7 @@ def negative_gradients(
     contexts = [*found[1:], None] if context == "above" else [None] * len(found)
     losses, whole = [], x.new_zeros(())
     for module, z, above, draw in zip(modules, found, contexts, draws, strict=True):
-        own = tensors[network.layers[module[-1]].name]
+        own = tensors[network.layers[module[-1]].convolutions[-1].name]
         if loss == "cross_entropy":
             value = objective = cross_entropy(z, own, draw, layout)
         elif loss == "infonce":

@@ -302,11 +302,12 @@ def _network(look: Look) -> Rows:
     module = {i: number for number, own in enumerate(look.state.modules, 1) for i in own}
     return [
         {
-            "layer": layer.name,
-            "neurons": str(layer.outputs),
-            "kernel": "x".join(map(str, layer.kernel)),
-            "pool": str(layer.pool),
+            "layer": conv.name,
+            "neurons": str(conv.outputs),
+            "kernel": "x".join(map(str, conv.kernel)),
+            "pool": str(conv.pool),
             "module": str(module[i]),
         }
         for i, layer in enumerate(look.state.network.layers)
+        for conv in layer.convolutions
     ]

@@ -58,9 +58,12 @@ def measure(
         wishes: by layer name; weights: before the step; names, ks: see `kinds`.
     """
     found: dict[str, np.ndarray] = {}
-    top = watched.layers[-1]
-    name = top.layer.name
-    sums = _Sums(top, wishes[name], (len(names), len(ks))) if names and name in wishes else None
+    name = watched.layers[-1].layer.name
+    sums = {
+        seen.layer.name: _Sums(seen, wishes[seen.layer.name], (len(names), len(ks)))
+        for seen in watched.layers
+        if names and seen.read and seen.layer.name in wishes
+    }
     gates = np.full((len(names), len(ks), len(SIGNS)), np.nan, np.float32)
     for role in rule.roles(watched.z, watched.own, watched.draw, watched.layout):
         at = names.index(role.name), ks.index(int(role.events.k))
@@ -68,19 +71,20 @@ def measure(
             here = role.events.label == sign
             if count := int(here.sum()):
                 gates[(*at, s)] = float(((role.gamma != 0) & here).sum()) / count
-        if sums is not None:
-            sums.add(role, at)
+        for one in sums.values():
+            one.add(role, at)
     if names:
         found[f"{name}/gates"] = gates
     if {"W_pred", "W_retro"} <= set(watched.own):
         own = (to_host(watched.own[n]) for n in ("W_pred", "W_retro"))
         found[f"{name}/alignment"] = cosine_by_step(*own).astype(np.float32)
     for seen in watched.layers:
-        if (wish := wishes.get(seen.layer.name)) is None:
+        name = seen.layer.name
+        if (wish := wishes.get(name)) is None:
             continue
-        parts = sums.found() if sums is not None and seen is top else _error(seen, wish)
-        parts |= _changes(seen, wish, weights[seen.layer.name])
-        found |= {f"{seen.layer.name}/{path}": array for path, array in parts.items()}
+        parts = sums[name].found() if name in sums else _error(seen, wish)
+        parts |= _changes(seen, wish, weights[name])
+        found |= {f"{name}/{path}": array for path, array in parts.items()}
     return found
 
 

@@ -72,7 +72,7 @@ def plan(state: State, spec: str, every: int) -> Plan:
             "--record wants layers that are their own context, and with --context above it is the "
             "layer above: leave one of the two away"
         )
-    names = [layer.name for layer in state.network.layers]
+    names = [layer.name for layer in state.network.convolutions]
     wishes = {names[wish.layer]: wish for wish in parse(spec, state)}
     few = replace(state, options=state.options.changed(batch=min(2, state.options.batch)))
     images, options = few.options.learning_set(), few.options
@@ -234,8 +234,8 @@ def _create(path: Path, state: State, plan: Plan) -> None:
         file.attrs["options"] = json.dumps(state.options.as_dict())
         file.attrs["roles"] = json.dumps(plan.roles)
         file.attrs["prediction_steps"] = json.dumps(plan.ks)
-        file.attrs["layers"] = json.dumps([layer.name for layer in state.network.layers])
-        file.attrs["dimensions"] = len(state.network.layers[0].kernel)
+        file.attrs["layers"] = json.dumps([layer.name for layer in state.network.convolutions])
+        file.attrs["dimensions"] = len(state.network.convolutions[0].kernel)
         for name, wish in plan.wishes.items():
             for kind, index in (("synapses", wish.synapses), ("neurons", wish.neurons)):
                 if len(index):

@@ -43,10 +43,10 @@ def parse(spec: str, state: State) -> list[Wish]:
         key, _, layer = words[0].partition("=")
         if key != "layer" or not layer:
             raise UserError(f"--record: '{entry}' names no layer first: expected {GRAMMAR}")
-        every = range(len(state.network.layers))
+        every = range(len(state.network.convolutions))
         for index in every if layer == "*" else [index_of(state, layer)]:
             if index in found:
-                name = state.network.layers[index].name
+                name = state.network.convolutions[index].name
                 raise UserError(f"--record names {name} twice: put all of it behind one layer=")
             found[index] = _wish(state, index, words[1:])
     if not found:
@@ -57,7 +57,7 @@ def parse(spec: str, state: State) -> list[Wish]:
 def _wish(state: State, index: int, words: list[str]) -> Wish:
     if set(words) <= {"weights"}:
         words = [*words, "random=100"]
-    layer = state.network.layers[index]
+    layer = state.network.convolutions[index]
     shape = (layer.outputs, layer.inputs, *layer.kernel)
     synapses: list[tuple[int, ...]] = []
     neurons: set[int] = set()

@@ -10,8 +10,7 @@ from plasticity.arrays import Array, to_host
 from plasticity.data.loader import Batch, learning_batch
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.learning import Seen
-from plasticity.network import Conv
+from plasticity.network import Conv, Seen
 from plasticity.options import RunOptions
 from plasticity.rule import Learning, Role, looks_up
 from plasticity.training import State
@@ -23,7 +22,6 @@ class Step:
 
     Attributes:
         number: of the step, from 1; seen: input, winners, drive and dW of the layer.
-        top: whether the rule reads this layer; below the top of a module it sees an error alone.
         z, own: encodings `(N, D)` of the module's top and the rule's own parameters there.
         roles: the factors of every event at the module's top, as the rule gave them to learning.
     """
@@ -33,7 +31,6 @@ class Step:
     batch: Batch
     layout: Layout
     seen: Seen
-    top: bool
     z: np.ndarray
     own: dict[str, np.ndarray]
     roles: tuple[Role, ...]
@@ -42,6 +39,11 @@ class Step:
     @property
     def layer(self) -> Conv:
         return self.seen.layer
+
+    @property
+    def top(self) -> bool:
+        """Whether the rule reads this layer; below the top of a module it sees an error alone."""
+        return self.seen.read
 
     @property
     def positions(self) -> int:
@@ -89,19 +91,28 @@ def fresh(options: RunOptions, gain: float = 1.0) -> State:
     return state
 
 
-def index_of(state: State, layer: int | str) -> int:
+def index_of(state: State, layer: int | str, blocks: bool = False) -> int:
     """The index of a layer given by its number, from 1, or by its name.
+
+    Args:
+        blocks: whether it is one of `Network.layers`, or of `Network.convolutions`, which a block
+            has several of.
 
     Raises:
         UserError: no such layer.
     """
-    names = [one.name for one in state.network.layers]
+    network = state.network
+    names = [one.name for one in (network.layers if blocks else network.convolutions)]
     if isinstance(layer, str) and layer in names:
         return names.index(layer)
     if str(layer).isdigit() and 1 <= int(layer) <= len(names):
         return int(layer) - 1
+    block = next((one for one in network.layers if one.name == layer and not blocks), None)
+    if block is not None:
+        inside = ", ".join(conv.name for conv in block.convolutions)
+        raise UserError(f"--layer {layer} is a block: name one of its convolutions, {inside}")
     raise UserError(
-        f"--layer {layer}: {state.network.name} has here the layers 1 to {len(names)} "
+        f"--layer {layer}: {network.name} has here the layers 1 to {len(names)} "
         f"({names[0]} to {names[-1]})"
     )
 
@@ -139,27 +150,25 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         )
     batch = learning_batch(images, options.batch, options.crop, options.seed, state.step)
     layout = Layout(options.rows, options.batch, options.rows)
-    wanted = next(i for i, module in enumerate(state.modules) if index in module)
+    wanted = state.network.convolutions[index]
     found: list[learning.Watched] = []
     with np.errstate(over="ignore", invalid="ignore"):
         for update in training.watched_updates(state, batch, images, found.append):
-            if update.module == wanted:
+            if wanted.name in update.changes:
                 break
             found.clear()
     watched = found[0]
-    place = state.modules[wanted].index(index)
-    top = place == len(watched.layers) - 1
-    roles = state.rule.roles(watched.z, watched.own, watched.draw, layout) if top else ()
+    seen = next(seen for seen in watched.layers if seen.layer is wanted)
+    roles = state.rule.roles(watched.z, watched.own, watched.draw, layout) if seen.read else ()
     own = {name: to_host(w) for name, w in watched.own.items()}
     return Step(
         state,
         number,
         batch,
         layout,
-        _seen_on_host(watched.layers[place]),
-        top,
+        _seen_on_host(seen),
         to_host(watched.z),
-        own if top else {},
+        own if seen is watched.layers[-1] else {},
         tuple(role_on_host(role) for role in roles),
         watched.learning,
     )

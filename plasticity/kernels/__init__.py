@@ -15,12 +15,14 @@ from plasticity.kernels import direct, rows, threads
 from plasticity.kernels.direct import SILENT, output_space, post_factor, pre_factor
 from plasticity.kernels.pairs import coactivity
 from plasticity.kernels.patches import extract
+from plasticity.kernels.residual import add_skip, rectified, rectify
 from plasticity.kernels.threads import own as own_threads
 
 __all__ = [
     "SILENT",
     "adam",
     "add_rows",
+    "add_skip",
     "back",
     "coactivity",
     "correlate",
@@ -31,16 +33,19 @@ __all__ = [
     "post_factor",
     "pre_factor",
     "product",
+    "rectified",
+    "rectify",
     "scores",
 ]
 
 
 def _form(
-    x: Array, kernel: tuple[int, ...], pool: object, stride: object, padding: object
+    x: Array, kernel: tuple[int, ...], pool: object, stride: object, padding: object, linear: bool
 ) -> ModuleType:
     """The module whose convolution kernels fit these arrays and this geometry."""
     if (
         kernel == (3, 3)
+        and not linear
         and pool in (1, 2, (1, 1), (2, 2))
         and stride in (1, (1, 1))
         and padding in (1, (1, 1))
@@ -91,20 +96,20 @@ def forward(
     stride: int | tuple[int, ...] = 1,
     padding: int | tuple[int, ...] = 1,
     winners: bool = True,
+    linear: bool = False,
 ) -> tuple[Array, Array | None, Array]:
     """Convolution, ReLU, MaxPool as lateral inhibition, encoding: see `direct.forward`."""
     array_module(x, weight, bias)
-    form = _form(x, weight.shape[2:], pool, stride, padding)
+    form = _form(x, weight.shape[2:], pool, stride, padding, linear)
     if form is direct:
-        return direct.forward(
-            x, weight, bias, pool, stride=stride, padding=padding, winners=winners
-        )
+        how = {"stride": stride, "padding": padding, "winners": winners, "linear": linear}
+        return direct.forward(x, weight, bias, pool, **how)
     return form.forward(x, weight, bias, _side(pool), winners=winners)
 
 
 def correlate(
     x: Array,
-    winner: Array,
+    winner: Array | None,
     drive: Array,
     kernel: tuple[int, ...],
     pool: int | tuple[int, ...] = 1,
@@ -114,14 +119,14 @@ def correlate(
 ) -> tuple[Array, Array]:
     """The pre x post correlation, `dW (O, C, *kernel)` and `db (O,)`: see `direct.correlate`."""
     array_module(x, winner, drive)
-    form = _form(x, kernel, pool, stride, padding)
+    form = _form(x, kernel, pool, stride, padding, winner is None)
     if form is direct:
         return direct.correlate(x, winner, drive, kernel, pool, stride=stride, padding=padding)
     return form.correlate(x, winner, drive, _side(pool))
 
 
 def back(
-    winner: Array,
+    winner: Array | None,
     drive: Array,
     weight: Array,
     space: tuple[int, ...],
@@ -132,7 +137,7 @@ def back(
 ) -> Array:
     """The error at a layer's input `(N, *space, C)`: see `direct.back`."""
     array_module(winner, drive, weight)
-    form = _form(drive, weight.shape[2:], pool, stride, padding)
+    form = _form(drive, weight.shape[2:], pool, stride, padding, winner is None)
     if form is direct:
         return direct.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
     return form.back(winner, drive, weight, space, _side(pool))

@@ -19,6 +19,8 @@ def _each(value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
 
 
 def _pad(x: Array, padding: tuple[int, ...]) -> Array:
+    if not any(padding):
+        return x
     return array_module(x).pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)])
 
 
@@ -87,6 +89,7 @@ def forward(
     stride: int | tuple[int, ...] = 1,
     padding: int | tuple[int, ...] = 1,
     winners: bool = True,
+    linear: bool = False,
 ) -> tuple[Array, Array | None, Array]:
     """Convolution, ReLU, MaxPool as lateral inhibition, and the encoding.
 
@@ -94,6 +97,7 @@ def forward(
         x: `(N, *space, C)`; weight: `(O, C, *kernel)`; bias: `(O,)`.
         pool: side of the pool window, 1 for none; what fills no whole window is dropped.
         winners: whether the winners are wanted.
+        linear: without ReLU and MaxPool, and without winners: nobody is inhibited.
 
     Returns:
         `y (N, *pooled, O)`, the activity after pooling; `winner`, uint8 of the same shape, the
@@ -101,6 +105,9 @@ def forward(
         where none is, or None; `encoding (N, O)`, the mean of `y` over its positions.
     """
     a = convolve(x, weight, bias, stride, padding)
+    spatial = tuple(range(1, a.ndim - 1))
+    if linear:
+        return a, None, a.mean(axis=spatial)
     xp, pool = array_module(x), _each(pool, a.ndim - 2)
     pooled = tuple(n // p for n, p in zip(a.shape[1:-1], pool, strict=True))
     largest = winner = None
@@ -113,19 +120,22 @@ def forward(
             largest = xp.maximum(largest, candidate)
     winner[~(largest > 0)] = SILENT
     y = xp.maximum(largest, 0)
-    return y, winner if winners else None, y.mean(axis=tuple(range(1, y.ndim - 1)))
+    return y, winner if winners else None, y.mean(axis=spatial)
 
 
 def post_factor(
-    winner: Array, drive: Array, pool: int | tuple[int, ...], space: tuple[int, ...]
+    winner: Array | None, drive: Array, pool: int | tuple[int, ...], space: tuple[int, ...]
 ) -> Array:
     """The dendritic drive through inhibition and rho': `(N, *space, O)`, zero but at winners.
 
-    `drive` is `(N, O)`, shared by all positions of a patch, or has the shape of `winner`.
+    `drive` is `(N, O)`, shared by all positions of a patch, or has the shape of `winner`, which is
+    None in a linear layer: all neurons pass the drive on.
     """
     xp, pool = array_module(winner, drive), _each(pool, len(space))
     if drive.ndim == 2:
         drive = drive.reshape(len(drive), *(1 for _ in space), drive.shape[1])
+    if winner is None:
+        return xp.broadcast_to(drive, (len(drive), *space, drive.shape[-1]))
     post = xp.zeros((len(winner), *space, winner.shape[-1]), drive.dtype)
     for code, window in _windows(pool, winner.shape[1:-1]):
         post[window] = xp.where(winner == code, drive, 0)
@@ -147,7 +157,7 @@ def pre_factor(
 
 def correlate(
     x: Array,
-    winner: Array,
+    winner: Array | None,
     drive: Array,
     kernel: tuple[int, ...],
     pool: int | tuple[int, ...] = 1,
@@ -167,7 +177,7 @@ def correlate(
 
 
 def back(
-    winner: Array,
+    winner: Array | None,
     drive: Array,
     weight: Array,
     space: tuple[int, ...],

@@ -31,7 +31,12 @@ def coactivity(
 
         side = pool if isinstance(pool, int) else pool[0]
         pairs_cpu.coactivity(
-            np.ascontiguousarray(x), winner, synapses, side, _one(stride), _one(padding), out
+            *map(np.ascontiguousarray, (x, winner)),
+            synapses,
+            side,
+            _one(stride),
+            _one(padding),
+            out,
         )
         return out
     space = output_space(x.shape[1:-1], kernel, stride, padding)

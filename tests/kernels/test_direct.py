@@ -131,3 +131,23 @@ def test_one_and_three_dimensions_agree_with_a_plain_sum(space, kernel, stride, 
     ]
     slope = ((values[0] - values[1]) * drive).sum() / 2e-7
     assert slope == pytest.approx((dW * direction).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("drive_of", ["patches", "positions"])
+def test_a_linear_layer_inhibits_nobody(drive_of):
+    """Against a sum of windows: 3x3, stride 2, no padding; every neuron learns."""
+    x, weight, bias = case(0, 2, 7, 5, 3, 4)
+    y, winner, encoding = direct.forward(x, weight, bias, stride=2, padding=0, linear=True)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    np.testing.assert_allclose(y, np.einsum("nrscij,ocij->nrso", windows, weight) + bias)
+    assert winner is None and (y < 0).any()
+    np.testing.assert_allclose(encoding, y.mean(axis=(1, 2)))
+    drive = np.random.default_rng(1).standard_normal((2, 4) if drive_of == "patches" else y.shape)
+    post = np.broadcast_to(
+        drive.reshape(2, *(y.shape[1:3] if drive.ndim == 4 else (1, 1)), 4), y.shape
+    )
+    dW, db = direct.correlate(x, None, drive, (3, 3), stride=2, padding=0)
+    np.testing.assert_allclose(dW, np.einsum("nrscij,nrso->ocij", windows, post))
+    np.testing.assert_allclose(db, post.sum(axis=(0, 1, 2)))
+    error = direct.back(None, drive, weight, (7, 5), stride=2, padding=0)
+    assert np.vdot(error, x) == pytest.approx(np.vdot(post, y - bias))  # the transposed map

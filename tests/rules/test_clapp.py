@@ -19,7 +19,7 @@ def relative(a, b):
 def encodings(case, layer):
     x = case.patches
     for i in range(layer + 1):
-        x, _, z = case.network.layers[i].forward(x, case.weights[case.network.layers[i].name])
+        x, _, z = case.network.layers[i].forward(x, case.weights)
     return z
 
 
@@ -76,7 +76,7 @@ def test_the_rule_is_the_slope_of_its_loss(name):
         if x is None:
             x = c.patches
             for below in c.network.layers[:number]:
-                x, _, _ = below.forward(x, c.weights[below.name])
+                x, _, _ = below.forward(x, c.weights)
         rng = np.random.default_rng(number)
         for parameter, dW in found[number].changes[layer.name].items():
             direction = rng.standard_normal(dW.shape)
@@ -84,7 +84,7 @@ def test_the_rule_is_the_slope_of_its_loss(name):
             def loss(step, layer=layer, parameter=parameter, direction=direction, x=x, i=number):
                 own = dict(c.weights[layer.name])
                 own[parameter] = own[parameter] + step * direction
-                _, _, z = layer.forward(x, own)
+                _, _, z = layer.forward(x, {layer.name: own})
                 return c.rule.learn(z, own, c.draws[i], c.layout).loss
 
             slope = (loss(1e-7) - loss(-1e-7)) / 2e-7
@@ -95,9 +95,9 @@ def test_every_factor_of_an_update_multiplies():
     """dW summed over events from gate, dendritic signal, post and pre, one event at a time."""
     c = case(rules.get("clapp", **OPTIONS))
     x, layer = c.patches, c.network.layers[0]
-    x, _, _ = layer.forward(x, c.weights["conv1"])
+    x, _, _ = layer.forward(x, c.weights)
     layer = c.network.layers[1]
-    _, winner, z = layer.forward(x, c.weights["conv2"])
+    _, (_, winner), z = layer.forward(x, c.weights)
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     wanted = np.zeros_like(c.weights["conv2"]["weight"])
     for role in c.rule.roles(z, c.weights["conv2"], c.draws[1], c.layout):

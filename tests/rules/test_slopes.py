@@ -26,7 +26,7 @@ def forward(c, weights, module, x):
     """A module's output and encoding."""
     for i in module:
         layer = c.network.layers[i]
-        x, _, z = layer.forward(x, weights[layer.name])
+        x, _, z = layer.forward(x, weights)
     return x, z
 
 
