@@ -285,10 +285,10 @@ def test_probe_and_export_work_on_a_run(whole, tmp_path):
 
 
 def test_gim_on_resnet50_resumes_bit_for_bit_probes_and_exports(tmp_path):
-    net = ["--rule", "gim", "--net", "resnet50", "--width", 0.1, "--batch", 2, "--crop", 40,
+    net = ["--rule", "gim", "--net", "resnet50", "--width", 0.05, "--batch", 2, "--crop", 40,
            "--prediction-steps", 2]  # fmt: skip
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    probe = ["--probe-train", 40, "--probe-test", 20]
+    probe = ["--probe-train", 20, "--probe-test", 10]
     done = call(*net, "--steps", 3, *probe, "--out", whole)
     assert done.exit_code == 0, done.output
     shown = json.loads((whole / "summary.json").read_text())
@@ -300,8 +300,8 @@ def test_gim_on_resnet50_resumes_bit_for_bit_probes_and_exports(tmp_path):
     done = CliRunner().invoke(main, ["export", str(whole), "--format", "npz"])
     assert done.exit_code == 0, done.output
     with np.load(whole / "weights.npz") as stored:
-        assert stored["layer2.0.conv2.weight"].shape == (13, 13, 3, 3)
-        assert stored["prediction.layer3.5.conv3.W_pred"].shape == (2, 104, 104)
+        assert stored["layer2.0.conv2.weight"].shape == (6, 6, 3, 3)
+        assert stored["prediction.layer3.5.conv3.W_pred"].shape == (2, 52, 52)
         blocks = json.loads(stored["metadata"].item())["blocks"]
     assert "layer1.1: r = relu(x), conv3(relu(conv2(relu(conv1(r))))) + x; layer1.2" in blocks
 
