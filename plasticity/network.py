@@ -69,9 +69,8 @@ class Conv:
 
     def space(self, space: tuple[int, ...]) -> tuple[int, ...]:
         """The spatial shape after convolution and pooling."""
-        pool = (self.pool,) * len(space) if isinstance(self.pool, int) else self.pool
         out = kernels.output_space(space, self.kernel, self.stride, self.padding)
-        return tuple(n // p for n, p in zip(out, pool, strict=True))
+        return kernels.pooled_space(out, self.pool)
 
     def prepare(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Weight `(O, C, *kernel)` and bias `(O,)`, float64, uniform within 1/sqrt(fan in)."""

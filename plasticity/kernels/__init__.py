@@ -11,8 +11,8 @@ from types import ModuleType
 import numpy as np
 
 from plasticity.arrays import Array, array_module
-from plasticity.kernels import direct, rows, threads
-from plasticity.kernels.direct import SILENT, output_space, post_factor, pre_factor
+from plasticity.kernels import blocks, direct, rows, threads
+from plasticity.kernels.direct import SILENT, output_space, pooled_space, post_factor, pre_factor
 from plasticity.kernels.pairs import coactivity
 from plasticity.kernels.patches import extract
 from plasticity.kernels.residual import add_skip, rectified, rectify
@@ -30,6 +30,7 @@ __all__ = [
     "forward",
     "output_space",
     "own_threads",
+    "pooled_space",
     "post_factor",
     "pre_factor",
     "product",
@@ -58,7 +59,7 @@ def _form(
             from plasticity.kernels import winograd
 
             return winograd
-    return direct
+    return blocks if array_module(x) is np and x.dtype == np.float32 else direct
 
 
 def _on_device(*arrays: Array) -> bool:
@@ -101,9 +102,9 @@ def forward(
     """Convolution, ReLU, MaxPool as lateral inhibition, encoding: see `direct.forward`."""
     array_module(x, weight, bias)
     form = _form(x, weight.shape[2:], pool, stride, padding, linear)
-    if form is direct:
+    if form in (direct, blocks):
         how = {"stride": stride, "padding": padding, "winners": winners, "linear": linear}
-        return direct.forward(x, weight, bias, pool, **how)
+        return form.forward(x, weight, bias, pool, **how)
     return form.forward(x, weight, bias, _side(pool), winners=winners)
 
 
@@ -120,8 +121,8 @@ def correlate(
     """The pre x post correlation, `dW (O, C, *kernel)` and `db (O,)`: see `direct.correlate`."""
     array_module(x, winner, drive)
     form = _form(x, kernel, pool, stride, padding, winner is None)
-    if form is direct:
-        return direct.correlate(x, winner, drive, kernel, pool, stride=stride, padding=padding)
+    if form in (direct, blocks):
+        return form.correlate(x, winner, drive, kernel, pool, stride=stride, padding=padding)
     return form.correlate(x, winner, drive, _side(pool))
 
 
@@ -138,8 +139,8 @@ def back(
     """The error at a layer's input `(N, *space, C)`: see `direct.back`."""
     array_module(winner, drive, weight)
     form = _form(drive, weight.shape[2:], pool, stride, padding, winner is None)
-    if form is direct:
-        return direct.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
+    if form in (direct, blocks):
+        return form.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
     return form.back(winner, drive, weight, space, _side(pool))
 
 

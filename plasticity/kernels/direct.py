@@ -14,7 +14,8 @@ SILENT = 255
 """The winner's code where no neuron of a pool is active (rho'(a) = 0 for all of them)."""
 
 
-def _each(value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
+def each(value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
+    """A value for each dimension, of one or of a tuple."""
     return (value,) * dims if isinstance(value, int) else tuple(value)
 
 
@@ -55,10 +56,15 @@ def output_space(
     padding: int | tuple[int, ...] = 1,
 ) -> tuple[int, ...]:
     """The spatial shape of a convolution's output, before pooling."""
-    stride, padding = _each(stride, len(space)), _each(padding, len(space))
+    stride, padding = each(stride, len(space)), each(padding, len(space))
     return tuple(
         (n + 2 * p - k) // s + 1 for n, k, s, p in zip(space, kernel, stride, padding, strict=True)
     )
+
+
+def pooled_space(space: tuple[int, ...], pool: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The spatial shape after pooling."""
+    return tuple(n // p for n, p in zip(space, each(pool, len(space)), strict=True))
 
 
 def convolve(
@@ -71,7 +77,7 @@ def convolve(
     """`a = W x + b`, `(N, *space, O)`, for input `x (N, *space, C)`."""
     kernel = weight.shape[2:]
     space = output_space(x.shape[1:-1], kernel, stride, padding)
-    stride, padding = _each(stride, len(space)), _each(padding, len(space))
+    stride, padding = each(stride, len(space)), each(padding, len(space))
     xp = array_module(x, weight, bias)
     a = xp.empty((len(x), *space, len(weight)), x.dtype)
     a[...] = bias
@@ -108,8 +114,8 @@ def forward(
     spatial = tuple(range(1, a.ndim - 1))
     if linear:
         return a, None, a.mean(axis=spatial)
-    xp, pool = array_module(x), _each(pool, a.ndim - 2)
-    pooled = tuple(n // p for n, p in zip(a.shape[1:-1], pool, strict=True))
+    xp, pool = array_module(x), each(pool, a.ndim - 2)
+    pooled = pooled_space(a.shape[1:-1], pool)
     largest = winner = None
     for code, window in _windows(pool, pooled):
         candidate = a[window]
@@ -118,7 +124,7 @@ def forward(
         else:
             winner[candidate > largest] = code
             largest = xp.maximum(largest, candidate)
-    winner[~(largest > 0)] = SILENT
+    winner = xp.where(largest > 0, winner, xp.uint8(SILENT))
     y = xp.maximum(largest, 0)
     return y, winner if winners else None, y.mean(axis=spatial)
 
@@ -131,7 +137,7 @@ def post_factor(
     `drive` is `(N, O)`, shared by all positions of a patch, or has the shape of `winner`, which is
     None in a linear layer: all neurons pass the drive on.
     """
-    xp, pool = array_module(winner, drive), _each(pool, len(space))
+    xp, pool = array_module(winner, drive), each(pool, len(space))
     if drive.ndim == 2:
         drive = drive.reshape(len(drive), *(1 for _ in space), drive.shape[1])
     if winner is None:
@@ -151,7 +157,7 @@ def pre_factor(
 ) -> Array:
     """The input that every position meets at one kernel offset, `(N, *space, C)`."""
     space = output_space(x.shape[1:-1], kernel, stride, padding)
-    stride, padding = _each(stride, len(space)), _each(padding, len(space))
+    stride, padding = each(stride, len(space)), each(padding, len(space))
     return dict(_taps(_pad(x, padding), kernel, stride, space))[tuple(offset)]
 
 
@@ -168,7 +174,7 @@ def correlate(
     """`dW = post x pre` summed over patches and positions: `dW (O, C, *kernel)`, `db (O,)`."""
     xp = array_module(x, winner, drive)
     space = output_space(x.shape[1:-1], kernel, stride, padding)
-    stride, padding = _each(stride, len(space)), _each(padding, len(space))
+    stride, padding = each(stride, len(space)), each(padding, len(space))
     post = _rows(post_factor(winner, drive, pool, space))
     dW = xp.empty((post.shape[1], x.shape[-1], *kernel), x.dtype)
     for offset, view in _taps(_pad(x, padding), kernel, stride, space):
@@ -189,7 +195,7 @@ def back(
     """The error at a layer's input, `(N, *space, C)`: the post factor times W transposed."""
     kernel, dims = weight.shape[2:], len(space)
     out = output_space(space, kernel, stride, padding)
-    stride, padding = _each(stride, dims), _each(padding, dims)
+    stride, padding = each(stride, dims), each(padding, dims)
     post = post_factor(winner, drive, pool, out)
     xp = array_module(post, weight)
     padded = xp.zeros(

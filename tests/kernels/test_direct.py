@@ -114,7 +114,7 @@ def test_one_and_three_dimensions_agree_with_a_plain_sum(space, kernel, stride, 
     bias = rng.standard_normal(4)
     a = direct.convolve(x, weight, bias, stride, padding)
     dims = len(space)
-    steps, pads = direct._each(stride, dims), direct._each(padding, dims)
+    steps, pads = direct.each(stride, dims), direct.each(padding, dims)
     padded = np.pad(x, [(0, 0), *((p, p) for p in pads), (0, 0)])
     for place in np.ndindex(a.shape[1:-1]):
         spans = zip(place, steps, kernel, strict=True)
