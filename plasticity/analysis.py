@@ -236,6 +236,11 @@ def _with_one_matrix(state: State) -> tuple[State, dict[str, Array]]:
             f"the rule {state.rule.name} has no predictions W_pred, which the score u of CPC is "
             "made of: take a run by another rule"
         )
+    if state.network.convolutions != state.network.layers:
+        raise UserError(
+            f"{state.network.name} has blocks whose paths part and meet again: the terms of Eq. (9) "
+            "to (12) are carried down chains of layers, such as vgg6"
+        )
     if getattr(state.rule, "context", "same") != "same":
         raise UserError(
             "Eq. (10) to (12) are taken apart where context and target are the same layer: take a "
@@ -351,10 +356,9 @@ def _carried(layers: list[Seen], drive: Array, weights: Parameters) -> Iterator[
     """dW of the layers of a module from above, for a drive on its top: post factor, correlation."""
     error = drive / int(np.prod(layers[-1].winner.shape[1:-1]))
     for seen in reversed(layers):
-        layer = seen.layer
-        yield layer.correlate(seen.x, seen.winner, error)
-        if seen is not layers[0]:
-            error = layer.back(seen.x, seen.winner, error, weights[layer.name])
+        kept, below = (seen.x, seen.winner), seen is not layers[0]
+        (found,), error = seen.layer.learn(kept, error, weights, below)
+        yield found.changes
 
 
 def _by_parameter(
