@@ -238,8 +238,8 @@ def _with_one_matrix(state: State) -> tuple[State, dict[str, Array]]:
         )
     if state.network.convolutions != state.network.layers:
         raise UserError(
-            f"{state.network.name} has blocks whose paths part and meet again: the terms of Eq. (9) "
-            "to (12) are carried down chains of layers, such as vgg6"
+            f"{state.network.name} has blocks whose paths part and meet again: the terms of Eq. "
+            "(9) to (12) are carried down chains of layers, such as vgg6"
         )
     if getattr(state.rule, "context", "same") != "same":
         raise UserError(
