@@ -58,8 +58,9 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     "--rule",
     default="clapp",
     show_default=True,
-    help="clapp, clapp_s, hinge_cpc, cpc, gim, supervised, greedy_supervised, random, one of an "
-    "installed package, or a file such as ./my_rule.py.",
+    help="clapp, clapp_s, hinge_cpc, cpc, gim, supervised, greedy_supervised, oja, bcm, "
+    "hebbian, feedback_alignment, random, one of an installed package, or a file such as "
+    "./my_rule.py.",
 )
 @click.option(
     "--net",
@@ -96,7 +97,8 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option(
     "--prediction-steps", default=0, help="How far to predict, K.  [default: the rule's, mostly 5]"
 )
-@click.option("--lr", default=2e-4, show_default=True, help="Learning rate of Adam.")
+@click.option("--lr", default=0.0, help="Learning rate.  [default: the rule's, 2e-4 with Adam]")
+@click.option("--optimiser", default="", help="adam or plain, W += lr dW.  [default: the rule's]")
 @click.option(
     "--modules",
     default="",

@@ -16,6 +16,12 @@ from plasticity.rule import Draw, Learning, Role, Rule, reads_labels
 
 NEURONS, IMAGES, COLUMNS = 4, 3, 2
 SETTABLE = (bool, int, float, str)
+CHOICES = {
+    "locality": ("layer", "module", "global"),
+    "reads": ("encoding", "map"),
+    "optimiser": ("adam", "plain"),
+    "feedback": ("transposed", "random"),
+}
 
 
 def takes(cls: type) -> dict[str, type]:
@@ -82,30 +88,35 @@ def check(rule: Rule, where: str) -> None:
     for name in ("name", "equation", "citation", "modules"):
         if not isinstance(getattr(rule, name, None), str):
             raise UserError(f"{who} has no {name}: expected {name}: ClassVar[str] = '...'")
+    for name, known in CHOICES.items():
+        if (value := getattr(rule, name, None)) not in known:
+            raise UserError(f"{who} has {name} = {value!r}: expected {' or '.join(known)}")
     for name in ("prepare", "draw", "roles", "learn"):
         if not callable(getattr(rule, name, None)):
             raise UserError(f"{who} has no method {name}: let it inherit from plasticity.rule.Rule")
     layout = Layout(max(1, getattr(rule, "steps", 1)) + 2, IMAGES, COLUMNS)
     rng = np.random.default_rng(0)
-    z = rng.random((layout.patches, NEURONS))
+    z = rng.random((layout.patches, *((2, 2) if rule.reads == "map" else ()), NEURONS))
 
     own = _call(rule.prepare, who, where)(NEURONS, rng)
     _expect(isinstance(own, dict), who, "prepare", f"a dict of arrays, not {_kind(own)}")
     for name, w in own.items():
         _expect(isinstance(w, np.ndarray), who, "prepare", f"an array for {name}, not {_kind(w)}")
-        _expect(name not in ("weight", "bias"), who, "prepare", f"another name than {name}")
+        _expect(
+            name not in ("weight", "bias", "feedback"), who, "prepare", f"another name than {name}"
+        )
     draw = _call(rule.draw, who, where)(layout, rng)
     _expect(isinstance(draw, Draw), who, "draw", f"a Draw, not {_kind(draw)}")
     if reads_labels(rule):
         draw = replace(draw, labels=np.arange(IMAGES) % getattr(rule, "classes", 2))
     roles = _call(lambda *a: list(rule.roles(*a)), who, where, "roles")(z, own, draw, layout)
     for role in roles:
-        _check_role(role, layout, who)
+        _check_role(role, layout, z, who)
     learned = _call(rule.learn, who, where)(z, own, draw, layout)
     _check_learning(learned, z, own, who)
 
 
-def _check_role(role: Role, layout: Layout, who: str) -> None:
+def _check_role(role: Role, layout: Layout, z: np.ndarray, who: str) -> None:
     _expect(isinstance(role, Role), who, "roles", f"a Role, not {_kind(role)}")
     E, patches = np.shape(role.gamma), layout.patches
     for name in ("score", "gamma", "source", "learner"):
@@ -116,12 +127,12 @@ def _check_role(role: Role, layout: Layout, who: str) -> None:
             "roles",
             f"{name} of shape (events,) like gamma {E} in the role {role.name}, not {shape}",
         )
-    shape = np.shape(role.dendrite)
+    shape, wanted = np.shape(role.dendrite), ("rows", *z.shape[1:])
     _expect(
-        len(shape) == 2 and shape[1] == NEURONS,
+        len(shape) == len(wanted) and shape[1:] == wanted[1:],
         who,
         "roles",
-        f"dendrite of shape (rows, {NEURONS}) in the role {role.name}, not {shape}",
+        f"dendrite of shape ({', '.join(map(str, wanted))}) in the role {role.name}, not {shape}",
     )
     for name, rows in (("source", shape[0]), ("learner", patches)):
         values = np.asarray(getattr(role, name))
@@ -131,20 +142,24 @@ def _check_role(role: Role, layout: Layout, who: str) -> None:
 
 def _check_learning(learned: Learning, z: np.ndarray, own: dict, who: str) -> None:
     _expect(isinstance(learned, Learning), who, "learn", f"a Learning, not {_kind(learned)}")
-    shape = np.shape(learned.drive)
-    _expect(
-        shape == z.shape,
-        who,
-        "learn",
-        f"a drive of shape (patches, neurons) {z.shape}, not {shape}",
-    )
+    shape, both = np.shape(learned.drive), (len(z), NEURONS)
+    wanted = f"(patches, neurons) {both}"
+    if z.ndim > 2:
+        wanted += f" or that of the map {z.shape}"
+    _expect(shape in (both, z.shape), who, "learn", f"a drive of shape {wanted}, not {shape}")
+    if learned.decay is not None:
+        shape = np.shape(learned.decay)
+        _expect(shape == both, who, "learn", f"a decay of shape {both}, not {shape}")
     for name in ("loss", "open_gates"):
         shape = np.shape(getattr(learned, name))
         _expect(shape == (), who, "learn", f"a single number for {name}, not shape {shape}")
-    for name, dW in learned.changes.items():
-        _expect(name in own, who, "learn", f"changes of what prepare gives, not of {name}")
-        shape, wanted = np.shape(dW), own[name].shape
-        _expect(shape == wanted, who, "learn", f"a change of {name} of shape {wanted}, not {shape}")
+    for what, arrays in (("changes", learned.changes), ("state", learned.state)):
+        for name, array in arrays.items():
+            _expect(name in own, who, "learn", f"{what} of what prepare gives, not of {name}")
+            shape, wanted = np.shape(array), own[name].shape
+            _expect(
+                shape == wanted, who, "learn", f"{what} of {name} of shape {wanted}, not {shape}"
+            )
 
 
 def _call(method: Callable, who: str, where: str, name: str = "") -> Callable:

@@ -16,10 +16,16 @@ from plasticity.rule import Draw, Learning, Rule, looks_up
 Modules = Sequence[Sequence[int]]
 """For each module the numbers of its layers, from 0; CLAPP's modules are single layers."""
 
+NETWORKS_OWN = ("weight", "bias", "feedback")
+"""What a layer keeps besides the rule's own parameters."""
+
 
 @dataclass
 class Update:
-    """What one step changes in one module: dW by layer and parameter, and the rule's report."""
+    """What one step changes in one module: dW by layer and parameter, and the rule's report.
+
+    `state` are new values of parameters that no optimiser moves.
+    """
 
     module: int
     changes: Parameters
@@ -27,6 +33,7 @@ class Update:
     open_gates: Array
     measures: dict[str, Array] = field(default_factory=dict)
     finish: Callable[[], None] = lambda: None  # before `changes` are those of all ranks
+    state: Parameters = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Watched:
 
     module: int
     layers: list[Seen]  # its convolutions from below
-    z: Array
+    z: Array  # what the rule read: the encodings, or the maps
     own: dict[str, Array]
     draw: Draw
     layout: Layout
@@ -64,6 +71,12 @@ def prepare(network: Network, rule: Rule, modules: Modules, seed: int) -> Parame
         rng = seeds.generator(seed, seeds.WEIGHTS, len(network.convolutions) + number)
         above = [layer.outputs for layer in tops[number + 1 : number + 2] if looks_up(rule)]
         weights[top.name] |= rule.prepare(top.outputs, rng, *above)
+        if rule.feedback == "random":  # an error comes down by these, not by the weights
+            inside = [conv for i in modules[number] for conv in network.layers[i].convolutions]
+            for conv in inside[1:]:
+                key = 2 * len(network.convolutions) + network.convolutions.index(conv)
+                rng = seeds.generator(seed, seeds.WEIGHTS, key)
+                weights[conv.name]["feedback"] = conv.prepare(rng)["weight"]
     return weights
 
 
@@ -108,28 +121,34 @@ def updates(
     """
     x, ahead, from_below = patches, None, None
     for number, (module, choice) in enumerate(zip(modules, choices, strict=True)):
-        here = ahead or _forward(network, module, weights, x, layout, ranks)
+        here = ahead or _forward(network, module, weights, x, layout, rule.reads, ranks)
         x, ahead = here.y, None
         if looks_up(rule) and number + 1 < len(modules):
-            ahead = _forward(network, modules[number + 1], weights, x, layout, ranks)
+            ahead = _forward(network, modules[number + 1], weights, x, layout, rule.reads, ranks)
         changes, learning, finish = _learn(
             number, here, ahead, rule, weights, layout, choice, from_below, watch, ranks
         )
         from_below = learning.context_drive
+        state = {here.top: learning.state} if learning.state else {}
         told = learning.loss, learning.open_gates, learning.measures
-        yield Update(number, changes, *told, finish)
+        yield Update(number, changes, *told, finish, state)
 
 
 @dataclass(frozen=True)
 class _Passed:
     """A module after its forward pass: its layers from below with what they kept, and its output.
 
-    `z (N, D)` are its encodings, of all ranks.
+    `z` is what the rule reads of it, of all ranks: encodings `(N, D)`, or maps.
     """
 
     tape: list[tuple[Layer, tuple]]
     y: Array
     z: Array
+
+    @property
+    def top(self) -> str:
+        """The convolution that ends the module, which keeps what the rule keeps."""
+        return self.tape[-1][0].convolutions[-1].name
 
 
 def _forward(
@@ -138,12 +157,14 @@ def _forward(
     weights: Parameters,
     x: Array,
     layout: Layout,
+    reads: str,
     ranks: Ranks | None,
 ) -> _Passed:
     tape = []
     for layer in (network.layers[i] for i in module):
         x, kept, z = layer.forward(x, weights)
         tape.append((layer, kept))
+    z = x if reads == "map" else z
     return _Passed(tape, x, ranks.gather(z, layout) if ranks else z)
 
 
@@ -166,18 +187,23 @@ def _learn(
         ahead: the module above, where the rule takes its context from there; from_below: the drive
             that the rule has given this module as the context of the one below.
     """
-    tape, z, top = here.tape, here.z, here.tape[-1][0].convolutions[-1].name
-    own = {n: w for n, w in weights[top].items() if n not in ("weight", "bias")}
+    tape, z, top = here.tape, here.z, here.top
+    own = {n: w for n, w in weights[top].items() if n not in NETWORKS_OWN}
     learning = rule.learn(z, own, choice, layout, *(() if ahead is None else (ahead.z,)))
     drive = learning.drive if from_below is None else learning.drive + from_below
     drive = ranks.own(drive, layout) if ranks else drive
 
     # The encoding is a mean over P positions: every position shares the drive, over P.
     positions = int(np.prod(here.y.shape[1:-1]))
-    error, changes, seen, waits = drive / positions, {}, [], []
+    error, changes, seen, waits = drive / positions if drive.ndim == 2 else drive, {}, [], []
     for layer, kept in reversed(tape):
         parts, error = layer.learn(kept, error, weights, layer is not tape[0][0])
+        if layer is tape[-1][0]:
+            parts = [replace(part, read=part.layer in layer.read) for part in parts]
         changes |= {part.layer.name: part.changes for part in parts}
+        first = ranks is None or ranks.rank == 0  # the others' sums are added to it
+        if first and layer is tape[-1][0] and learning.decay is not None:
+            _decay(changes[top], weights[top], learning.decay.sum(axis=0))
         if ranks:
             waits += [ranks.add(part.changes) for part in parts]
         if watch is not None:
@@ -191,6 +217,31 @@ def _learn(
             wait()
 
     return changes, learning, finish
+
+
+def _decay(changes: dict[str, Array], own: dict[str, Array], decay: Array) -> None:
+    """Take from every neuron's weights the part `decay (O,)`: see `Learning.decay`."""
+    for name in ("weight", "bias"):
+        changes[name] -= decay.reshape(-1, *(1,) * (own[name].ndim - 1)) * own[name]
+
+
+@dataclass
+class Plain:
+    """`W += rate dW`, as classical rules are written."""
+
+    rate: float
+    moments: dict[str, dict[str, dict[str, Array]]]
+
+    @classmethod
+    def start(cls, rate: float, weights: Parameters) -> "Plain":
+        """It keeps nothing."""
+        return cls(rate, {})
+
+    def ascend(self, weights: Parameters, changes: Parameters, step: int) -> None:
+        """Move the weights along their changes, in place."""
+        for layer, own in changes.items():
+            for name, dW in own.items():
+                weights[layer][name] += dW.dtype.type(self.rate) * dW
 
 
 @dataclass
@@ -220,3 +271,6 @@ class Adam:
             for name, dW in own.items():
                 moments = self.moments[layer][name]
                 kernels.adam(weights[layer][name], dW, moments["m"], moments["v"], step, self.rate)
+
+
+OPTIMISERS = {"adam": Adam, "plain": Plain}

@@ -26,6 +26,7 @@ class Seen:
         error: what went into the post factor: `delta / P`, `(N, O)`, where its output is what the
             rule reads, and below that the error from above, of the shape of `winner`.
         changes: its dW by parameter.
+        read: whether the rule reads its output, and its error is the rule's drive.
     """
 
     layer: "Conv"
@@ -33,11 +34,7 @@ class Seen:
     winner: Array
     error: Array
     changes: dict[str, Array]
-
-    @property
-    def read(self) -> bool:
-        """Whether the rule reads its output, so that all positions share the rule's drive."""
-        return self.error.ndim == 2
+    read: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,8 @@ class Conv:
         how = {"stride": self.stride, "padding": self.padding}
         dW, db = kernels.correlate(x, winner, error, self.kernel, self.pool, **how)
         if below:
-            weight, space = weights[self.name]["weight"], x.shape[1:-1]
+            own, space = weights[self.name], x.shape[1:-1]
+            weight = own.get("feedback", own["weight"])  # fixed ones in the transposed ones' place
             back = kernels.back(winner, error, weight, space, self.pool, **how)
         if winner is None:
             xp, shape = array_module(x), (len(x), *self.space(x.shape[1:-1]), self.outputs)

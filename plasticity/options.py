@@ -57,7 +57,8 @@ class RunOptions:
         prediction_steps to learn_prediction: fields of the rule; an empty one, or 0, is the rule's
             own. set: further fields by name, as `--set name=value` gives them.
         crop, patch: sides in pixels; patches overlap by half.
-        lr: Adam's rate; checkpoint_minutes: how often the run is saved.
+        lr: the optimiser's rate; optimiser: `adam` or `plain`, W += lr dW; 0 and empty are the
+            rule's own. checkpoint_minutes: how often the run is saved.
     """
 
     rule: str = "clapp"
@@ -71,7 +72,8 @@ class RunOptions:
     width: float = 1.0
     layers: int = 0
     prediction_steps: int = 0
-    lr: float = 2e-4
+    lr: float = 0.0
+    optimiser: str = ""
     modules: str = ""
     negatives: int = 0
     negatives_from: str = ""
@@ -116,8 +118,10 @@ class RunOptions:
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
-        if not self.lr > 0:
+        if not self.lr >= 0:
             raise UserError(f"--lr must be positive, got {self.lr}")
+        if self.optimiser not in ("", "adam", "plain"):
+            raise UserError(f"unknown --optimiser '{self.optimiser}': expected adam or plain")
         if self.dtype not in ("float32", "float64"):
             raise UserError(f"unknown --dtype '{self.dtype}': expected float32 or float64")
         if self.weights not in ("", "retro", "symmetric"):

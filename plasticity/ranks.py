@@ -76,7 +76,7 @@ class Ranks:
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def gather(self, z: Array, layout: Layout) -> Array:
-        """The encodings `(N, D)` of the whole batch, from this rank's, in the order of `layout`."""
+        """Encodings or maps `(N, ...)` of the whole batch, from this rank's, as `layout` orders."""
         z = array_module(z).ascontiguousarray(z)
         parts = array_module(z).empty((self.size, *z.shape), z.dtype)
         if isinstance(z, np.ndarray):
@@ -84,8 +84,8 @@ class Ranks:
         else:
             self._nccl().all_gather(z, parts, z.size)
         # (rank, time, image, column) to (time, rank, image, column)
-        parts = parts.reshape(self.size, layout.time, -1, z.shape[-1])
-        return parts.transpose(1, 0, 2, 3).reshape(layout.patches, -1)
+        parts = parts.reshape(self.size, layout.time, -1, *z.shape[1:])
+        return parts.swapaxes(0, 1).reshape(layout.patches, *z.shape[1:])
 
     def own(self, rows: Array, layout: Layout) -> Array:
         """This rank's patches of rows `(N, ...)` in the order of `layout`."""

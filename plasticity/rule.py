@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from plasticity.arrays import Array, to_device
+from plasticity import kernels
+from plasticity.arrays import Array, array_module, to_device
 from plasticity.events import Events, Layout
 
 
@@ -41,7 +42,8 @@ class Role:
     Attributes:
         name: `target` (Eq. 6), `context` (Eq. 7), or `label` where a readout of classes teaches.
         score: u, `(E,)`; gamma: gate times sign times the event's weight in the average, `(E,)`.
-        dendrite: dendritic signals, `(rows, D)`; source: the row that reaches event e, `(E,)`.
+        dendrite: dendritic signals, `(rows, D)`, or a map of them for each row in a rule that
+            reads maps; source: the row that reaches event e, `(E,)`.
     """
 
     name: str
@@ -60,6 +62,24 @@ class Role:
         """The patch that the learning one is compared with, `(E,)`."""
         return self.events.context if self.name == "target" else self.events.target
 
+    @classmethod
+    def of_patches(cls, name: str, z: Array, gate: Array, score: Array | None = None) -> "Role":
+        """A role in which every patch is an event that changes its own synapses by its own `z`.
+
+        dW is the average over patches (and positions, where z is a map) of `gate z_j post_j pre_i`,
+        so that Hebb's rule is `gate y_j x_i`: post is 1 where a neuron is active and has won.
+
+        Args:
+            z: what stands for the dendritic signal, `(N, D)` or a map `(N, *space, D)`.
+            gate: the third factor of every patch, `(N,)`; score: what opened it, for inspection.
+        """
+        xp = array_module(z, gate)
+        patch = xp.arange(len(z))
+        places = z.size // z.shape[-1] if z.ndim > 2 else len(z)
+        weight = xp.full(len(z), 1 / places, z.dtype)
+        event = Events(0, patch, patch, xp.ones_like(weight), weight)
+        return cls(name, event, gate if score is None else score, gate * weight, z, patch)
+
 
 @dataclass
 class Learning:
@@ -67,12 +87,17 @@ class Learning:
 
     Attributes:
         drive: `delta`, the dendritic drive summed over prediction steps, roles and events `(N, D)`.
+            A rule that reads maps drives every position by itself: `(N, *space, O)`.
         context_drive: the same for the context's neurons `(N, C)` where they are another layer's.
         changes: dW of the rule's own parameters, such as `W_pred`, by name.
         loss: the value of the rule's loss, a scalar array.
         open_gates: fraction of events whose gate is open, a scalar array.
         measures: what else the rule reports, scalar arrays by name, each a metric of the run: such
             as `accuracy`, the fraction of images whose label a readout names.
+        decay: what every patch takes from the weights onto a neuron, as a part of them, `(N, O)`:
+            `dW_ji -= sum over n of decay_nj W_ji`, and the same for the bias.
+        state: new values of own parameters that follow a rule of their own, by name. They take
+            the place of the old ones after the step; no optimiser moves them.
     """
 
     drive: Array
@@ -81,15 +106,17 @@ class Learning:
     changes: dict[str, Array] = field(default_factory=dict)
     measures: dict[str, Array] = field(default_factory=dict)
     context_drive: Array | None = None
+    decay: Array | None = None
+    state: dict[str, Array] = field(default_factory=dict)
 
 
 class Rule:
-    """A rule of plasticity: from the encodings of a layer to its dendritic drive.
+    """A rule of plasticity: from the activity of a layer to what drives its neurons.
 
     A rule is a frozen dataclass that inherits from this class; its fields are its options. It must
-    have a `name`, an `equation` and the method `learn`. A rule that keeps parameters has `prepare`,
-    one that compares patches has `draw`, and one that yields its `roles` can be inspected event by
-    event. `plasticity.interface.check` says what is missing.
+    have a `name`, an `equation`, and either `roles`, the factors of every event, or `learn`.
+    `plasticity.interface.check` says what is missing. A rule that descends a loss states it in
+    `objective`, so that `plasticity verify` can compare.
 
     Attributes:
         equation, citation: stored with every result; modules: its usual split of a network, by the
@@ -100,6 +127,14 @@ class Rule:
             that can do both). Below the top `prepare` then gets the neurons of that module, and
             `roles` and `learn` its encodings `(N, C)`, as a last argument, and
             `Learning.context_drive` is what they learn from it.
+        locality: what an update may depend on besides the layer's input: `layer`, what is in the
+            layer; `module`, what is in its module (an error that comes down); `global`, anything.
+            `plasticity verify` checks it.
+        reads: `encoding`, the mean over the positions of a patch `(N, D)`, or `map`, the activity
+            after pooling `(N, *space, D)`; both are `z` below.
+        optimiser: `adam`, or `plain` where W moves by rate times dW; rate: its usual learning rate.
+        feedback: how an error comes down in modules of several layers: by `transposed` weights, or
+            by fixed `random` ones of the same shape.
     """
 
     name: ClassVar[str]
@@ -107,6 +142,11 @@ class Rule:
     citation: ClassVar[str] = ""
     modules: ClassVar[str] = "layers"
     labels: ClassVar[bool] = False
+    locality: ClassVar[str] = "layer"
+    reads: ClassVar[str] = "encoding"
+    optimiser: ClassVar[str] = "adam"
+    rate: ClassVar[float] = 2e-4
+    feedback: ClassVar[str] = "transposed"
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The parameters that the rule keeps for a layer of `neurons`, float64, at their start."""
@@ -120,13 +160,38 @@ class Rule:
         """The factors of every event, role by role; what `learn` sums and the inspector shows."""
         return iter(())
 
+    def decay(self, z: Array, own: dict[str, Array]) -> Array | None:
+        """What every patch takes from the weights onto a neuron, `(N, O)`: see `Learning`."""
+        return None
+
+    def follow(self, z: Array, own: dict[str, Array]) -> dict[str, Array]:
+        """New values of own parameters that no optimiser moves: `Learning.state`."""
+        return {}
+
     def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
-        """The drive on the layer's neurons and the changes of the rule's own parameters.
+        """The drive on the layer's neurons, here the sum of `roles`, and what else changes.
 
         Args:
-            z: encodings `(N, D)`, in the order of `layout`; own: the rule's parameters.
+            z: encodings or maps, see `reads`, in the order of `layout`; own: the rule's parameters.
         """
-        raise NotImplementedError
+        if type(self).roles is Rule.roles:
+            raise NotImplementedError("roles, or learn")
+        xp = array_module(z)
+        drive, opened = xp.zeros(z.shape, z.dtype), []
+        for role in self.roles(z, own, draw, layout):
+            onto, signal = (a.reshape(len(a), -1) for a in (drive, role.dendrite))
+            kernels.add_rows(onto, role.learner, role.gamma, signal, role.source)
+            opened.append((role.gamma != 0).mean())
+        loss = xp.zeros(())
+        if hasattr(self, "objective"):
+            loss = self.objective(z, z, own, draw, layout)
+        return Learning(
+            drive,
+            loss,
+            sum(opened) / len(opened) if opened else xp.zeros(()),
+            decay=self.decay(z, own),
+            state=self.follow(z, own),
+        )
 
 
 def reads_labels(rule: Rule | type) -> bool:

@@ -33,6 +33,9 @@ AXES = {
     "W_retro": "(prediction step, context neuron k, target neuron j)",
     "W_readout": "(class, neuron j)",
     "b_readout": "(class)",
+    "feedback": "(output neuron j, input neuron i, *kernel offsets), fixed",
+    "theta": "(neuron j)",
+    "expected": "(neuron j)",
 }
 METRICS = {
     "loss": ("(step, module)", "1", "loss of each module, averaged"),
@@ -116,7 +119,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
                 stored.attrs["units"] = "1"
                 stored.attrs["axes"] = AXES.get(name, "")
         optimiser = file.create_group("optimiser")
-        optimiser.attrs["name"] = "Adam (Kingma & Ba 2015): m, v are moments of dW"
+        adam = "Adam (Kingma & Ba 2015): m, v are moments of dW"
+        optimiser.attrs["name"] = adam if checkpoint.moments else "plain: W += rate dW"
         for layer, own in checkpoint.moments.items():
             for name, moments in own.items():
                 for moment, values in moments.items():

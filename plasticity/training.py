@@ -18,7 +18,7 @@ from plasticity.arrays import Array, resolve_device, to_device, to_host
 from plasticity.device import ahead, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.learning import Adam
+from plasticity.learning import Adam, Plain
 from plasticity.network import Network, Parameters
 from plasticity.options import RunOptions
 from plasticity.ranks import Ranks
@@ -38,7 +38,7 @@ class State:
     modules: learning.Modules
     device: str
     weights: Parameters
-    optimiser: Adam
+    optimiser: Adam | Plain
     step: int = 0
     ranks: Ranks | None = None  # the processes that learn together, if there are several
     waited: float = 0.0  # seconds that learning has waited for batches since it was resumed
@@ -89,7 +89,8 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     modules = network.modules(options.modules or rule.modules)
     weights = learning.prepare(network, rule, modules, options.seed)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
-    optimiser = Adam.start(options.lr, weights)
+    optimiser = learning.OPTIMISERS[options.optimiser or rule.optimiser]
+    optimiser = optimiser.start(options.lr or rule.rate, weights)
     return State(options, network, rule, modules, device, weights, optimiser, ranks=ranks)
 
 
@@ -231,12 +232,20 @@ def learn_batch(
         if state.ranks:  # the sum over ranks travels while the modules above are computed
             travelling.append(update)
         else:
-            state.optimiser.ascend(state.weights, update.changes, batch.step + 1)
+            apply(state, update, batch.step + 1)
     for update in travelling:
         update.finish()
-        state.optimiser.ascend(state.weights, update.changes, batch.step + 1)
+        apply(state, update, batch.step + 1)
     state.step = batch.step + 1
     return found
+
+
+def apply(state: State, update: learning.Update, step: int) -> None:
+    """Change the weights of a module, and what else its rule keeps; steps count from 1."""
+    state.optimiser.ascend(state.weights, update.changes, step)
+    for layer, own in update.state.items():
+        for name, value in own.items():
+            state.weights[layer][name][...] = value
 
 
 class Onlooker(Protocol):
@@ -338,7 +347,7 @@ def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
             name = state.names[int(np.argmin(np.isfinite(loss)))]
             raise UserError(
                 f"the loss of {name} is not finite at step {len(state.metrics['loss']) + 1}: "
-                f"take a smaller --lr than {state.options.lr:g}; the last checkpoint stands"
+                f"take a smaller --lr than {state.optimiser.rate:g}; the last checkpoint stands"
             )
         for name, values in found.items():
             state.metrics.setdefault(name, []).append(values)

@@ -14,6 +14,10 @@ RULES = {
     "gim": ("gim", "Gim"),
     "supervised": ("supervised", "Supervised"),
     "greedy_supervised": ("greedy_supervised", "GreedySupervised"),
+    "feedback_alignment": ("feedback_alignment", "FeedbackAlignment"),
+    "oja": ("oja", "Oja"),
+    "bcm": ("bcm", "Bcm"),
+    "hebbian": ("hebbian", "Hebbian"),
     "random": ("random", "Random"),
 }
 

@@ -37,6 +37,7 @@ class Supervised(Rule):
     name: ClassVar[str] = "supervised"
     labels: ClassVar[bool] = True  # it learns from labelled images
     modules: ClassVar[str] = "1"
+    locality: ClassVar[str] = "module"
     equation: ClassVar[str] = "dW = grad log softmax(W_readout z + b)_label through the module"
     citation: ClassVar[str] = "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, appendix B.1"
 

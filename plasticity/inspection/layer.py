@@ -1,6 +1,6 @@
 """One layer in one step: how dW, its factors and its gates are distributed, and what moved most."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,7 +93,8 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
         rows.append(_distribution("gate", np.concatenate(gate)))
         signals = [role.dendrite for role in step.roles]
         rows.append(_distribution("dendritic signal", np.concatenate([s.ravel() for s in signals])))
-    rows.append(_distribution("drive / P" if step.top else "error", step.seen.error))
+    name = "drive / P" if step.shared else "drive" if step.top else "error"
+    rows.append(_distribution(name, step.seen.error))
     factors = _factors(step)
     rows.append(_distribution("post (mean over positions)", factors["post"]))
     rows.append(_distribution("pre", step.seen.x))
@@ -171,7 +172,7 @@ def _factors(step: Step) -> dict[str, np.ndarray]:
     seen, N = step.seen, len(step.seen.x)
     spatial = tuple(range(1, seen.x.ndim - 1))
     drive = seen.error if seen.error.ndim == 2 else seen.error.sum(axis=spatial)
-    if step.top:
+    if step.shared:
         drive = drive * step.positions
     gate = np.zeros((len(step.roles), N))
     for row, role in zip(gate, step.roles, strict=True):
@@ -237,6 +238,9 @@ def _patches(step: Step, top: int) -> Rows:
     )
     post = kernels.post_factor(seen.winner, seen.error, layer.pool, response.shape[1:-1])
     part = (post * response).reshape(len(post), -1).sum(axis=1, dtype=float)
+    if step.top and step.learning.decay is not None:
+        spent = (step.weight.astype(float) * change).reshape(len(change), -1).sum(axis=1)
+        part = part - to_host(step.learning.decay) @ spent
     part = part / (float((change.astype(float) ** 2).sum()) or 1.0)
     order = np.argsort(-np.abs(part))[:top]
     places = step.places(order)
@@ -247,16 +251,18 @@ def _patches(step: Step, top: int) -> Rows:
 
 
 def _optimiser(step: Step) -> Rows:
-    """dW, and what Adam makes of it: both on copies. There is no weight decay."""
+    """dW, and what the optimiser makes of it: both on copies. There is no weight decay."""
     state, name = step.state, step.layer.name
     found = []
     for parameter, dW in step.seen.changes.items():
         before = to_host(state.weights[name][parameter])
         after = before.copy()
-        stored = state.optimiser.moments[name][parameter]
-        m, v = (to_host(stored[moment]).copy() for moment in ("m", "v"))
+        stored = state.optimiser.moments.get(name, {}).get(parameter, {})
+        moments = {moment: to_host(values).copy() for moment, values in stored.items()}
+        optimiser = replace(state.optimiser, moments={name: {parameter: moments}})
         if state.rule.name != "random":  # its weights stay, whatever the optimiser would do
-            kernels.adam(after, np.ascontiguousarray(dW), m, v, step.number, state.optimiser.rate)
+            change = {name: {parameter: np.ascontiguousarray(dW)}}
+            optimiser.ascend({name: {parameter: after}}, change, step.number)
         moved = (after - before).astype(float)
         norms = np.linalg.norm(dW), np.linalg.norm(moved), np.linalg.norm(before)
         scale = float(norms[0] * norms[1]) or 1.0
@@ -264,7 +270,7 @@ def _optimiser(step: Step) -> Rows:
             {
                 "parameter": parameter,
                 "norm of dW (rule)": float(norms[0]),
-                "norm of the step (Adam)": float(norms[1]),
+                f"norm of the step ({type(optimiser).__name__})": float(norms[1]),
                 "step / weights": float(norms[1] / (norms[2] or 1.0)),
                 "largest step": float(np.abs(moved).max()),
                 "cosine of both": float((dW * moved).sum() / scale),

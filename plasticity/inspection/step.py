@@ -22,7 +22,8 @@ class Step:
 
     Attributes:
         number: of the step, from 1; seen: input, winners, drive and dW of the layer.
-        z, own: encodings `(N, D)` of the module's top and the rule's own parameters there.
+        z, own: what the rule read of the module's top, encodings `(N, D)` or maps, and its own
+            parameters there.
         roles: the factors of every event at the module's top, as the rule gave them to learning.
     """
 
@@ -44,6 +45,16 @@ class Step:
     def top(self) -> bool:
         """Whether the rule reads this layer; below the top of a module it sees an error alone."""
         return self.seen.read
+
+    @property
+    def shared(self) -> bool:
+        """Whether all positions of a patch share the rule's drive, over their number."""
+        return self.top and self.seen.error.ndim == 2
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The layer's weights before the step."""
+        return to_host(self.state.weights[self.layer.name]["weight"])
 
     @property
     def positions(self) -> int:
@@ -176,7 +187,8 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
 
 def _seen_on_host(seen: Seen) -> Seen:
     changes = {name: to_host(dW) for name, dW in seen.changes.items()}
-    return Seen(seen.layer, *(to_host(a) for a in (seen.x, seen.winner, seen.error)), changes)
+    arrays = {name: to_host(getattr(seen, name)) for name in ("x", "winner", "error")}
+    return replace(seen, changes=changes, **arrays)
 
 
 def role_on_host(role: Role) -> Role:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -304,16 +305,27 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
     N, space = len(seen.x), step_space(step)
     winner = seen.winner[..., j : j + 1]
 
-    def through(drive: np.ndarray) -> np.ndarray:  # inhibition and rho', as training applies them
-        return kernels.post_factor(winner, drive, layer.pool, space).reshape(N, -1).astype(float)
+    def through(drive: np.ndarray, of: np.ndarray = winner) -> np.ndarray:
+        """Inhibition and rho', as training applies them."""
+        post = kernels.post_factor(of, drive, layer.pool, space)
+        return post.reshape(len(of), -1).astype(float)
 
-    post = through(np.ones((N, 1)))
+    post, signal, positions = through(np.ones((N, 1))), None, step.positions
+    pre = np.ones_like(post) if parameter == "bias" else pre_of(step, at[1], at[2:])
+    inhibition = _inhibition(step, j, post)
     if roles:
-        learner, signal, positions = [role.learner for role in roles], None, step.positions
+        learner = [role.learner for role in roles]
         columns = _columns(step, roles, learner, [role.other for role in roles])
-        dendrite = [role.dendrite[role.source, j] for role in roles]
-        columns["dendrite"] = np.concatenate(dendrite).astype(float)
         row = np.concatenate(learner)
+        dendrite = np.concatenate([role.dendrite[..., j : j + 1][role.source] for role in roles])
+        if dendrite.ndim == 2:
+            columns["dendrite"] = dendrite[:, 0].astype(float)
+        else:  # a signal for every position: each event has a map of its own
+            signal, positions = through(dendrite, winner[row]), 1
+            columns["dendrite"] = np.full(len(row), np.nan)
+            post, pre = post[row], pre[row]
+            inhibition = {name: where[row] for name, where in inhibition.items()}
+            row = np.arange(len(row))
     else:  # an error from above, or a drive without events; the mean over P is in it already
         row, positions = np.arange(N), 1
         # So that post times the signal is what training makes of the error.
@@ -322,16 +334,51 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         one, zero = np.ones(N), np.zeros(N, int)
         columns = {"role": np.full(N, "drive" if step.top else "error"), "k": zero, "sign": zero}
         columns |= {**step.places(row), "gate": one, "weight": one, "dendrite": np.full(N, np.nan)}
-    return {
+    parts = {
         "columns": columns,
         "post": post,
-        "pre": np.ones_like(post) if parameter == "bias" else pre_of(step, at[1], at[2:]),
+        "pre": pre,
         "post_row": row,
         "pre_row": row,
-        **_inhibition(step, j, post),
+        **inhibition,
         "signal": signal,
         "space": space,
         "positions": positions,
+    }
+    taken = step.learning.decay if step.top else None
+    return parts if taken is None else _with_decay(step, parts, to_host(taken)[:, j], parameter, at)
+
+
+def _with_decay(
+    step: Step, parts: dict[str, Any], taken: np.ndarray, parameter: str, at: tuple[int, ...]
+) -> dict[str, Any]:
+    """The events, and for each patch one more: what it takes from the weight, `-decay_nj W_ji`.
+
+    It has no position; the table shows it at the first one, with post the decay and pre W_ji.
+    """
+    N = len(taken)
+    W = float(to_host(step.state.weights[step.layer.name][parameter])[at])
+    post, pre = np.zeros((2, N, parts["post"].shape[1]))
+    post[:, 0], pre[:, 0] = taken, W
+    row = np.concatenate([parts["post_row"], len(parts["post"]) + np.arange(N)])
+    place, columns = step.places(np.arange(N)), {}
+    more = {"role": "decay", "gate": 1.0, "weight": float(parts["positions"]), "dendrite": -1.0}
+    for name, column in parts["columns"].items():
+        new = place.get(name.removeprefix("other_"), np.full(N, more.get(name, 0)))
+        columns[name] = np.concatenate([column, new])
+    signal = parts["signal"]
+    if signal is not None:
+        signal = np.concatenate([signal, -np.ones((N, signal.shape[1]))])
+    nowhere = np.zeros(post.shape, bool)
+    return {
+        **parts,
+        **{name: np.concatenate([parts[name], nowhere]) for name in ("won", "active")},
+        "columns": columns,
+        "post": np.concatenate([parts["post"], post]),
+        "pre": np.concatenate([parts["pre"], pre]),
+        "post_row": row,
+        "pre_row": row,
+        "signal": signal,
     }
 
 

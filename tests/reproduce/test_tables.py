@@ -2,7 +2,7 @@
 
 import pytest
 
-from plasticity import reproduce
+from plasticity import reproduce, rules
 from plasticity.errors import UserError
 from plasticity.reproduce.experiments import of_row
 
@@ -31,7 +31,8 @@ def test_the_paper_is_run_as_published():
         options = of_row(row, reproduce.BUDGETS["paper"], 0).options
         epochs = 600 if row.options["rule"] == "clapp" else 300
         assert (options.data, options.epochs, options.steps) == ("stl10", epochs, 0)
-        assert (options.width, options.batch, options.lr) == (1.0, 32, 2e-4)
+        rate = options.lr or rules.find(options.rule).rate
+        assert (options.width, options.batch, rate) == (1.0, 32, 2e-4)
 
 
 def test_clapp_trains_twice_as_long_at_any_budget():

@@ -1,0 +1,67 @@
+"""BCM: between depression and potentiation lies a threshold that slides."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from plasticity.arrays import Array, array_module
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.rule import Draw, Role, Rule
+
+
+@dataclass(frozen=True)
+class Bcm(Rule):
+    """Bienenstock, Cooper & Munro, J. Neuroscience 2 (1982), with the threshold E[y^2].
+
+        dW_ji = y_j (y_j - theta_j) x_i - epsilon W_ji
+        theta_j <- theta_j + (<y_j^2> - theta_j) / tau
+
+    where `<>` is the mean over the patches and positions of a step (the quadratic form of Intrator
+    & Cooper, Neural Networks 5, 1992). A neuron that is less active than theta depresses its
+    synapses; one that is active all the time raises theta.
+
+    Reads and changes one layer; keeps `theta (D,)`, which starts at 0.
+
+    Attributes:
+        tau: time constant of theta in steps, at least 1.
+        epsilon: decay of the weights.
+    """
+
+    tau: float = 20.0
+    epsilon: float = 0.0
+
+    name: ClassVar[str] = "bcm"
+    equation: ClassVar[str] = "dW_ji = y_j (y_j - theta_j) x_i - epsilon W_ji, theta_j = E[y_j^2]"
+    citation: ClassVar[str] = "Bienenstock, Cooper & Munro, J. Neuroscience 2 (1982), 32-48"
+    reads: ClassVar[str] = "map"
+    optimiser: ClassVar[str] = "plain"
+    rate: ClassVar[float] = 0.02
+
+    def __post_init__(self) -> None:
+        if not self.tau >= 1:
+            raise UserError(f"tau must be at least 1, got {self.tau}")
+        if not self.epsilon >= 0:
+            raise UserError(f"epsilon must not be negative, got {self.epsilon}")
+
+    def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """`theta (D,)`, 0: at first every active neuron potentiates."""
+        return {"theta": np.zeros(neurons)}
+
+    def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
+        """Every patch, with the threshold as earlier steps have left it."""
+        gate = array_module(z).ones(len(z), z.dtype)
+        yield Role.of_patches("post", z * (z - own["theta"]), gate)
+
+    def decay(self, z: Array, own: dict[str, Array]) -> Array | None:
+        """`epsilon`, each patch its share."""
+        if not self.epsilon:
+            return None
+        return array_module(z).full((len(z), z.shape[-1]), self.epsilon / len(z), z.dtype)
+
+    def follow(self, z: Array, own: dict[str, Array]) -> dict[str, Array]:
+        """The threshold slides towards the mean of `y^2`."""
+        square = (z * z).reshape(-1, z.shape[-1]).mean(axis=0)
+        return {"theta": own["theta"] + (square - own["theta"]) / self.tau}

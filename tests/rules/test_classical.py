@@ -1,0 +1,188 @@
+"""Oja, BCM, gated Hebbian learning and feedback alignment, against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from plasticity.cli import main
+
+from plasticity import inspection, learning, rules, runs
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.network import Conv, Network
+from plasticity.options import RunOptions
+from tests.small import case
+
+ONE = Network("one", (Conv("layer", 1, 2, kernel=(1,), padding=0),))
+LAYOUT = Layout(2, 1, 1)  # two patches
+
+
+def by_hand(rule, weight, bias, x, **own):
+    """dW of a layer of two neurons that see one input each at two positions of two patches."""
+    weights = {"layer": {"weight": np.array(weight).reshape(2, 1, 1), "bias": np.array(bias)}}
+    weights["layer"] |= {name: np.array(value) for name, value in own.items()}
+    patches = np.array(x, float).reshape(2, 2, 1)
+    draws = learning.draws(rule, LAYOUT, [[0]], 0, 0)
+    (update,) = learning.updates(ONE, rule, [[0]], weights, patches, LAYOUT, draws)
+    dW = update.changes["layer"]
+    return dW["weight"].reshape(-1).tolist(), dW["bias"].tolist(), update.state.get("layer", {})
+
+
+def test_oja_by_hand():
+    """W = (2, -1), no bias, x = 1, 0 and 3, -1: y_1 = 2, 0, 6, 0 and y_2 = 0, 0, 0, 1."""
+    dW, db, _ = by_hand(rules.get("oja"), [2.0, -1.0], [0.0, 0.0], [[1, 0], [3, -1]])
+    # sum of y x: 2 + 18 = 20 and -1; sum of y^2: 40 and 1; four positions.
+    assert dW == [(20 - 40 * 2) / 4, (-1 - 1 * -1) / 4]
+    assert db == [8 / 4, 1 / 4]  # x = 1, and a bias of 0 does not decay
+
+
+def test_oja_finds_the_first_principal_component_with_length_one():
+    """A neuron that is never silenced: positive inputs, compared with an eigenvector by LAPACK."""
+    rng = np.random.default_rng(3)
+    x = np.abs(rng.standard_normal((200, 1, 4)) @ rng.random((4, 4)))
+    net = Network("one", (Conv("layer", 4, 1, kernel=(1,), padding=0),))
+    weights = {"layer": {"weight": np.full((1, 4, 1), 0.1), "bias": np.zeros(1)}}
+    rule, layout = rules.get("oja"), Layout(200, 1, 1)
+    for _ in range(600):
+        draws = learning.draws(rule, layout, [[0]], 0, 0)
+        (update,) = learning.updates(net, rule, [[0]], weights, x, layout, draws)
+        weights["layer"]["weight"] += 0.05 * update.changes["layer"]["weight"]
+    wanted = np.linalg.eigh(x[:, 0].T @ x[:, 0])[1][:, -1]
+    np.testing.assert_allclose(weights["layer"]["weight"][0, :, 0], np.abs(wanted), atol=1e-6)
+
+
+def test_bcm_by_hand():
+    """Below theta a neuron depresses, above it potentiates; theta then follows y^2."""
+    rule = rules.get("bcm", tau=4.0, epsilon=0.5)
+    dW, db, state = by_hand(rule, [2.0, 1.0], [0.0, 0.0], [[1, 0], [3, -1]], theta=[3.0, 10.0])
+    # y_1 = 2, 0, 6, 0: 2(2-3)1 + 6(6-3)3 = 52; y_2 = 1, 0, 3, 0: 1(1-10)1 + 3(3-10)3 = -72
+    assert dW == [52 / 4 - 0.5 * 2, -72 / 4 - 0.5 * 1]
+    assert db == [(-2 + 18) / 4, (-9 - 21) / 4]
+    assert state["theta"].tolist() == [3 + (40 / 4 - 3) / 4, 10 + (10 / 4 - 10) / 4]
+
+
+def test_a_patch_without_novelty_changes_nothing_and_one_with_it_learns_by_hebb():
+    """Mean activities (1, .5) and (3, 1.5), expected (1, 0): distances 0.25 and 6.25."""
+    x, own = [[1, 0], [3, -1]], {"expected": [1.0, 0.0], "spread": [1.0]}
+    rule = rules.get("hebbian", bounded=False, tau=2.0)
+    dW, db, state = by_hand(rule, [2.0, 1.0], [0.0, 0.0], x, **own)
+    assert (dW, db) == ([6 * 3 / 4, 3 * 3 / 4], [6 / 4, 3 / 4])  # the second patch alone
+    assert state["expected"].tolist() == [1 + (2 - 1) / 2, 0 + (1 - 0) / 2]
+    assert state["spread"].tolist() == [1 + ((0.25 + 6.25) / 2 - 1) / 2]
+    dW, _, _ = by_hand(rules.get("hebbian"), [2.0, 1.0], [0.0, 0.0], x, **own)
+    assert dW == [(18 - 36 * 2) / 4, (9 - 9 * 1) / 4]
+
+
+def test_hebb_with_its_gate_off_is_oja():
+    c = case(rules.get("oja"))
+    oja, hebb = c.updates(), case(rules.get("hebbian", gate="off")).updates
+    weights = {
+        la: {**own, "expected": np.zeros(own["bias"].size), "spread": np.zeros(1)}
+        for la, own in c.weights.items()
+    }
+    for a, b in zip(oja, hebb(weights=weights), strict=True):
+        for layer, own in a.changes.items():
+            for name, dW in own.items():
+                np.testing.assert_array_equal(dW, b.changes[layer][name])
+
+
+def test_only_winners_of_a_pool_learn_by_hebb():
+    """The map's drive goes to each pool's winner: dW summed by hand over positions."""
+    c = case(rules.get("hebbian", gate="off", bounded=False))
+    x, _, _ = c.network.layers[0].forward(c.patches, c.weights)
+    y, (_, winner), _ = c.network.layers[1].forward(x, c.weights)
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    wanted = np.zeros((6, 5, 3, 3))
+    for n, r, s, o in zip(*np.nonzero(y), strict=True):
+        row, column = 2 * r + winner[n, r, s, o] // 2, 2 * s + winner[n, r, s, o] % 2
+        pre = padded[n, row : row + 3, column : column + 3].transpose(2, 0, 1)
+        wanted[o] += y[n, r, s, o] * pre / y[..., 0].size
+    found = c.updates()[1].changes["conv2"]["weight"]
+    assert np.abs(found - wanted).max() < 1e-12 * np.abs(wanted).max()
+
+
+def test_feedback_alignment_by_hand():
+    """Two layers of one neuron: the error at the top comes down by B = 5, not by W = 2."""
+    net = Network("two", tuple(Conv(n, 1, 1, kernel=(1,), padding=0) for n in "ab"))
+    layout, rule = Layout(3, 2, 1), rules.get("feedback_alignment", steps=1, symmetric=True)
+    one = np.ones((1, 1, 1))
+    weights = {
+        "a": {"weight": 3 * one, "bias": np.zeros(1)},
+        "b": {"weight": 2 * one, "bias": np.zeros(1), "feedback": 5 * one},
+    }
+    weights["b"]["W_pred"] = np.full((1, 1, 1), 0.01)
+    x = np.arange(1.0, 7.0).reshape(6, 1, 1)
+    draws = learning.draws(rule, layout, [[0, 1]], 0, 0)
+    tops = []
+    (update,) = learning.updates(
+        net, rule, [[0, 1]], weights, x, layout, draws, lambda seen: tops.append(seen.learning)
+    )
+    delta = tops[0].drive[:, 0]
+    assert np.abs(delta).max() > 0
+    assert update.changes["b"]["weight"].item() == pytest.approx((delta * 3 * x.ravel()).sum())
+    assert update.changes["a"]["weight"].item() == pytest.approx((5 * delta * x.ravel()).sum())
+
+
+def test_feedback_is_fixed_and_one_for_each_layer_above_the_lowest():
+    rule, modules = rules.get("feedback_alignment", steps=2), [[0], [1, 2]]
+    c = case(rule, modules=modules)
+    assert "feedback" not in c.weights["conv1"] and "feedback" not in c.weights["conv2"]
+    assert c.weights["conv3"]["feedback"].shape == c.weights["conv3"]["weight"].shape
+    assert not np.array_equal(c.weights["conv3"]["feedback"], c.weights["conv3"]["weight"])
+    assert all("feedback" not in own for u in c.updates() for own in u.changes.values())
+    top = case(rules.get("hinge_cpc", steps=2), modules=modules)
+    same = {la: {n: c.weights[la][n] for n in own} for la, own in top.weights.items()}
+    a, b = c.updates()[1].changes, top.updates(weights=same)[1].changes
+    np.testing.assert_array_equal(a["conv3"]["weight"], b["conv3"]["weight"])
+    assert not np.allclose(a["conv2"]["weight"], b["conv2"]["weight"])
+
+
+@pytest.mark.parametrize("name", ["oja", "bcm", "hebbian"])
+@pytest.mark.parametrize("parameter", ["weight", "bias"])
+def test_the_events_of_a_synapse_add_up_to_its_dW(name, parameter):
+    options = RunOptions(rule=name, width=0.04, batch=2, crop=32, dtype="float64")
+    if name == "bcm":
+        options = options.changed(set={"epsilon": "0.1"})
+    step = inspection.look(inspection.fresh(options, 2.0), 2)
+    found = inspection.inspect(step, parameter, (3, 1, 0, 2) if parameter == "weight" else (3,))
+    assert found.agrees and found.applied != 0
+    roles = {row["role"]: row["share"] for row in found.by_role()}
+    assert set(roles) == {"post", "decay"} and all(roles.values())
+    table = found.table()
+    assert table["share"].sum() == pytest.approx(found.applied)
+    view = inspection.inspect_layer(step, top=100_000)
+    assert sum(row["part of dW"] for row in view.patches) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("bcm", {"tau": 0.5}, "tau must be at least 1"),
+        ("bcm", {"epsilon": -1.0}, "epsilon must not be negative"),
+        ("hebbian", {"gate": "ajar"}, "unknown gate 'ajar'"),
+        ("hebbian", {"tau": 0.0}, "tau must be at least 1"),
+    ],
+)
+def test_options_out_of_range_are_said(name, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        rules.get(name, **options)
+
+
+@pytest.mark.parametrize("name", ["bcm", "hebbian", "oja", "feedback_alignment"])
+def test_a_run_in_two_parts_is_the_run_in_one_bit_for_bit(name, tmp_path):
+    small = ("--rule", name, "--width", 0.02, "--layers", 2, "--batch", 4, "--no-probe")
+    for out, steps in (("a", (4,)), ("b", (2, 4))):
+        call("run", *small, "--steps", steps[0], "--out", tmp_path / out)
+        for more in steps[1:]:
+            call("run", "--resume", tmp_path / out, "--steps", more, "--no-probe")
+    a, b = (runs.load(tmp_path / f"{n}/checkpoint.h5") for n in "ab")
+    kept = {"bcm": {"theta"}, "hebbian": {"expected", "spread"}, "oja": set()}
+    assert name not in kept or set(a.params["conv2"]) == {"weight", "bias"} | kept[name]
+    for layer, own in a.params.items():
+        for parameter, w in own.items():
+            assert parameter not in ("theta", "expected", "spread") or w.any()
+            np.testing.assert_array_equal(w, b.params[layer][parameter])
+
+
+def call(*args):
+    done = CliRunner().invoke(main, list(map(str, args)))
+    assert done.exit_code == 0, done.output
