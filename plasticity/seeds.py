@@ -26,11 +26,10 @@ def uniform(key: int, place: Array) -> Array:
     Args:
         key: below 2**64; place: uint64, any shape, NumPy or CuPy.
     """
-    word = array_module(place).uint64
-    x = (place + word(1)) * word(0x9E3779B97F4A7C15) + word(key)
-    x = (x ^ (x >> word(30))) * word(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> word(27))) * word(0x94D049BB133111EB)
-    return ((x ^ (x >> word(31))) >> word(11)).astype(float) * 2.0**-53
+    x = (place + 1) * 0x9E3779B97F4A7C15 + key
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
+    return ((x ^ (x >> 31)) >> 11).astype(float) * 2.0**-53
 
 
 def normal(key: int, place: Array) -> Array:

@@ -1,5 +1,7 @@
 """The surprise circuit: how an area of the brain could compute its gate from bursts."""
 
+import numpy as np
+
 from plasticity import seeds
 from plasticity.arrays import Array, array_module
 
@@ -38,7 +40,7 @@ def pathways(
         some = slice(start, start + each)
         b = z[in_z[some]] * prediction[in_prediction[some]]
         if probability < 1:
-            place = xp.arange(start * neurons, start * neurons + b.size, dtype=xp.uint64)
+            place = xp.arange(start * neurons, start * neurons + b.size, dtype=np.uint64)
             bursts = seeds.uniform(key, place).reshape(b.shape) < probability
             b = xp.where(bursts, b / probability, 0)
         on[some] = xp.maximum(b, 0).sum(axis=1)
@@ -82,7 +84,7 @@ def evidence(
     heard = u if probability == 1 else on - off
     if noise:
         first = len(on) * z.shape[1]  # bursts have taken the places before
-        place = xp.arange(first, first + 2 * len(on), dtype=xp.uint64)
+        place = xp.arange(first, first + 2 * len(on), dtype=np.uint64)
         xi = seeds.normal(key, place).reshape(2, -1)
         noisy = (xp.maximum(sums + noise * x, 0) for sums, x in zip((on, off), xi, strict=True))
         added_on, added_off = (a - sums for a, sums in zip(noisy, (on, off), strict=True))

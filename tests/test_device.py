@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from plasticity.cli import main
 
-from plasticity import inspection, rules, runs, training
+from plasticity import analysis, inspection, rules, runs, training
 from plasticity.arrays import to_host
 from plasticity.data.loader import learning_batch
 from plasticity.device import ahead
@@ -175,6 +175,23 @@ def test_memory_that_does_not_suffice_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "learn_batch", no_room)
     done = call("run", *CALL, "--device", "cpu", "--steps", 1, "--out", tmp_path / "a")
     assert done.exit_code == 2 and "1,024 bytes): take a smaller --batch" in done.output
+
+
+def test_the_surprise_circuit_draws_the_same_bursts_and_noise_on_a_gpu(gpu):
+    noisy = {"gate": "circuit", "circuit_noise": 0.3, "burst_probability": 0.5}
+    found, wanted = begun(**noisy), begun(device="cpu", **noisy)
+    np.testing.assert_allclose(steps(found, 2), steps(wanted, 2), rtol=1e-10)
+    assert_same(weights(found), weights(wanted))
+
+
+def test_the_terms_of_cpcs_gradient_are_the_same_on_a_gpu(gpu):
+    found, wanted = (analysis.cpc_gradient(begun("gim", d)) for d in ("cuda", "cpu"))
+    assert found.agrees
+    for section in ("terms", "needs"):
+        for a, b in zip(getattr(found, section), getattr(wanted, section), strict=True):
+            numbers = [(p.size, p.share, p.without) for p in (a, b)]
+            assert (a.layer, a.what) == (b.layer, b.what)
+            np.testing.assert_allclose(*numbers, rtol=1e-6, atol=1e-9)
 
 
 CALL = [
