@@ -216,10 +216,10 @@ class ufunc:  # noqa: N801
         self._np.at(unwrapped(a), unwrapped(indices), unwrapped(b))
 
 
-ONE = "negative absolute sqrt exp log sign isfinite logical_not square tanh"
+ONE = "negative absolute sqrt exp log sign isfinite logical_not square tanh cos sin"
 TWO = """add subtract multiply true_divide floor_divide remainder power maximum minimum equal
 not_equal less less_equal greater greater_equal logical_and logical_or bitwise_and bitwise_or
-bitwise_xor"""
+bitwise_xor right_shift"""
 UFUNCS = {name: ufunc(name) for name in (*ONE.split(), *TWO.split(), "invert")}
 UFUNCS["divide"] = UFUNCS["true_divide"]
 
@@ -228,7 +228,7 @@ def _operators() -> None:
     pairs = {
         "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "true_divide",
         "floordiv": "floor_divide", "mod": "remainder", "pow": "power", "and": "bitwise_and",
-        "or": "bitwise_or", "xor": "bitwise_xor", "lt": "less", "le": "less_equal",
+        "or": "bitwise_or", "xor": "bitwise_xor", "rshift": "right_shift", "lt": "less", "le": "less_equal",
         "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
     }  # fmt: skip
     for short, name in pairs.items():
