@@ -228,7 +228,8 @@ def _operators() -> None:
     pairs = {
         "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "true_divide",
         "floordiv": "floor_divide", "mod": "remainder", "pow": "power", "and": "bitwise_and",
-        "or": "bitwise_or", "xor": "bitwise_xor", "rshift": "right_shift", "lt": "less", "le": "less_equal",
+        "or": "bitwise_or", "xor": "bitwise_xor", "rshift": "right_shift",
+        "lt": "less", "le": "less_equal",
         "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
     }  # fmt: skip
     for short, name in pairs.items():
