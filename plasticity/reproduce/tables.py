@@ -57,6 +57,9 @@ def _row(label: str, rule: str, published: float | None = None, **options: objec
 
 SYMMETRIC, RETRO = {"weights": "symmetric"}, {"weights": "retro"}
 
+RESNET = {"net": "resnet50"}
+THREE = {**RESNET, "modules": "3"}
+
 RANDOM = _row("Random init", "random", 21.8)
 GREEDY = _row("Greedy supervised", "greedy_supervised", 65.0)
 SUPERVISED = _row("Supervised", "supervised", 73.2)
@@ -105,7 +108,23 @@ TABLES = {
                 Row("1 module (Hinge Loss CPC)", HINGE.options, 80.3),
             ),
         ),
-        Table("table4", "VGG-6", "table 4", (RANDOM, GREEDY, SUPERVISED, CPC, GIM)),
+        Table(
+            "table4",
+            "ResNet-50 and VGG-6",
+            "table 4",
+            (
+                # Values of Loewe et al. 2019, who took 3 modules for greedy supervised learning.
+                _row("ResNet-50, Random init", "random", 27.0, **RESNET),
+                _row("ResNet-50, Greedy supervised", "greedy_supervised", 65.2, **THREE),
+                _row("ResNet-50, Supervised", "supervised", 71.4, **RESNET),
+                _row("ResNet-50, CPC", "cpc", 80.5, **RESNET),
+                _row("ResNet-50, GIM, 3 modules", "gim", 81.9, **THREE),
+                *(
+                    replace(row, label=f"VGG-6, {row.label}")
+                    for row in (RANDOM, GREEDY, SUPERVISED, CPC, GIM)
+                ),
+            ),
+        ),
         Table(
             "retro",
             "W_pred and W_retro apart",

@@ -7,6 +7,7 @@ sooner than two runs on two cores, one after the other.
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -187,16 +188,17 @@ def _work(pipe: Connection, folder: Path, budget: Budget) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """A polite kill is an interruption."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not the main thread
+    """A polite kill is an interruption too, and so is Ctrl-C where a shell has it ignored."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    stop = signal.default_int_handler
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -49,6 +49,14 @@ def test_the_rows_of_table_6_have_the_modules_that_they_name():
             assert row.label.endswith("+".join(str(len(m)) for m in modules))
 
 
+def test_table_4_has_the_same_ways_to_learn_for_both_encoders():
+    rows = reproduce.TABLES["table4"].rows
+    runs = [of_row(row, SAMPLE, 0).options for row in rows]
+    assert [o.net for o in runs] == 5 * ["resnet50"] + 5 * ["vgg6"]
+    assert [o.rule for o in runs[:5]] == [o.rule for o in runs[5:]]
+    assert len(runs[4].network().modules(runs[4].modules)) == 3
+
+
 def test_tables_share_the_runs_that_they_have_in_common():
     tables = reproduce.named(("table1", "table6", "table1"))
     assert [t.name for t in tables] == ["table1", "table6"]
