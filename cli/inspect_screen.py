@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plasticity.cli.wide import print_whole
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
         made.add_column(str(name), justify="right" if right else "left", no_wrap=True)
     for row in rows:
         made.add_row(*(_told(value) for value in row.values()))
-    # A terminal that is too narrow wraps a line, but never hides a number.
     console.print(f"\n[bold]{title}[/]", soft_wrap=True)
-    needed = Measurement.get(console, console.options.update(max_width=1000), made).maximum
-    Console(highlight=False, width=max(needed, console.width)).print(made)
+    print_whole(console, made)
 
 
 def _told(value: object) -> str:

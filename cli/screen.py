@@ -137,6 +137,8 @@ def _reading(found: dict[str, object]) -> str:
     """What a loss does as a run learns, in words."""
     if "loss_first" not in found:
         return "learning lowers a loss"
+    if not any(found["loss_first"]):
+        return "the rule descends no loss"
     start = f"a loss starts near {sum(found['loss_first']) / len(found['loss_first']):.1f}"
     if "accuracy_last" in found:
         return f"{start}; learning lowers it. The accuracy is that on batches of training images"
@@ -186,7 +188,7 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
         console.print(
             f"How to read it: {_reading(found)}. This run saw "
             f"{state.step * batch / images:.2g} passes over {images} images"
-            f"{'' if 'accuracy_last' in found else published}.",
+            f"{published if 'Illing' in state.rule.citation else ''}.",
             soft_wrap=True,
         )
         further = max(10 * (images // batch), 2 * state.step)

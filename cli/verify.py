@@ -12,17 +12,20 @@ from plasticity.cli.options import set_option
     "--rule",
     default="clapp",
     show_default=True,
-    help="As in 'plasticity run'; with RUN, where its rule file is now.",
+    help="As in 'plasticity run', such as ./my_rule.py; with RUN, where its rule file is now.",
 )
 @click.option("--net", default="vgg6", show_default=True, help="As in 'plasticity run'.")
 @click.option("--width", default=0.1, show_default=True, help="Multiplies every layer's neurons.")
+@click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")
 @click.option("--modules", default="", help="How the network is split.  [default: the rule's]")
 @click.option("--weights", default="", help="retro or symmetric.  [default: the rule's]")
-@click.option("--gate", default="", help="own, shared, circuit or off.  [default: the rule's]")
+@click.option("--gate", default="", help="As in 'plasticity run'.  [default: the rule's]")
 @click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
 @click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
 @click.option("--context", default="", help="same or above.  [default: the rule's]")
 @set_option
+@click.option("--data", default="sample", show_default=True, help="As in 'plasticity run'.")
+@click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
 @click.option("--dtype", default="float64", show_default=True, help="float64 or float32.")
 @click.option("--batch", default=4, show_default=True, help="Images.")
 @click.option("--seeds", default=2, show_default=True, help="How many seeds, from 0.")
@@ -32,8 +35,28 @@ from plasticity.cli.options import set_option
     show_default=True,
     help="Multiplies fresh weights, so that gates are a mix of open and closed.",
 )
-@click.option("--tolerance", type=float, help="[default: 1e-10 in float64, 1e-4 in float32]")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the table here.")
+@click.option(
+    "--method",
+    type=click.Choice(["torch", "finite-difference"]),
+    default="torch",
+    show_default=True,
+    help="Autograd in float64, or central differences of sampled weights, without torch.",
+)
+@click.option(
+    "--samples", default=12, show_default=True, help="Of each parameter, for differences."
+)
+@click.option(
+    "--against",
+    default="",
+    help="cuda or cuda:N: the rule on the CPU beside the same rule on a GPU, in place of its loss.",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    help="On the relative error.  [default: 1e-10 in float64, 1e-4 in float32 and for differences]",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all rows here.")
+@click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="JUnit XML, for CI.")
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -41,54 +64,53 @@ def verify(
     batch: int,
     seeds: int,
     gain: float,
+    method: str,
+    samples: int,
+    against: str,
     tolerance: float | None,
     json_path: Path | None,
+    junit_path: Path | None,
     **values: object,
 ) -> None:
-    """Compare a rule's dW with minus the gradient of its loss, by torch's autograd.
+    """Does a rule do what it says? Its dW beside its loss, its locality, the sum of its events.
 
-    On fresh weights, or on those of RUN (with its own options). Exit status 1 if any parameter of
-    any layer differs, or if all gates of a layer are closed, which proves nothing.
+    \b
+    - dW of every parameter of every layer beside minus the gradient of the rule's loss;
+    - whether an update depends on what its stated locality excludes, by changing all of that;
+    - whether the events that 'plasticity inspect' shows add up to dW, at drawn synapses.
+
+    On fresh weights, or on those of RUN (with its own options). Exit status 1 if anything differs
+    or depends, or if a check proves nothing, as one on closed gates.
     """
-    from dataclasses import asdict
-
     from click.core import ParameterSource
-    from rich.console import Console
-    from rich.table import Table
+    from plasticity.cli import verify_screen as screen
 
-    from plasticity import experiment, runs, training
+    from plasticity import experiment, runs, verification
+    from plasticity.errors import UserError
     from plasticity.options import RunOptions
-    from plasticity.verify import compare
 
-    rows = []
-    for seed in range(seeds):
-        if run is not None:
-            named = ctx.get_parameter_source("rule") == ParameterSource.COMMANDLINE
-            moved = values["rule"] if named else None
-            state, by = experiment.reopen(run, device="cpu", rule=moved), 1.0
-        else:
-            options = RunOptions(seed=seed, batch=batch, device="cpu", **values)
-            state, by = training.begin(options), gain
-        rows += compare(state, seed=seed, batch=batch, gain=by, tolerance=tolerance)
+    def given(name: str) -> bool:
+        return ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
 
-    table = Table(title=f"{state.rule.name} on {state.network.name}", title_justify="left")
-    for head in ("seed", "layer", "parameter", "relative error", "cosine", "open gates", "verdict"):
-        justify = "left" if head in ("layer", "parameter") else "right"
-        table.add_column(head, justify=justify, overflow="fold")
-    for row in rows:
-        numbers = (f"{row.error:.1e}", f"{row.cosine:.6f}", f"{row.open_gates:.2f}")
-        table.add_row(str(row.seed), row.layer, row.parameter, *numbers, row.verdict)
-    console = Console(highlight=False)
-    console.print(table)
-    worst = max(rows, key=lambda row: row.error)
-    console.print(
-        f"Largest relative error {worst.error:.1e}: {worst.layer}.{worst.parameter} at "
-        f"{worst.place}, {worst.difference:.1e} apart; tolerance {worst.tolerance:g}.",
-        soft_wrap=True,
-    )
+    if seeds < 1 or batch < 1 or samples < 1:
+        raise UserError("--seeds, --batch and --samples must be at least 1")
+    if run is not None:
+        for name in (*(name for name in values if name not in ("rule", "data_dir")), "gain"):
+            if given(name):
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} is for a fresh network: a run has its own options")
+        rule = values["rule"] if given("rule") else None
+        where = values["data_dir"] or None
+        states = [experiment.reopen(run, device="cpu", rule=rule, data_dir=where)] * seeds
+        gain = 1.0
+    else:
+        options = RunOptions(batch=batch, device="cpu", **values)
+        states = [verification.fresh(options.changed(seed=seed)) for seed in range(seeds)]
+    how = {"batch": batch, "gain": gain, "method": method, "samples": samples}
+    found = verification.verify(states, **how, against=against, tolerance=tolerance)
+    screen.show(found)
     if json_path:
-        table_of = [{**asdict(row), "verdict": row.verdict} for row in rows]
-        runs.write_json(json_path, {"rule": state.rule.name, "rows": table_of})
-    failed = sum(row.verdict != "ok" for row in rows)
-    console.print(f"{len(rows) - failed} of {len(rows)} comparisons hold.")
-    ctx.exit(1 if failed else 0)
+        runs.write_json(json_path, found.as_dict())
+    if junit_path:
+        runs.write_text(junit_path, found.junit())
+    ctx.exit(0 if found.holds else 1)

@@ -13,6 +13,8 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 def array_module(*arrays: Array) -> Any:
     """`numpy` or `cupy`, whichever all `arrays` belong to; None among them does not count.
 
+    It is `torch` for tensors, which a rule's `objective` meets in the reference and nothing else.
+
     Raises:
         TypeError: arrays of both kinds; nothing is ever copied from one side to the other silently.
     """
@@ -22,6 +24,9 @@ def array_module(*arrays: Array) -> Any:
         if not all(on_device):
             raise TypeError("arrays of the CPU and of the GPU meet in one operation")
         return cupy
+    torch = sys.modules.get("torch")
+    if torch is not None and any(isinstance(a, torch.Tensor) for a in arrays):
+        return torch
     return np
 
 

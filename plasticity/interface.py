@@ -17,7 +17,7 @@ from plasticity.rule import Draw, Learning, Role, Rule, reads_labels
 NEURONS, IMAGES, COLUMNS = 4, 3, 2
 SETTABLE = (bool, int, float, str)
 CHOICES = {
-    "locality": ("layer", "module", "global"),
+    "locality": ("layer", "module", "neighbours", "global"),
     "reads": ("encoding", "map"),
     "optimiser": ("adam", "plain"),
     "feedback": ("transposed", "random"),

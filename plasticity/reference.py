@@ -4,14 +4,14 @@ Nothing here is used to learn. The functions take the project's arrays (NumPy) a
 the gradient, which is what dW must be.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
-from plasticity.learning import Modules, layerwise
+from plasticity.learning import NETWORKS_OWN, Modules, layerwise
 from plasticity.network import Block, Layer, Network, Parameters
 from plasticity.rule import Draw
 
@@ -41,6 +41,18 @@ class Groups:
     weight: np.ndarray
 
 
+def torch_draw(draw: Draw) -> Draw:
+    """The same draw as tensors, for a rule that states its loss in array operations."""
+
+    def tensors(event: Events) -> Events:
+        names = ("context", "target", "label", "weight")
+        return replace(event, **{n: torch.as_tensor(getattr(event, n)) for n in names})
+
+    pred, retro = (half and tuple(map(tensors, half)) for half in (draw.pred, draw.retro))
+    labels = None if draw.labels is None else torch.as_tensor(draw.labels)
+    return replace(draw, pred=pred, retro=retro, labels=labels)
+
+
 def layer_maps(layer: Layer, x: Tensor, params: dict[str, Own]) -> Tensor:
     """A layer's output, maps in torch's order `(N, C, *space)`.
 
@@ -62,19 +74,23 @@ def layer_maps(layer: Layer, x: Tensor, params: dict[str, Own]) -> Tensor:
 
 
 def encodings(
-    network: Network, modules: Modules, params: dict[str, Own], patches: Tensor
+    network: Network,
+    modules: Modules,
+    params: dict[str, Own],
+    patches: Tensor,
+    reads: str = "encoding",
 ) -> list[Tensor]:
     """Encodings `(N, D)` at the top of every module, from patches `(N, C, *space)`.
 
-    They are spatial means. The gradient flows through the layers of a module and stops at its
-    input.
+    They are spatial means, or with `reads = "map"` the maps `(N, *space, D)`. The gradient flows
+    through the layers of a module and stops at its input.
     """
     x, found = patches, []
     for module in modules:
         x = x.detach()
         for i in module:
             x = layer_maps(network.layers[i], x, params)
-        found.append(x.flatten(2).mean(2))
+        found.append(x.movedim(1, -1) if reads == "map" else x.flatten(2).mean(2))
     return found
 
 
@@ -241,7 +257,8 @@ def negative_gradients(
     draws: Sequence[Draw],
     learn_prediction: bool = True,
     *,
-    loss: str = "hinge",
+    loss: str | Callable[..., Tensor] = "hinge",
+    reads: str = "encoding",
     symmetric: bool = False,
     gate: str = "own",
     block_grad: bool = False,
@@ -260,8 +277,9 @@ def negative_gradients(
             for cross entropy.
         learn_prediction: False freezes W_pred and W_retro; they get no entry.
         loss: `hinge`, `infonce` or `cross_entropy` (draws with labels, `W_readout (C, D)` and
-            `b_readout (C,)` at the top of a module, no variants); eps: the constant in InfoNCE's
-            logarithm.
+            `b_readout (C,)` at the top of a module, no variants), or a rule's `objective`, with
+            draws from `torch_draw`; eps: the constant in InfoNCE's logarithm.
+        reads: what an objective is a function of, `encoding` or `map`.
         symmetric: `W_retro = W_pred^T`; gate: `own`, `shared` or `off`; block_grad: Eq. (13);
             dendrites: False puts 1 for every dendritic signal; context: `same`, or `above` for
             contexts of the module above (the last is its own); the gradient of each loss stops at
@@ -283,12 +301,15 @@ def negative_gradients(
     }
     x = torch.tensor(np.moveaxis(patches, -1, 1).copy())
     shape = {"symmetric": symmetric, "block_grad": block_grad}
-    found = encodings(network, modules, tensors, x)
+    found = encodings(network, modules, tensors, x, reads)
     contexts = [*found[1:], None] if context == "above" else [None] * len(found)
     losses, whole = [], x.new_zeros(())
     for module, z, above, draw in zip(modules, found, contexts, draws, strict=True):
         own = tensors[network.layers[module[-1]].convolutions[-1].name]
-        if loss == "cross_entropy":
+        if callable(loss):
+            top = {name: w for name, w in own.items() if name not in NETWORKS_OWN}
+            value = objective = loss(z, z.detach(), top, draw, layout)
+        elif loss == "cross_entropy":
             value = objective = cross_entropy(z, own, draw, layout)
         elif loss == "infonce":
             value = objective = info_nce_loss(z, own, draw, above, **shape, eps=eps)
@@ -300,7 +321,8 @@ def negative_gradients(
                 objective = clapp_surrogate(z, own, draw, above, **how)
         whole = whole + objective
         losses.append(value.item())
-    whole.backward()
+    if whole.requires_grad:
+        whole.backward()
     frozen = () if learn_prediction else ("W_pred", "W_retro")
     return losses, {
         layer: {
@@ -317,13 +339,13 @@ def _check(
     patches: np.ndarray,
     layout: Layout,
     draws: Sequence[Draw],
-    loss: str,
+    loss: str | Callable[..., Tensor],
     symmetric: bool,
     gate: str,
     block_grad: bool,
     dendrites: bool,
 ) -> None:
-    if loss not in ("hinge", "infonce", "cross_entropy"):
+    if not callable(loss) and loss not in ("hinge", "infonce", "cross_entropy"):
         raise UserError(f"unknown loss '{loss}': expected hinge, infonce or cross_entropy")
     if gate not in ("own", "shared", "off"):
         raise UserError(f"unknown gate '{gate}': expected own, shared or off")
@@ -339,6 +361,7 @@ def _check(
     if loss == "cross_entropy" and any(draw.labels is None for draw in draws):
         raise UserError("cross entropy needs the labels of the images in every draw")
     separate = not symmetric and not block_grad and gate != "shared" and loss != "cross_entropy"
+    separate = separate and not callable(loss)
     if separate and any(draw.retro is None for draw in draws):
         raise UserError(
             "with gates of their own W_pred and W_retro need a draw each, and a draw has no retro "

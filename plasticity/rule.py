@@ -128,8 +128,8 @@ class Rule:
             `roles` and `learn` its encodings `(N, C)`, as a last argument, and
             `Learning.context_drive` is what they learn from it.
         locality: what an update may depend on besides the layer's input: `layer`, what is in the
-            layer; `module`, what is in its module (an error that comes down); `global`, anything.
-            `plasticity verify` checks it.
+            layer; `module`, what is in its module (an error that comes down); `neighbours`, its
+            module, the one above and the one below; `global`, anything. `plasticity verify` checks.
         reads: `encoding`, the mean over the positions of a patch `(N, D)`, or `map`, the activity
             after pooling `(N, *space, D)`; both are `z` below.
         optimiser: `adam`, or `plain` where W moves by rate times dW; rate: its usual learning rate.
@@ -167,6 +167,11 @@ class Rule:
     def follow(self, z: Array, own: dict[str, Array]) -> dict[str, Array]:
         """New values of own parameters that no optimiser moves: `Learning.state`."""
         return {}
+
+    # A rule that descends a loss states it, in operators and methods that arrays and tensors share:
+    #
+    # def objective(self, z, held, own, draw, layout) -> Array:
+    #     """The loss, of which dW is minus the gradient; `held` is z where no gradient passes."""
 
     def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
         """The drive on the layer's neurons, here the sum of `roles`, and what else changes.

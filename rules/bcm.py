@@ -37,8 +37,6 @@ class Bcm(Rule):
     equation: ClassVar[str] = "dW_ji = y_j (y_j - theta_j) x_i - epsilon W_ji, theta_j = E[y_j^2]"
     citation: ClassVar[str] = "Bienenstock, Cooper & Munro, J. Neuroscience 2 (1982), 32-48"
     reads: ClassVar[str] = "map"
-    optimiser: ClassVar[str] = "plain"
-    rate: ClassVar[float] = 0.02
 
     def __post_init__(self) -> None:
         if not self.tau >= 1:

@@ -125,6 +125,13 @@ class Clapp(Rule):
         return Draw(pred, retro)
 
     @property
+    def locality(self) -> str:
+        """What an update depends on: see `Rule`. An error comes down inside modules of layers."""
+        if self.context == "above":
+            return "neighbours"
+        return "layer" if self.modules == "layers" else "module"
+
+    @property
     def _own_halves(self) -> bool:
         return not self.symmetric and not self.block_grad and self.gate != "shared"
 
@@ -142,8 +149,37 @@ class Clapp(Rule):
     def loss(self, u: Array, event: Events) -> Array:
         """Eq. (3), `max(0, 1 - y u)`, averaged; without a gate `-y u`, whose slope gamma = y is."""
         y = event.label
-        surprise = -y * u if self.gate == "off" else array_module(u).maximum(0, 1 - y * u)
+        surprise = -y * u if self.gate == "off" else (1 - y * u).clip(0)
         return (surprise * event.weight).sum()
+
+    def objective(
+        self, z: Array, held: Array, own: dict[str, Array], draw: Draw, layout: Layout
+    ) -> Array:
+        """The loss whose slope dW is: Eq. (3), or `L_z + L_c` of Eq. (14).
+
+        `L_z` moves the target alone and `L_c` the context alone, without the factor 1/2.
+
+        Raises:
+            UserError: a variant that descends no loss.
+        """
+        if not self.dendrites or (self.gate == "shared" and not self.symmetric):
+            raise UserError(
+                f"{self.name} descends no loss with one shared gate or without dendritic input"
+            )
+        if self.circuit_noise or self.burst_probability < 1:
+            raise UserError(f"{self.name} descends no loss where a noisy circuit opens its gates")
+        if self.context == "above":
+            raise UserError(f"{self.name} with its context above needs the loss of two modules")
+        context = z if self.symmetric and not self.block_grad else held
+        total = 0.0
+        for event, W in zip(draw.pred, own["W_pred"], strict=True):
+            prediction = context[event.context] @ W.T
+            total = total + self.loss((z[event.target] * prediction).sum(-1), event)
+        if self._own_halves:
+            for event, W in zip(draw.retro, own["W_retro"], strict=True):
+                retrodiction = held[event.target] @ W.T
+                total = total + self.loss((z[event.context] * retrodiction).sum(-1), event)
+        return total
 
     def roles(
         self,

@@ -32,7 +32,6 @@ class Cpc(Clapp):
     name: ClassVar[str] = "cpc"
     coin: ClassVar[bool] = False
     modules: ClassVar[str] = "1"
-    locality: ClassVar[str] = "module"
     equation: ClassVar[str] = "dW = grad log softmax(u)_true through all layers of the module"
     citation: ClassVar[str] = "van den Oord, Li & Vinyals 2018, Eq. (4); Illing et al. 2021, App. A"
 

@@ -45,8 +45,6 @@ class Hebbian(Rule):
         "Gerstner, Lehmann, Liakoni, Corneil & Brea, Front. Neural Circuits 2018"
     )
     reads: ClassVar[str] = "map"
-    optimiser: ClassVar[str] = "plain"
-    rate: ClassVar[float] = 0.05
 
     def __post_init__(self) -> None:
         if self.gate not in ("novelty", "off"):

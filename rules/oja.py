@@ -19,15 +19,15 @@ class Oja(Rule):
     the activity after ReLU and pooling, so only winners learn. A linear neuron's weights go to the
     input's first principal component, of length 1.
 
-    Reads and changes one layer.
+    Reads and changes one layer. In a stack of layers activity grows from one to the next, and with
+    it the rate that is stable, so that Adam moves the weights unless `--optimiser plain` is asked
+    for; both rest where the mean of dW is 0.
     """
 
     name: ClassVar[str] = "oja"
     equation: ClassVar[str] = "dW_ji = y_j (x_i - y_j W_ji)"
     citation: ClassVar[str] = "Oja, J. Math. Biology 15 (1982), 267-273, Eq. (3)"
     reads: ClassVar[str] = "map"
-    optimiser: ClassVar[str] = "plain"
-    rate: ClassVar[float] = 0.05
 
     def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
         """Hebb's term: every patch, its gate open."""

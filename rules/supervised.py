@@ -82,20 +82,25 @@ class Supervised(Rule):
             xp.tile(xp.arange(C), len(z)),
         )
 
+    def objective(
+        self, z: Array, held: Array, own: dict[str, Array], draw: Draw, layout: Layout
+    ) -> Array:
+        """The cross entropy, averaged over images."""
+        log_pi = _log_softmax(self.readout(z, own, layout))
+        return -log_pi[array_module(z).arange(layout.images), draw.labels].mean()
+
     def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
         """Sum the events: the drive `(N, D)`, and the changes of the readout.
 
         Raises:
             UserError: a step without labels.
         """
-        xp = array_module(z)
         (role,) = self.roles(z, own, draw, layout)
         gamma = role.gamma.reshape(len(z), self.classes)
         scores = self.readout(z, own, layout)
-        log_pi = _log_softmax(scores)[xp.arange(layout.images), draw.labels]
         return Learning(
             kernels.product(gamma, own["W_readout"]),
-            -log_pi.mean(),
+            self.objective(z, z, own, draw, layout),
             (gamma != 0).mean(),
             {"W_readout": kernels.product(gamma.T, z), "b_readout": gamma.sum(axis=0)},
             measures={"accuracy": (scores.argmax(axis=1) == draw.labels).mean()},

@@ -231,3 +231,15 @@ def test_a_run_is_trained_resumed_probed_and_inspected_on_a_gpu(gpu, tmp_path):
     assert_same(found["cuda"], found["cpu"], limit=1e-6)  # what is recorded is float32
     probes = [json.loads((f / "probe.json").read_text()) for f in folders.values()]
     assert probes[0]["trained"] == probes[1]["trained"]
+
+
+@pytest.mark.parametrize("rule", ["clapp", "bcm"])
+def test_verify_compares_the_cpu_with_the_gpu(gpu, rule, tmp_path):
+    small = ["--width", "0.03", "--layers", "2", "--batch", "2", "--seeds", "1"]
+    done = CliRunner().invoke(
+        main, ["verify", "--rule", rule, *small, "--against", "cuda", "--json", str(tmp_path / "v")]
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "v").read_text())
+    assert {row["method"] for row in found["rows"]} == {"cuda:0"} and found["holds"]
+    assert 0 < max(row["error"] for row in found["rows"]) < 1e-10

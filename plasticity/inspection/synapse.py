@@ -243,7 +243,11 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
     )
     pres = [made.pre]
     if parameter == "weight" and dtype == "float32":
-        pres = [pre_of(step, at[1], offset) for offset in np.ndindex(*step.layer.kernel)]
+        offsets = list(np.ndindex(*step.layer.kernel))
+        if len(made.pre) == len(step.seen.x):
+            pres = [pre_of(step, at[1], offset) for offset in offsets]
+        else:  # events with maps of their own, or what decays
+            pres = [_synaptic(step, parameter, (*at[:2], *offset))["pre"] for offset in offsets]
     return replace(made, scale=max(float(made._shares(pre, sizes=True).sum()) for pre in pres))
 
 

@@ -159,6 +159,10 @@ class ndarray:  # noqa: N801
     def view(self, dtype=None, type=None):
         return _seen(self, self._a.view(dtype) if dtype else self._a[...])
 
+    def clip(self, min=None, max=None, out=None):
+        Machine.now.operations["clip"] += 1
+        return wrapped(unwrapped(self).clip(unwrapped(min), unwrapped(max)))
+
     def sum(self, axis=None, dtype=None, out=None, keepdims=False):
         return _reduced("sum", self, axis, keepdims, dtype=dtype)
 
