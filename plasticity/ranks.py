@@ -29,7 +29,8 @@ from plasticity.events import Layout
 
 # How many processes a launcher has started: MPICH and Intel MPI, Open MPI, Slurm with PMIx.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
-POLITE = 2.0  # seconds that other ranks leave rank 0 to say what all of them would
+POLITE = 3.0  # seconds that other ranks leave rank 0 to say what all of them would
+LINGER = 1.0  # seconds for the launcher to pass the sentence on: Abort ends it with all it holds
 
 
 @dataclass
@@ -210,6 +211,7 @@ def together() -> Iterator[Ranks | None]:
         where = f"rank {ranks.rank} of {ranks.size}"
         print(f"Error: {error or type(error).__name__} ({where}; all end)", file=sys.stderr)
         sys.stderr.flush()
+        time.sleep(LINGER)
         code = 2 if known else 1
         ranks.comm.Abort(code)
         sys.exit(code)  # where Abort comes back
