@@ -27,7 +27,7 @@ from plasticity.arrays import Array, array_module, resolve_device, to_host
 from plasticity.errors import UserError
 from plasticity.events import Layout
 
-# How many processes a launcher has started: MPICH and Intel MPI, Open MPI, Slurm with PMIx.
+# How many processes a launcher has started: MPICH and Intel MPI, Open MPI.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 POLITE = 3.0  # seconds that other ranks leave rank 0 to say what all of them would
 LINGER = 1.0  # seconds for the launcher to pass the sentence on: Abort ends it with all it holds

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +16,7 @@ from plasticity import ranks, runs
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.ranks import Ranks
+from tests.processes import reached
 
 SMALL = [
     "--width", "0.03", "--layers", "4", "--images", "80", "--batch", "8", "--dtype", "float64",
@@ -132,18 +132,6 @@ def is_rank(pid, rank):
     except OSError:
         return False
     return any(b"%s=%d" % (name, rank) in told for name in (b"PMI_RANK", b"OMPI_COMM_WORLD_RANK"))
-
-
-def reached(folder, step, process):
-    """Wait until the run has saved this step."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[0]
-        path = runs.checkpoint_path(folder)
-        if path.is_file() and runs.load(path, moments=False).step >= step:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"step {step} was never reached")
 
 
 def test_shares_cover_a_batch_and_rows_find_their_way_there_and_back():

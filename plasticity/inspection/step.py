@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity import learning, runs, training
+from plasticity import experiment, learning, runs, training
 from plasticity.arrays import Array, to_host
 from plasticity.data.loader import Batch, learning_batch
 from plasticity.errors import UserError
@@ -85,12 +85,7 @@ def open_run(
         UserError: no run there, or a damaged checkpoint.
     """
     stored = runs.load(Path(checkpoint) if checkpoint else runs.checkpoint_of(folder))
-    options = RunOptions.from_dict(stored.options)
-    if rule is not None:
-        options = options.moved("rule", rule)
-    changes = {"data_dir": data_dir, "device": device}
-    options = options.changed(**{n: value for n, value in changes.items() if value is not None})
-    return training.restore(options, stored)
+    return experiment.restored(stored, data_dir=data_dir, device=device, rule=rule)
 
 
 def fresh(options: RunOptions, gain: float = 1.0) -> State:

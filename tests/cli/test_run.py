@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from PIL import Image
 from plasticity.cli import main
 
 from plasticity import runs
+from tests.processes import reached
 
 SMALL = ["--width", "0.03", "--images", "80", "--batch", "8", "--seed", "5"]
 
@@ -50,18 +50,6 @@ def start(folder, *more):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )  # fmt: skip
-
-
-def reached(folder, step, process):
-    """Wait until the run has saved this step, which it does after each."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[0]
-        path = runs.checkpoint_path(folder)
-        if path.is_file() and runs.load(path, moments=False).step >= step:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"step {step} was never reached")
 
 
 def test_a_run_leaves_weights_figures_and_what_ran(whole):
