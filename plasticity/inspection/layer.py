@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from plasticity import kernels
-from plasticity.arrays import to_host
+from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.step import Step
 from plasticity.inspection.synapse import step_space
 from plasticity.kernels import direct
@@ -154,16 +154,19 @@ def alignment(own: dict[str, np.ndarray]) -> Rows:
     return [{"k": k, "cosine": float(value)} for k, value in enumerate(cosines, 1)]
 
 
-def cosine_by_step(W_pred: np.ndarray, W_retro: np.ndarray) -> np.ndarray:
-    """`<W_pred[k], W_retro[k]^T> / (|W_pred[k]| |W_retro[k]|)`, `(K,)`."""
-    found = np.empty(len(W_pred))
+def cosine_by_step(W_pred: Array, W_retro: Array) -> Array:
+    """`<W_pred[k], W_retro[k]^T> / (|W_pred[k]| |W_retro[k]|)`, `(K,)`, where the matrices are."""
+    xp = array_module(W_pred, W_retro)
+    found = xp.empty(len(W_pred))
+    # In blocks that fit the cache of a CPU, since one of the two is read by columns.
+    rows = 64 if xp is np else W_pred.shape[1]
     for k, (pred, retro) in enumerate(zip(W_pred, W_retro, strict=True)):
-        inner = sum(  # in blocks that fit the cache, since one of the two is read by columns
-            float(np.einsum("jk,kj->", pred[a : a + 64], retro[:, a : a + 64]))
-            for a in range(0, len(pred), 64)
+        inner = sum(
+            xp.einsum("jk,kj->", pred[a : a + rows], retro[:, a : a + rows])
+            for a in range(0, len(pred), rows)
         )
-        scale = float(np.vdot(pred, pred)) * float(np.vdot(retro, retro))
-        found[k] = inner / (scale**0.5 or 1.0)
+        norms = xp.vdot(pred, pred).astype(float) * xp.vdot(retro, retro)
+        found[k] = inner / xp.sqrt(xp.maximum(norms, np.finfo(float).tiny))
     return found
 
 

@@ -76,8 +76,8 @@ def measure(
     if names:
         found[f"{name}/gates"] = gates
     if {"W_pred", "W_retro"} <= set(watched.own):
-        own = (to_host(watched.own[n]) for n in ("W_pred", "W_retro"))
-        found[f"{name}/alignment"] = cosine_by_step(*own).astype(np.float32)
+        cosines = cosine_by_step(*(watched.own[n] for n in ("W_pred", "W_retro")))
+        found[f"{name}/alignment"] = to_host(cosines).astype(np.float32)
     for seen in watched.layers:
         name = seen.layer.name
         if (wish := wishes.get(name)) is None:
@@ -121,8 +121,10 @@ class _Sums:
 
     def add(self, role: Role, at: tuple[int, int]) -> None:
         xp = self.xp
-        opened = xp.bincount(role.learner, xp.abs(role.gamma), minlength=self.patches)
-        opened = (opened / max(float(opened.sum()), 1e-30)).astype(self.pre.dtype)
+        opened = xp.zeros((self.patches, 1), self.pre.dtype)
+        size, same = xp.abs(role.gamma), xp.zeros_like(role.learner)
+        kernels.add_rows(opened, role.learner, size, xp.ones((1, 1), opened.dtype), same)
+        opened = opened[:, 0] / xp.maximum(opened.sum(), 1e-30)
         for kind, post, pre in self.chosen:
             drive = xp.zeros((self.patches, len(post)), role.dendrite.dtype)
             signal = xp.ascontiguousarray(role.dendrite[:, post])
