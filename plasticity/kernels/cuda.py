@@ -23,6 +23,7 @@ FIRST_CHANNELS = (1, 3)  # of images and films, grey or in colour
 FILES = {
     "patches": (("common.cuh",), ("extract_patches<{}>",)),
     "rows": (("common.cuh",), ("scores<{}>", "add_rows<{}>", "adam<{}>")),
+    "pairs": (("common.cuh",), ("coactivity<{}>",)),
     "convolution": (
         ("common.cuh", "tiles.cuh"),
         tuple(f"{k}<{{}}, {tile}>" for k, tile in product(TRANSFORMS, ("Tile4", "Tile2"))),
@@ -168,6 +169,20 @@ def adam(
     name = f"adam<{CTYPES[parameter.dtype]}>"
     dW, size = cupy.ascontiguousarray(dW), np.int64(parameter.size)
     _launch("rows", name, parameter.size, 1, parameter, dW, m, v, size, *scalars)
+
+
+def coactivity(
+    x: Array, winner: Array, synapses: np.ndarray, pool: int, stride: int, padding: int
+) -> Array:
+    """See `pairs.coactivity`; the synapses come from the host."""
+    import cupy
+
+    x, winner = cupy.ascontiguousarray(x), cupy.ascontiguousarray(winner, np.uint8)
+    out = cupy.empty((len(x), len(synapses)), x.dtype)
+    sizes = map(np.int64, (*x.shape, *winner.shape[1:], len(synapses), pool, stride, padding))
+    name, chosen = f"coactivity<{CTYPES[x.dtype]}>", cupy.asarray(synapses, np.int64)
+    _launch("pairs", name, len(synapses), len(x), x, winner, chosen, *sizes, out)
+    return out
 
 
 def _tile(H: int, W: int) -> tuple[str, int]:

@@ -25,20 +25,19 @@ def coactivity(
         synapses: post, pre and kernel offset of each, int `(S, 2 + dims)`, on the host.
     """
     xp = array_module(x, winner)
-    out = xp.zeros((len(x), len(synapses)), x.dtype)
-    if _compiled(x, winner, pool, stride, padding):
-        from plasticity.kernels import pairs_cpu
+    sizes = [_one(value) for value in (pool, stride, padding)]
+    if x.ndim == 4 and None not in sizes:
+        if xp is not np and x.dtype.char in "fd":
+            from plasticity.kernels import cuda
 
-        side = pool if isinstance(pool, int) else pool[0]
-        pairs_cpu.coactivity(
-            *map(np.ascontiguousarray, (x, winner)),
-            synapses,
-            side,
-            _one(stride),
-            _one(padding),
-            out,
-        )
-        return out
+            return cuda.coactivity(x, winner, synapses, *sizes)
+        if xp is np and x.dtype == np.float32:
+            from plasticity.kernels import pairs_cpu
+
+            out = np.empty((len(x), len(synapses)), x.dtype)
+            pairs_cpu.coactivity(*map(np.ascontiguousarray, (x, winner)), synapses, *sizes, out)
+            return out
+    out = xp.zeros((len(x), len(synapses)), x.dtype)
     space = output_space(x.shape[1:-1], kernel, stride, padding)
     ones, spatial = xp.ones((len(x), 1), x.dtype), tuple(range(1, 1 + len(space)))
     for offset in {tuple(int(i) for i in row[2:]) for row in synapses}:
@@ -53,10 +52,7 @@ def coactivity(
     return out
 
 
-def _one(value: int | tuple[int, ...]) -> int:
-    return value if isinstance(value, int) else value[0]
-
-
-def _compiled(x: Array, winner: Array, pool: object, stride: object, padding: object) -> bool:
-    same = all(isinstance(v, int) or len({*v}) == 1 for v in (pool, stride, padding))
-    return isinstance(x, np.ndarray) and x.dtype == np.float32 and x.ndim == 4 and same
+def _one(value: int | tuple[int, ...]) -> int | None:
+    """The size that all dimensions share, or None."""
+    several = {value} if isinstance(value, int) else {*value}
+    return several.pop() if len(several) == 1 else None

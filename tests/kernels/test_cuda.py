@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plasticity.kernels import cuda, direct, patches, rows
+from plasticity.kernels import cuda, direct, pairs, patches, rows
 from plasticity.kernels.direct import SILENT
 from tests.kernels import emulation
 
@@ -42,7 +42,7 @@ class RawModule:
 
 @pytest.fixture(autouse=True)
 def cupy(monkeypatch):
-    names = "empty zeros matmul argsort searchsorted arange ascontiguousarray"
+    names = "empty zeros matmul argsort searchsorted arange asarray ascontiguousarray"
     functions = {n: getattr(np, n) for n in names.split()}
     nothing = type("ndarray", (), {})  # the definitions take these arrays for the CPU's
     module = SimpleNamespace(RawModule=RawModule, ndarray=nothing, **functions)
@@ -215,6 +215,34 @@ def test_events_agree_with_their_definitions(seed, dtype, events, count, D):
     np.testing.assert_array_equal(found, wanted)  # the same sums in the same order
 
 
+@many
+@given(
+    seed=st.integers(0, 999),
+    dtype=st.sampled_from(TYPES),
+    N=st.integers(0, 5),
+    H=st.integers(3, 9),
+    W=st.integers(3, 9),
+    count=st.integers(0, 40),
+    pool=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+)
+def test_chosen_synapses_agree_with_their_definition(
+    seed, dtype, N, H, W, count, pool, stride, padding
+):
+    how = {"stride": stride, "padding": padding}
+    if min(direct.output_space((H, W), (3, 3), stride, padding)) < pool:
+        return
+    x, weight, bias, _ = case(seed, dtype, N, H, W, 3, 7, 1, True)
+    winner = direct.forward(x, weight, bias, pool, **how)[1]
+    synapses = np.random.default_rng(seed).integers(0, (7, 3, 3, 3), (count, 4))
+    found = cuda.coactivity(x, winner, synapses, pool, stride, padding)
+    assert found.dtype == dtype
+    # Sums of whole numbers are exact.
+    wanted = pairs.coactivity(x.astype(float), winner, synapses, (3, 3), pool, **how)
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("size", [0, 1, 1000])
 def test_adam_moves_as_defined(dtype, size):
@@ -229,20 +257,23 @@ def test_adam_moves_as_defined(dtype, size):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_rows_and_patches_do_not_depend_on_the_launch(monkeypatch, dtype):
+def test_rows_patches_and_synapses_do_not_depend_on_the_launch(monkeypatch, dtype):
     rng = np.random.default_rng(4)
     a, b = rng.standard_normal((2, 9, 70)).astype(dtype)
     to, source = rng.integers(0, 9, (2, 50))
     pixels = rng.integers(0, 256, (2, 20, 20), np.uint8)
     at, flip = np.array([1, 2]), np.array([True, False])
     how = {"crop": 16, "patch": 8, "mean": 0.4, "std": 0.25, "dtype": dtype}
+    x, winner = rng.standard_normal((5, 6, 7, 4)).astype(dtype), rng.integers(0, 5, (5, 3, 3, 6))
+    winner, synapses = np.where(winner < 4, winner, SILENT), rng.integers(0, (6, 4, 3, 3), (70, 4))
 
     def all_of_it():
         out, moments = a.copy(), [b.copy(), abs(b), abs(a)]
         cuda.add_rows(out, to, b[0, :50].copy(), b, source)
         cuda.adam(*moments[:1], a, *moments[1:], 1e-3, 0.9, 0.999, 1e-8)
         patched = cuda.extract_patches(pixels, at, at, flip, **how)
-        return out, *moments, cuda.scores(a, b, to, source), patched
+        chosen = cuda.coactivity(x, winner, synapses, 2, 1, 1)
+        return out, *moments, cuda.scores(a, b, to, source), patched, chosen
 
     wanted = all_of_it()
     for grid, block in GEOMETRIES:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plasticity import kernels
-from plasticity.kernels import direct, patches, rows
+from plasticity.kernels import direct, pairs, patches, rows
 
 
 def _missing() -> str:
@@ -121,6 +121,22 @@ def test_patches_on_the_card_are_those_of_the_definition(dtype):
     how = {"crop": 64, "patch": 16, "mean": 0.4, "std": 0.25, "dtype": dtype}
     found = kernels.extract_patches(*on_card(*args), **how)
     np.testing.assert_array_equal(found.get(), patches.extract(*args, **how))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("pool", "stride"), [(1, 1), (2, 1), (2, 2)])
+def test_chosen_synapses_on_the_card_agree_and_repeat(dtype, pool, stride):
+    rng = np.random.default_rng(4)
+    x, weight, bias, _ = case(dtype, 40, 16, 15, 20, 33, 1, True)
+    how = {"stride": stride, "padding": 1}
+    winner = direct.forward(x.astype(float), weight.astype(float), bias, pool, **how)[1]
+    synapses = rng.integers(0, (33, 20, 3, 3), (1000, 4))
+    cx, cwinner = on_card(x, winner)
+    found, again = (
+        kernels.coactivity(cx, cwinner, synapses, (3, 3), pool, **how) for _ in range(2)
+    )
+    np.testing.assert_array_equal(found.get(), again.get())
+    close(found, pairs.coactivity(x.astype(float), winner, synapses, (3, 3), pool, **how))
 
 
 def test_two_hundred_steps_take_no_more_memory_than_a_few():

@@ -303,6 +303,8 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
 
 
 def ascontiguousarray(a, dtype=None):
+    if not isinstance(a, ndarray):
+        raise TypeError(f"ascontiguousarray takes an array of the device, got {type(a)}")
     made = array(a, dtype, copy=False)
     return made if made.flags.c_contiguous else made.copy()
 
