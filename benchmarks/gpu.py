@@ -20,7 +20,8 @@ from plasticity import kernels, learning, networks, rules
 from plasticity.events import Layout
 from plasticity.kernels import cuda
 
-TWICE = {"adam": (0, 2, 3), "add_rows": (-1,)}  # arguments that are read and written
+# Arguments that are read and written; of adam, a parameter and its moments, four times.
+TWICE = {"adam": (0, 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15), "add_rows": (-1,)}
 
 
 @dataclass

@@ -111,7 +111,7 @@ def others(batch: int, width: float, repeat: int) -> list[dict[str, object]]:
         entry("dW_pred", seconds(lambda: kernels.product(z.T, z), repeat), flop, moved),
         entry(
             "Adam",
-            seconds(lambda: kernels.adam(parameter, dW, m, v, 1, 1e-3), repeat),
+            seconds(lambda: kernels.adam([(parameter, dW, m, v)], 1, 1e-3), repeat),
             11 * parameter.size,
             7 * parameter.nbytes,
         ),

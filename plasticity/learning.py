@@ -268,9 +268,12 @@ class Adam:
     def ascend(self, weights: Parameters, changes: Parameters, step: int) -> None:
         """Move the weights along their changes, in place."""
         for layer, own in changes.items():
-            for name, dW in own.items():
-                moments = self.moments[layer][name]
-                kernels.adam(weights[layer][name], dW, moments["m"], moments["v"], step, self.rate)
+            moments = self.moments[layer]
+            parameters = [
+                (weights[layer][name], dW, moments[name]["m"], moments[name]["v"])
+                for name, dW in own.items()
+            ]
+            kernels.adam(parameters, step, self.rate)
 
 
 OPTIMISERS = {"adam": Adam, "plain": Plain}

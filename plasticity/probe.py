@@ -212,7 +212,8 @@ def adam(
         for at in range(0, len(x), batch):
             pick, step = order[at : at + batch], step + 1
             _, gradient = cross_entropy(flat, x[pick], hot[pick], 0)
-            kernels.adam(flat, -gradient.astype(flat.dtype, copy=False), m, v, step, lr)
+            ascent = -gradient.astype(flat.dtype, copy=False)
+            kernels.adam([(flat, ascent, m, v)], step, lr)
     return ProbeResult(
         _accuracy(flat, test_x, test_y, classes),
         _accuracy(flat, first, train_y, classes),

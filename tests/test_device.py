@@ -120,6 +120,15 @@ def test_batches_come_from_pinned_memory_by_one_copy_each(gpu):
     assert len(gpu.sent) == 5 and all(pinned for _, pinned in gpu.sent)
 
 
+def test_all_parameters_of_a_layer_move_in_one_launch(gpu):
+    if gpu is None:
+        pytest.skip("a card does not count launches")
+    state = begun()
+    steps(state, 3)
+    assert max(len(own) for own in state.weights.values()) == 4
+    assert gpu.launches["adam"] == 3 * len(state.weights)
+
+
 def arrays(batch, choices):
     for event in (e for c in choices for half in (c.pred, c.retro) for e in half):
         yield from (event.context, event.target, event.label, event.weight)

@@ -6,6 +6,7 @@ tested against it.
 """
 
 import math
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
@@ -190,10 +191,7 @@ def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array)
 
 
 def adam(
-    parameter: Array,
-    dW: Array,
-    m: Array,
-    v: Array,
+    parameters: Sequence[Sequence[Array]],
     step: int,
     rate: float,
     *,
@@ -203,12 +201,17 @@ def adam(
 ) -> None:
     """One step of Adam (Kingma & Ba 2015) along the ascent direction `dW`, in place.
 
-    `m` and `v` are its moments, `step` counts from 1.
+    Args:
+        parameters: of each `(parameter, dW, m, v)`, where m and v are its moments; on a GPU those
+            of a layer move in one launch.
+        step: counts from 1.
     """
-    array_module(parameter, dW, m, v)
+    arrays = [a for one in parameters for a in one]
+    array_module(*arrays)
     # The two corrections for the start at zero, drawn into the rate and into epsilon.
     root = math.sqrt(1 - beta2**step)
     form: ModuleType = rows
-    if _on_device(parameter, dW, m, v) and all(a.flags.c_contiguous for a in (parameter, m, v)):
+    kept = (a for p, _, m, v in parameters for a in (p, m, v))
+    if _on_device(*arrays) and all(a.flags.c_contiguous for a in kept):
         from plasticity.kernels import cuda as form
-    form.adam(parameter, dW, m, v, rate * root / (1 - beta1**step), beta1, beta2, epsilon * root)
+    form.adam(parameters, rate * root / (1 - beta1**step), beta1, beta2, epsilon * root)

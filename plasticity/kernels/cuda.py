@@ -8,7 +8,7 @@ stride 1, padding 1 and pool 1 or 2.
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ OPTIONS = ("--std=c++17",)
 PRODUCTS = {"Tile4": 36, "Tile2": 9}
 ONES = {"Tile4": 7, "Tile2": 0}  # the product in which a transformed post factor sums its tile
 BLOCK = 256  # threads, the most that the kernels are compiled for
+ADAM_AT_ONCE = 4  # parameters: weight, bias, W_pred, W_retro
 CHUNK_BYTES = 2**30  # of transformed tiles at a time
 
 
@@ -153,22 +154,21 @@ def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array)
 
 
 def adam(
-    parameter: Array,
-    dW: Array,
-    m: Array,
-    v: Array,
-    rate: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
+    parameters: Sequence[Sequence[Array]], rate: float, beta1: float, beta2: float, epsilon: float
 ) -> None:
-    """See `rows.adam`: one launch."""
+    """See `rows.adam`: one launch for every four parameters."""
     import cupy
 
-    scalars = map(parameter.dtype.type, (rate, 1 - beta1, 1 - beta2, epsilon))
-    name = f"adam<{CTYPES[parameter.dtype]}>"
-    dW, size = cupy.ascontiguousarray(dW), np.int64(parameter.size)
-    _launch("rows", name, parameter.size, 1, parameter, dW, m, v, size, *scalars)
+    for start in range(0, len(parameters), ADAM_AT_ONCE):
+        some = parameters[start : start + ADAM_AT_ONCE]
+        dtype = some[0][0].dtype
+        none = [some[0][0].reshape(-1)[:0]] * 4
+        arrays = [[p, cupy.ascontiguousarray(dW), m, v] for p, dW, m, v in some]
+        arrays += [none] * (ADAM_AT_ONCE - len(some))
+        sizes = [p.size for p, *_ in arrays]
+        scalars = map(dtype.type, (rate, 1 - beta1, 1 - beta2, epsilon))
+        name = f"adam<{CTYPES[dtype]}>"
+        _launch("rows", name, max(sizes), 1, *chain(*arrays), *map(np.int64, sizes), *scalars)
 
 
 def coactivity(

@@ -37,11 +37,12 @@ KERNEL add_rows(const i64* __restrict__ order, const i64* __restrict__ start,
     }
 }
 
-// One step of Adam: the moments and the parameter, each read and written once. `new1`
-// and `new2` are 1 - beta1 and 1 - beta2.
+// The moments and the parameter, each read and written once. `new1` and `new2` are 1 - beta1 and
+// 1 - beta2.
 template <typename T>
-KERNEL adam(T* __restrict__ parameter, const T* __restrict__ dW, T* __restrict__ m,
-            T* __restrict__ v, i64 size, T rate, T new1, T new2, T epsilon) {
+__device__ __forceinline__ void move(T* __restrict__ parameter, const T* __restrict__ dW,
+                                     T* __restrict__ m, T* __restrict__ v, i64 size, T rate,
+                                     T new1, T new2, T epsilon) {
     ALONG_X(i, size) {
         const T change = dW[i];
         const T first = m[i] + new1 * (change - m[i]);
@@ -50,4 +51,17 @@ KERNEL adam(T* __restrict__ parameter, const T* __restrict__ dW, T* __restrict__
         v[i] = second;
         parameter[i] += rate * first / (sqrt(second) + epsilon);
     }
+}
+
+// One step of Adam for the parameters of a layer, up to four of them; the rest have size 0.
+template <typename T>
+KERNEL adam(T* __restrict__ p0, const T* __restrict__ d0, T* __restrict__ m0, T* __restrict__ v0,
+            T* __restrict__ p1, const T* __restrict__ d1, T* __restrict__ m1, T* __restrict__ v1,
+            T* __restrict__ p2, const T* __restrict__ d2, T* __restrict__ m2, T* __restrict__ v2,
+            T* __restrict__ p3, const T* __restrict__ d3, T* __restrict__ m3, T* __restrict__ v3,
+            i64 size0, i64 size1, i64 size2, i64 size3, T rate, T new1, T new2, T epsilon) {
+    move(p0, d0, m0, v0, size0, rate, new1, new2, epsilon);
+    move(p1, d1, m1, v1, size1, rate, new1, new2, epsilon);
+    move(p2, d2, m2, v2, size2, rate, new1, new2, epsilon);
+    move(p3, d3, m3, v3, size3, rate, new1, new2, epsilon);
 }

@@ -1,5 +1,7 @@
 """Operations on rows of encodings and on parameters: definitions and compiled CPU forms."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from plasticity.arrays import Array, array_module
@@ -27,6 +29,18 @@ def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array)
 
 
 def adam(
+    parameters: Sequence[Sequence[Array]], rate: float, beta1: float, beta2: float, epsilon: float
+) -> None:
+    """`m` and `v` move towards `dW` and `dW**2`; the parameter along `m / (sqrt(v) + epsilon)`.
+
+    Args:
+        parameters: of each `(parameter, dW, m, v)`.
+    """
+    for parameter, dW, m, v in parameters:
+        _move(parameter, dW, m, v, rate, beta1, beta2, epsilon)
+
+
+def _move(
     parameter: Array,
     dW: Array,
     m: Array,
@@ -36,7 +50,6 @@ def adam(
     beta2: float,
     epsilon: float,
 ) -> None:
-    """`m` and `v` move towards `dW` and `dW**2`; the parameter along `m / (sqrt(v) + epsilon)`."""
     if _compiled(parameter, dW):
         from plasticity.kernels import rows_cpu, threads
 

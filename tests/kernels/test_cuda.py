@@ -8,6 +8,7 @@ undefined-behaviour sanitizers watch every access; the last test runs this file 
 import os
 import subprocess
 import sys
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.kernels import emulation
 
 SANITIZED = os.environ.get("PLASTICITY_SANITIZE") == "1"
 TYPES = [np.float32, np.float64]
+SPANS = [slice(0, 100), slice(100, 101), slice(101, 630)]  # of 630 elements, three parameters
 GEOMETRIES = [((1, 1), (32, 1)), ((3, 2), (64, 4)), ((2, 5), (96, 1))]  # grid, block
 
 pytestmark = pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
@@ -244,15 +246,15 @@ def test_chosen_synapses_agree_with_their_definition(
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("size", [0, 1, 1000])
-def test_adam_moves_as_defined(dtype, size):
+@pytest.mark.parametrize("sizes", [(0,), (1,), (1000, 0, 40), (7, 300, 1, 70, 12)])
+def test_adam_moves_as_defined(dtype, sizes):
     rng = np.random.default_rng(0)
-    state = [np.abs(rng.standard_normal(size)) for _ in range(4)]
-    found, wanted = ([a.astype(t) for a in state] for t in (dtype, np.float64))
+    state = [[np.abs(rng.standard_normal(size)) for _ in range(4)] for size in sizes]
+    found, wanted = ([[a.astype(t) for a in own] for own in state] for t in (dtype, np.float64))
     for _ in range(3):
-        cuda.adam(*found, 1e-3, 0.9, 0.999, 1e-8)
-        rows.adam(*wanted, 1e-3, 0.9, 0.999, 1e-8)
-    for a, b in zip(found, wanted, strict=True):
+        cuda.adam(found, 1e-3, 0.9, 0.999, 1e-8)
+        rows.adam(wanted, 1e-3, 0.9, 0.999, 1e-8)
+    for a, b in zip(chain(*found), chain(*wanted), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == np.float32 else 1e-13)
 
 
@@ -270,7 +272,8 @@ def test_rows_patches_and_synapses_do_not_depend_on_the_launch(monkeypatch, dtyp
     def all_of_it():
         out, moments = a.copy(), [b.copy(), abs(b), abs(a)]
         cuda.add_rows(out, to, b[0, :50].copy(), b, source)
-        cuda.adam(*moments[:1], a, *moments[1:], 1e-3, 0.9, 0.999, 1e-8)
+        parts = [[m.reshape(-1)[s] for m in (moments[0], a, *moments[1:])] for s in SPANS]
+        cuda.adam(parts, 1e-3, 0.9, 0.999, 1e-8)
         patched = cuda.extract_patches(pixels, at, at, flip, **how)
         chosen = cuda.coactivity(x, winner, synapses, 2, 1, 1)
         return out, *moments, cuda.scores(a, b, to, source), patched, chosen

@@ -100,13 +100,18 @@ def test_events_on_the_card_agree_and_repeat(dtype, events):
 @pytest.mark.parametrize("dtype", TYPES)
 def test_adam_on_the_card_agrees(dtype):
     rng = np.random.default_rng(2)
-    state = [np.abs(rng.standard_normal(100_001)).astype(dtype) for _ in range(4)]
-    wanted, found = [a.astype(float) for a in state], on_card(*state)
+    state = [
+        [np.abs(rng.standard_normal(size)).astype(dtype) for _ in range(4)]
+        for size in (100_001, 17, 0, 3000, 1)
+    ]
+    wanted = [[a.astype(float) for a in own] for own in state]
+    found = [on_card(*own) for own in state]
     for step in range(1, 4):
-        kernels.adam(*found, step, 1e-3)
-        kernels.adam(*wanted, step, 1e-3)
-    for a, b in zip(found, wanted, strict=True):
-        close(a, b)
+        kernels.adam(found, step, 1e-3)
+        kernels.adam(wanted, step, 1e-3)
+    for own, exact in zip(found, wanted, strict=True):
+        for a, b in zip(own, exact, strict=True):
+            close(a, b)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
