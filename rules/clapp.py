@@ -1,6 +1,6 @@
 """CLAPP: contrastive, local and predictive plasticity."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -191,11 +191,15 @@ class Clapp(Rule):
     ) -> Iterator[Role]:
         """The factors of every event, for each prediction step the target and the context role."""
         c = z if above is None else above
-        for i, event in enumerate(draw.pred):
-            W_pred = own["W_pred"][i]
-            future = layout.offset(event.k)  # the first patch that is a target
+        contexts = [c[: layout.contexts(event.k)] for event in draw.pred]
+        futures = [z[layout.offset(event.k) :] for event in draw.pred]  # what may be a target
+        predictions = _seen(contexts, own["W_pred"])  # W_pred c
+        if not self.block_grad:
+            W_retro = own["W_pred"].transpose(0, 2, 1) if self.symmetric else own["W_retro"]
+            retrodictions = _seen(futures, W_retro)  # W_retro z
 
-            prediction = kernels.product(c[: layout.contexts(event.k)], W_pred.T)  # W_pred c
+        for i, event in enumerate(draw.pred):
+            prediction = predictions[i]
             meet = (z, prediction, event.target, event.context)
             u = kernels.scores(*meet)
             gamma = self.gamma(self._heard(u, event, *meet), event)
@@ -203,15 +207,14 @@ class Clapp(Rule):
 
             if self.block_grad:
                 continue
-            W_retro = W_pred.T if self.symmetric else own["W_retro"][i]
-            retrodiction = kernels.product(z[future:], W_retro.T)  # W_retro z
+            retrodiction, first = retrodictions[i], layout.offset(event.k)
             if draw.retro is not None:
                 event = draw.retro[i]
-                meet = (c, retrodiction, event.context, event.target - future)
+                meet = (c, retrodiction, event.context, event.target - first)
                 u = kernels.scores(*meet)
                 gamma = self.gamma(self._heard(u, event, *meet), event)
             yield Role(
-                "context", event, u, gamma, self._dendrite(retrodiction), event.target - future
+                "context", event, u, gamma, self._dendrite(retrodiction), event.target - first
             )
 
     def _heard(self, u: Array, event: Events, *meet: Array) -> Array:
@@ -243,7 +246,7 @@ class Clapp(Rule):
         drive = xp.zeros_like(z)
         context_drive = drive if above is None else xp.zeros_like(above)
         names = [name for name in ("W_pred", "W_retro") if name in own and self.learn_prediction]
-        changes = {name: xp.empty_like(own[name]) for name in names}
+        pairs: dict[str, list] = {name: [] for name in names}
         loss, opened, agreed, halves = 0.0, 0.0, 0.0, 2 if draw.retro is not None else 1
         for role in self.roles(z, own, draw, layout, above):
             event, first = role.events, role.name == "target"
@@ -257,13 +260,23 @@ class Clapp(Rule):
                 if self.gate == "circuit":
                     as_H = open_gates == self.surprise(role.score, event)
                     agreed = agreed + as_H.mean() / (halves * self.steps)
-            if changes and (first or not self.symmetric):
+            if pairs and (first or not self.symmetric):
                 contexts = c[: layout.contexts(event.k)]
                 # The targets as each context meets them: sum over events of gamma z.
                 met = xp.zeros_like(z[: len(contexts)])
                 kernels.add_rows(met, event.context, role.gamma, z, event.target)
-                name, pair = ("W_pred", (met, contexts)) if first else ("W_retro", (contexts, met))
-                kernels.product(pair[0].T, pair[1], out=changes[name][event.k - 1])
+                if first:
+                    pairs["W_pred"].append((met.T, contexts))
+                else:
+                    pairs["W_retro"].append((contexts.T, met))
+        changes = {name: kernels.empty_like(own[name]) for name in names}
+        for name, dW in changes.items():
+            kernels.products(pairs[name], out=dW)
         measures = {"agreement": agreed} if self.gate == "circuit" else {}
         up = None if above is None else context_drive
         return Learning(drive, loss, opened, changes, measures, up)
+
+
+def _seen(rows: list[Array], W: Array) -> Sequence[Array]:
+    """`W x` of the rows x of every prediction step."""
+    return kernels.products([(x, W_k.T) for x, W_k in zip(rows, W, strict=True)])

@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from plasticity.arrays import Array, array_module
-from plasticity.kernels import blocks, direct, rows, threads
+from plasticity.kernels import blocks, direct, memory, rows, threads
 from plasticity.kernels.direct import SILENT, output_space, pooled_space, post_factor, pre_factor
 from plasticity.kernels.pairs import coactivity
 from plasticity.kernels.patches import extract
@@ -27,6 +27,7 @@ __all__ = [
     "back",
     "coactivity",
     "correlate",
+    "empty_like",
     "extract_patches",
     "forward",
     "output_space",
@@ -35,6 +36,7 @@ __all__ = [
     "post_factor",
     "pre_factor",
     "product",
+    "products",
     "rectified",
     "rectify",
     "scores",
@@ -149,24 +151,40 @@ def _side(pool: int | tuple[int, ...]) -> int:
     return pool if isinstance(pool, int) else pool[0]
 
 
-def product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """The matrix product `a @ b` of two matrices, written to `out` if it is given."""
-    xp = array_module(a, b)
-    if xp is np and a.size * b.shape[1] > 2**21:
+def empty_like(a: Array) -> Array:
+    """An array of the same shape and dtype, not cleared, for what every step makes anew."""
+    xp = array_module(a)
+    return memory.empty(a.shape, a.dtype) if xp is np else xp.empty_like(a)
+
+
+def product(a: Array, b: Array) -> Array:
+    """The matrix product `a @ b` of two matrices."""
+    return products([(a, b)])[0]
+
+
+def products(
+    pairs: Sequence[tuple[Array, Array]], out: Array | Sequence[Array] | None = None
+) -> Array | Sequence[Array]:
+    """The matrix products `a @ b` of pairs of matrices, written to those of `out` if given."""
+    xp = array_module(*(matrix for pair in pairs for matrix in pair))
+    out = [xp.empty((len(a), b.shape[1]), a.dtype) for a, b in pairs] if out is None else out
+    triples = [(a, b, c) for (a, b), c in zip(pairs, out, strict=True)]
+    if xp is np and sum(a.size * b.shape[1] for a, b in pairs) > 2**21:
         # A share of the longer side for each thread: BLAS's own would linger and fight with ours.
-        out = np.empty((len(a), b.shape[1]), a.dtype) if out is None else out
-        if len(a) < b.shape[1]:
-            threads.each(
-                lambda part: np.matmul(a, b[:, slice(*part)], out=out[:, slice(*part)]),
-                threads.shares(b.shape[1]),
-            )
-        else:
-            threads.each(
-                lambda part: np.matmul(a[slice(*part)], b, out=out[slice(*part)]),
-                threads.shares(len(a)),
-            )
-        return out
-    return xp.matmul(a, b, out=out)
+        shares = [part for triple in triples for part in _shares(*triple)]
+        threads.each(lambda part: np.matmul(part[0], part[1], out=part[2]), shares)
+    else:
+        for a, b, c in triples:
+            xp.matmul(a, b, out=c)
+    return out
+
+
+def _shares(a: Array, b: Array, c: Array) -> list[tuple[Array, Array, Array]]:
+    """The product `c = a @ b` as one for each thread, of columns or of rows."""
+    parts = [slice(*span) for span in threads.shares(max(c.shape))]
+    if len(a) < b.shape[1]:
+        return [(a, b[:, part], c[:, part]) for part in parts]
+    return [(a[part], b, c[part]) for part in parts]
 
 
 def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from plasticity.kernels import direct, threads
+from plasticity.kernels import direct, memory, threads
 
 BLOCK_BYTES = 2**20  # of the larger of a block's two maps
 FEW = 4  # channels at most for which single kernel offsets would make too thin products
@@ -43,8 +43,8 @@ def forward(x, weight, bias, pool, *, stride, padding, winners, linear):
     how = {"stride": stride, "padding": padding}
     space = direct.output_space(x.shape[1:-1], kernel, **how)
     pooled = space if linear else direct.pooled_space(space, pool)
-    y, z = np.empty((N, *pooled, O), np.float32), np.empty((N, O), np.float32)
-    winner = np.empty(y.shape, np.uint8) if winners and not linear else None
+    y, z = memory.empty((N, *pooled, O)), memory.empty((N, O))
+    winner = memory.empty(y.shape, np.uint8) if winners and not linear else None
     few = C <= FEW
     taps = weight.reshape(O, -1, *(1 for _ in kernel)) if few else _by_tap(weight)
 
@@ -96,7 +96,7 @@ def back(winner, drive, weight, space, pool, *, stride, padding):
     N, (O, C) = len(drive), weight.shape[:2]  # noqa: E741
     how = {"stride": stride, "padding": padding}
     out = direct.output_space(space, weight.shape[2:], **how)
-    error, taps = np.empty((N, *space, C), np.float32), _by_tap(weight)
+    error, taps = memory.empty((N, *space, C)), _by_tap(weight)
 
     def block(span):
         part = slice(*span)

@@ -7,7 +7,7 @@ Each position's 3x3 window is gathered once and met with all output neurons.
 import numpy as np
 from numba import njit
 
-from plasticity.kernels import threads
+from plasticity.kernels import memory, threads
 from plasticity.kernels.direct import SILENT
 
 COMPILE = {"nogil": True, "cache": True, "fastmath": True}
@@ -85,9 +85,9 @@ def forward(x, weight, bias, winners=True):
     O, C = weight.shape[:2]  # noqa: E741
     N, H, W, _ = x.shape
     taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(9 * C, O)
-    y = np.empty((N, H, W, O), np.float32)
-    winner = np.empty(y.shape if winners else (0, 0, 0, 0), np.uint8)
-    encoding = np.empty((N, O), np.float32)
+    y = memory.empty((N, H, W, O))
+    winner = memory.empty(y.shape if winners else (0, 0, 0, 0), np.uint8)
+    encoding = memory.empty((N, O))
 
     def share(span):
         part = slice(*span)

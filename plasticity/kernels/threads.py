@@ -1,6 +1,5 @@
 """One Python thread for each core: compiled loops release the GIL, BLAS keeps to its thread."""
 
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,9 @@ from threadpoolctl import ThreadpoolController
 LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 
 
+_cpus = cache(os.cpu_count)  # it reads a file
+
+
 def count() -> int:
     """The cores this process may use, or fewer if `OMP_NUM_THREADS` says so.
 
@@ -23,9 +25,9 @@ def count() -> int:
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
-        cores = os.cpu_count() or 1
+        cores = _cpus() or 1
     local = next((os.environ[n] for n in LOCAL_SIZES if os.environ.get(n, "").isdigit()), "1")
-    if cores == os.cpu_count():
+    if cores == _cpus():
         cores = max(1, cores // max(1, int(local)))
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) else cores
@@ -41,20 +43,6 @@ def _pool(process: int) -> ThreadPoolExecutor:
 @cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
-
-
-_kept = threading.local()
-
-
-def scratch(name: str, *shape: int) -> np.ndarray:
-    """A float32 array to work in, not cleared, which this thread gets again at its next call.
-
-    Fresh memory would cost more than the work done in it.
-    """
-    size, buffers = math.prod(shape), _kept.__dict__
-    if name not in buffers or buffers[name].size < size:
-        buffers[name] = np.empty(size, np.float32)
-    return buffers[name][:size].reshape(shape)
 
 
 def spans(length: int, size: int) -> list[tuple[int, int]]:

@@ -89,7 +89,8 @@ def activities(M, bias, floor, H, W, pool, y, winner, encoding):
                 Y[a, 0, o] = T[a, 0, o] + T[a, 1, o] + bias[o]
                 Y[a, 1, o] = T[a, 0, o] + T[a, 2, o] + bias[o]
         if pool == 2:
-            _compete(Y, y[t, 0, 0], winner[t, 0, 0] if keep else winner[0, 0, 0], total)
+            code = winner[t, 0, 0] if keep else winner[0, 0, 0]
+            _compete(Y[0, 0], Y[0, 1], Y[1, 0], Y[1, 1], y[t, 0, 0], code, total)
             continue
         for a in range(2):
             for b in range(2):

@@ -183,16 +183,20 @@ def activities(M, bias, floor, H, W, pool, y, winner, encoding):
                         for b in range(min(2, PW - 2 * j)):
                             out = y[q, 2 * i + a, 2 * j + b]
                             code = winner[q, 2 * i + a, 2 * j + b] if keep else winner[0, 0, 0]
-                            _compete(Y[2 * a : 2 * a + 2, 2 * b : 2 * b + 2], out, code, total)
+                            up, low = Y[2 * a], Y[2 * a + 1]
+                            c = 2 * b
+                            _compete(up[c], up[c + 1], low[c], low[c + 1], out, code, total)
                 t += 1
         for o in range(O):
             total[o] /= F(PH * PW)
 
 
 @njit(**COMPILE)
-def _compete(window, out, code, total):
-    """Of four neurons the largest is active; ties go to the first."""
-    n0, n1, n2, n3 = window[0, 0], window[0, 1], window[1, 0], window[1, 1]
+def _compete(n0, n1, n2, n3, out, code, total):
+    """Of four neurons the largest is active; ties go to the first.
+
+    Four rows, for of a window cut from a tile the compiler would not know that it can take vectors.
+    """
     for o in range(len(out)):
         largest = max(max(n0[o], n1[o]), max(n2[o], n3[o]))
         out[o] = max(largest, F(0))

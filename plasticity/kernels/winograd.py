@@ -13,7 +13,7 @@ that fit the caches, a Python thread for each core; no temporary has the size of
 
 import numpy as np
 
-from plasticity.kernels import direct, first, threads, tiles2, tiles4
+from plasticity.kernels import direct, first, memory, threads, tiles2, tiles4
 
 FORWARD_TILES = 256  # tiles of a block
 CORRELATE_BYTES = 96 * 2**20  # of transformed tiles at a time
@@ -23,14 +23,10 @@ def _algorithm(H, W):
     return tiles2 if (H, W) == (2, 2) else tiles4
 
 
-def _empty(*shape):
-    return np.empty(shape, np.float32)
-
-
 def _planes(name, products, rows, channels):
     """A matrix for each product, and a row between them: at distances that are powers of two all
     would meet in the same sets of the cache."""
-    return threads.scratch(name, products, rows + 1, channels)
+    return memory.scratch(name, products, rows + 1, channels)
 
 
 def _transformed(algorithm, weight):
@@ -50,8 +46,8 @@ def forward(x, weight, bias, pool, winners=True):
         return first.forward(x, weight, bias, winners)
     algorithm = _algorithm(H, W)
     U = _transformed(algorithm, weight)
-    y, encoding = _empty(N, H // pool, W // pool, O), _empty(N, O)
-    winner = np.empty(y.shape if winners else (1, 1, 1, 0), np.uint8)
+    y, encoding = memory.empty((N, H // pool, W // pool, O)), memory.empty((N, O))
+    winner = memory.empty(y.shape if winners else (1, 1, 1, 0), np.uint8)
     per = algorithm.tiles(H) * algorithm.tiles(W)
 
     def block(span):
@@ -104,7 +100,7 @@ def correlate(x, winner, drive, pool):
         for share in threads.each(transform, threads.shares(stop - start)):
             db += share
         threads.each(product, range(algorithm.PRODUCTS))
-    dW = _empty(O, C, 9)
+    dW = memory.empty((O, C, 9))
     threads.each(lambda span: algorithm.gradients(Q, *span, dW), threads.shares(C))
     return dW.reshape(O, C, 3, 3), db
 
@@ -116,7 +112,7 @@ def back(winner, drive, weight, space, pool):
     O, C = weight.shape[:2]  # noqa: E741
     algorithm = _algorithm(H, W)
     U = _transformed(algorithm, weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
-    per, error = algorithm.tiles(H) * algorithm.tiles(W), _empty(N, H, W, C)
+    per, error = algorithm.tiles(H) * algorithm.tiles(W), memory.empty((N, H, W, C))
     zero, none = np.zeros(C, np.float32), np.empty((1, 1, 1, 0), np.uint8)
 
     def block(span):
@@ -126,7 +122,7 @@ def back(winner, drive, weight, space, pool):
         M = _planes("M", algorithm.PRODUCTS, count * per, C)
         algorithm.inputs(post, np.arange(count), V, 0)
         np.matmul(V[:, : count * per], U, out=M[:, : count * per])
-        mean = _empty(count, C)
+        mean = memory.empty((count, C))
         algorithm.activities(M, zero, tiles4.LINEAR, H, W, 1, error[part], none, mean)
 
     threads.each(block, threads.even(N, max(1, FORWARD_TILES // per)))
