@@ -18,6 +18,7 @@ from pathlib import Path
 from plasticity.kernels import cuda
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
+CUPYS = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds to the options
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,12 @@ def compile_kernels(
     nvrtc, program = library(), ctypes.c_void_p()
     if nvrtc is None:
         raise RuntimeError("NVRTC is missing: pip install nvidia-cuda-nvrtc-cu12")
-    options = [f"--gpu-architecture={architecture}", "--ptxas-options=--verbose", *cuda.OPTIONS]
+    options = [
+        f"--gpu-architecture={architecture}",
+        "--ptxas-options=--verbose",
+        *cuda.OPTIONS,
+        *CUPYS,
+    ]
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None)
     for name in names:
         nvrtc.nvrtcAddNameExpression(program, name.encode())

@@ -42,7 +42,7 @@ def to_device(array: np.ndarray, device: str) -> Array:
     import cupy
 
     with cupy.cuda.Device(int(device.partition(":")[2])):
-        return cupy.asarray(array)
+        return cupy.asarray(array, order="C")
 
 
 def resolve_device(name: str) -> str:
@@ -79,4 +79,13 @@ def _gpus() -> tuple[int, str]:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return 0, f"needs a GPU, and CUDA finds none here ({error})"
-    return count, "" if count else "needs a GPU, and CUDA finds none here"
+    if not count:
+        return 0, "needs a GPU, and CUDA finds none here"
+    try:  # the wheel brings neither; CuPy looks for them when they are first needed
+        cupy.cuda.nvrtc.getVersion(), cupy.cuda.cublas
+    except (ImportError, RuntimeError) as error:
+        return 0, (
+            "needs CUDA's libraries, and CuPy does not find them: pip install 'plasticity[gpu]' "
+            f"({str(error).splitlines()[0]})"
+        )
+    return count, ""

@@ -46,13 +46,16 @@ def ahead(items: Iterable[T], device: str) -> Iterator[T]:
 
     stream, parcels = cupy.cuda.Stream(non_blocking=True), [_Parcel(), _Parcel()]
     sent: Callable[[], T] | None = None
-    for number, item in enumerate(items):
-        coming = parcels[number % 2].send(item, stream)
+    try:
+        for number, item in enumerate(items):
+            coming = parcels[number % 2].send(item, stream)
+            if sent is not None:
+                yield sent()
+            sent = coming
         if sent is not None:
             yield sent()
-        sent = coming
-    if sent is not None:
-        yield sent()
+    finally:  # an item that nobody takes has arrived before others get its memory
+        stream.synchronize()
 
 
 def arrays_of(value: Any) -> list[np.ndarray]:
@@ -82,7 +85,7 @@ class _Parcel:
 
         self.copied = cupy.cuda.Event(disable_timing=True)
         self.free = cupy.cuda.Event(disable_timing=True)
-        self.size = 0
+        self.size = -1
 
     def send(self, item: T, stream: Any) -> Callable[[], T]:
         """Begin the copy; what comes back hands out the item, once its copy is done.
@@ -95,7 +98,9 @@ class _Parcel:
         starts = np.cumsum([0, *(-(-a.nbytes // ALIGN) * ALIGN for a in arrays)]).tolist()
         self.copied.synchronize()  # the pinned memory has been read
         if starts[-1] > self.size:
-            self.size = starts[-1] * 5 // 4  # the number of events changes from draw to draw
+            self.size = max(
+                starts[-1] * 5 // 4, ALIGN
+            )  # the number of events changes from draw to draw
             memory = cupy.cuda.alloc_pinned_memory(self.size)
             self.pinned = np.frombuffer(memory, np.uint8, self.size)
             self.device = cupy.empty(self.size, np.uint8)

@@ -42,6 +42,8 @@ def gpu(request):
     else:
         with standin.installed() as machine:
             yield machine
+        # They add by atomics, in another order each time.
+        assert not {"add.at", "bincount"} & set(machine.operations)
 
 
 def begun(rule="clapp", device="cuda", **more):
@@ -143,6 +145,7 @@ def test_items_of_any_size_arrive_as_they_were(gpu, count):
         for number in rng.integers(0, 9, count).tolist()
     ]
     items = [(n, a, b.reshape(1, -1)[:, ::-1], c) for n, a, b, c in items]  # not contiguous
+    items = [(0, [np.empty((3, 0))], np.empty((1, 0), bool), None), *items]
     found = [(n, a[0].get(), b.get(), c) for n, a, b, c in ahead(iter(items), "cuda:0")]
     for (n, a, b, c), (m, x, y, z) in zip(found, items, strict=True):
         assert (n, c) == (m, z) and a.dtype == x[0].dtype and b.dtype == y.dtype
@@ -175,6 +178,19 @@ def test_a_gpu_that_is_not_there_is_named():
         assert begun(device="auto").device == "cpu"
     with standin.installed():
         assert begun(device="auto").device == "cuda:0"
+
+
+def test_cudas_libraries_that_are_not_there_are_named(monkeypatch):
+    def missing():
+        raise RuntimeError('Failure finding "libnvrtc.so.12"\nand more')
+
+    with standin.installed():
+        import cupy
+
+        monkeypatch.setattr(cupy.cuda.nvrtc, "getVersion", missing)
+        sentence = r"needs CUDA's libraries.*pip install 'plasticity\[gpu\]'.*libnvrtc.so.12\"\)$"
+        with pytest.raises(UserError, match=sentence):
+            begun()
 
 
 def test_memory_that_does_not_suffice_is_one_sentence(monkeypatch, tmp_path):

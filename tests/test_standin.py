@@ -96,6 +96,16 @@ def test_what_crosses_is_counted(machine):
     assert cupy.asarray(device) is not None and len(machine.sent) == 1
 
 
+def test_what_lies_column_by_column_stays_so_unless_it_is_told_otherwise(machine):
+    import cupy
+
+    host = np.arange(6.0).reshape(2, 3).T
+    assert not cupy.asarray(host).flags.c_contiguous
+    device = to_device(host, "cuda:0")
+    assert device.flags.c_contiguous
+    np.testing.assert_array_equal(device.get(), host)
+
+
 def test_memory_is_held_while_arrays_live(machine):
     import cupy
 

@@ -6,7 +6,7 @@ on disk. Matrix products are cuBLAS's, in full precision unless TF32 is asked of
 stride 1, padding 1 and pool 1 or 2.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain, product
 from pathlib import Path
@@ -56,10 +56,12 @@ def names(file: str) -> list[str]:
 
 
 @cache
-def _module(file: str) -> Array:
+def _kernels(file: str) -> dict[str, Callable]:
+    """A file's kernels; CuPy compiles them for a card when they first run on it."""
     import cupy
 
-    return cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=names(file))
+    module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=names(file))
+    return {name: module.get_function(name) for name in names(file)}
 
 
 def _launch(file: str, name: str, columns: int, rows: int, *args: Array) -> None:
@@ -67,7 +69,7 @@ def _launch(file: str, name: str, columns: int, rows: int, *args: Array) -> None
     if not columns or not rows:
         return
     grid, block = geometry(columns, rows)
-    _module(file).get_function(name)(grid, block, args)
+    _kernels(file)[name](grid, block, args)
 
 
 def geometry(columns: int, rows: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -49,9 +49,9 @@ def cupy(monkeypatch):
     nothing = type("ndarray", (), {})  # the definitions take these arrays for the CPU's
     module = SimpleNamespace(RawModule=RawModule, ndarray=nothing, **functions)
     monkeypatch.setitem(sys.modules, "cupy", module)
-    cuda._module.cache_clear()
+    cuda._kernels.cache_clear()
     yield
-    cuda._module.cache_clear()
+    cuda._kernels.cache_clear()
 
 
 def launched_as(monkeypatch, grid, block):

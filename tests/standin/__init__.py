@@ -41,6 +41,8 @@ def cupy() -> ModuleType:
         getDeviceCount=machine.getDeviceCount,
         CUDARuntimeError=machine.CUDARuntimeError,
     )
+    gpu["nvrtc"] = _module("cupy.cuda.nvrtc", getVersion=machine.getVersion)
+    gpu["cublas"] = _module("cupy.cuda.cublas")
     gpu["memory"] = _module("cupy.cuda.memory", OutOfMemoryError=machine.OutOfMemoryError)
     tricks = _module("stride_tricks", sliding_window_view=arrays.sliding_window_view)
     return _module(
@@ -64,11 +66,11 @@ def installed(devices: int = 1) -> Iterator[Machine]:
     before = sys.modules.get("cupy")
     Machine.now = Machine(devices)
     sys.modules["cupy"] = cupy()
-    cuda._module.cache_clear()
+    cuda._kernels.cache_clear()
     try:
         yield Machine.now
     finally:
-        cuda._module.cache_clear()
+        cuda._kernels.cache_clear()
         del sys.modules["cupy"]
         if before is not None:
             sys.modules["cupy"] = before

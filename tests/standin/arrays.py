@@ -22,7 +22,7 @@ def wrapped(value: object) -> "ndarray":
 
 def _seen(array: "ndarray", values: np.ndarray) -> "ndarray":
     """Another view of an array, which is no work; or a copy, which is."""
-    if not np.may_share_memory(array._a, values):
+    if values.size and not np.may_share_memory(array._a, values):
         unwrapped(array)
     return wrapped(values)
 
@@ -250,9 +250,9 @@ def _operators() -> None:
 _operators()
 
 
-def _rubbish(shape, dtype):
-    made = np.empty(shape, dtype)
-    made.reshape(-1).view(np.uint8)[...] = RUBBISH
+def _rubbish(shape, dtype, order="C"):
+    made = np.empty(shape, dtype, order)
+    made.ravel("K").view(np.uint8)[...] = RUBBISH
     return wrapped(made)
 
 
@@ -292,14 +292,16 @@ def arange(start, stop=None, step=1, dtype=None):
 def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
     if isinstance(obj, ndarray):
         return obj.astype(dtype or obj.dtype, copy=bool(copy))
-    host = np.array(obj, dtype)
-    made = _rubbish(host.shape, host.dtype)
+    host = np.asarray(obj, dtype)
+    if order == "K":  # what lies column by column stays so
+        order = "F" if host.flags.f_contiguous and not host.flags.c_contiguous else "C"
+    made = _rubbish(host.shape, host.dtype, order)
     Machine.now.copy(made._a, host if not isinstance(obj, np.ndarray) else obj, None)
     return made
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
-    return array(a, dtype, copy=bool(copy))
+    return array(a, dtype, bool(copy), order or "K")
 
 
 def ascontiguousarray(a, dtype=None):

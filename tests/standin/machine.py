@@ -196,6 +196,11 @@ def is_available() -> bool:
     return Machine.now.devices > 0
 
 
+def getVersion() -> tuple[int, int]:  # noqa: N802
+    """Of NVRTC, which compiles kernels."""
+    return 12, 9
+
+
 class RawModule:
     """Kernels from source: they run through the emulation."""
 
