@@ -88,3 +88,18 @@ def test_launches_that_cuda_refuses_are_refused(kernels):
 def test_code_that_does_not_compile_says_so():
     with pytest.raises(RuntimeError, match="refuses"):
         emulation.build("__global__ void wrong(float* a) { b = 1; }", ["wrong"])
+
+
+def test_an_index_that_is_cut_to_32_bits_is_refused():
+    code = "template <typename T> __global__ void far(T* a, long long n) { int i = n; a[i] = 1; }"
+    with pytest.raises(RuntimeError, match="conversion"):
+        emulation.build(code, ["far<float>"])
+
+
+def test_one_block_of_a_launch_may_run_alone():
+    code = (
+        "template <typename T> __global__ void mark(T* a) { a[blockIdx.x + 3 * blockIdx.y] = 1; }"
+    )
+    a = np.zeros(6, np.float32)
+    emulation.build(code, ["mark<float>"])["mark<float>"]((3, 2), (1,), (a,), only=(1, 1))
+    np.testing.assert_array_equal(a, [0, 0, 0, 0, 1, 0])

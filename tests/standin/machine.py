@@ -196,7 +196,7 @@ def is_available() -> bool:
     return Machine.now.devices > 0
 
 
-def getVersion() -> tuple[int, int]:  # noqa: N802
+def getVersion() -> tuple[int, int]:
     """Of NVRTC, which compiles kernels."""
     return 12, 9
 

@@ -50,8 +50,9 @@ def build(code: str, names: Sequence[str], sanitize: bool = False) -> dict[str, 
             was started with `sanitized_environment()`.
 
     Returns:
-        For each name a function `launch(grid, block, args, shared_mem=0)`: `grid` and `block`
-        are tuples of one to three numbers; `args` holds C-contiguous NumPy arrays for pointers
+        For each name a function `launch(grid, block, args, shared_mem=0, only=None)`: `grid` and
+        `block` are tuples of one to three numbers; `only` is the one block (x, y) of the grid that
+        is to run, instead of all of them; `args` holds C-contiguous NumPy arrays for pointers
         and NumPy scalars of exactly the parameter's type for values (Python's `int`, `float` and
         `bool` count as int64, float64 and bool, as CuPy passes them).
 
@@ -72,7 +73,7 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
         for i, name in enumerate(names)
     )
     text = f'#include "cuda.hpp"\n{code}\n{entries}'
-    flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror"]
+    flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
     flags += ["-Wno-unknown-pragmas", *(SANITIZERS if sanitize else ())]
     header = (HERE / "cuda.hpp").read_text()
     key = hashlib.sha256("\0".join([text, header, *flags]).encode()).hexdigest()[:24]
@@ -129,7 +130,7 @@ def _launcher(library: ctypes.CDLL, number: int, name: str) -> Launch:
     describe.restype = ctypes.c_char_p
     parameters = describe().decode().split()
 
-    def launch(grid, block, args, shared_mem: int = 0) -> None:
+    def launch(grid, block, args, shared_mem: int = 0, only: tuple[int, int] | None = None) -> None:
         if shared_mem:
             raise TypeError("the emulation has no dynamic shared memory")
         if len(args) != len(parameters):
@@ -145,7 +146,9 @@ def _launcher(library: ctypes.CDLL, number: int, name: str) -> Launch:
             for i, (p, a) in enumerate(zip(parameters, args, strict=True))
         ]
         pointers = (ctypes.c_void_p * len(held))(*(h.ctypes.data for h in held))
-        if entry((ctypes.c_uint * 6)(*shape), pointers):
+        first = (*only, 0) if only else (0, 0, 0)
+        last = (*only, 0) if only else [n - 1 for n in shape[:3]]
+        if entry((ctypes.c_uint * 12)(*shape, *first, *last), pointers):
             raise RuntimeError(f"{name}: some threads wait at a barrier that others never reach")
 
     return launch

@@ -31,6 +31,8 @@
 #define __constant__ static
 #define __launch_bounds__(...)
 
+using std::sqrt;  // of a float it is a float's, as in CUDA
+
 struct uint3 {
     unsigned x, y, z;
 };
@@ -184,7 +186,8 @@ void call(void (*kernel)(A...), void** args, std::index_sequence<I...>) {
     kernel(*static_cast<std::remove_cv_t<A>*>(args[I])...);
 }
 
-// 0, or 1 where threads wait for others that never come.
+// `shape`: grid, block, and the first and the last block that run, three numbers each.
+// Returns 0, or 1 where threads wait for others that never come.
 template <auto kernel, typename... A>
 int launch(void (*)(A...), const unsigned* shape, void** args) {
     gridDim = {shape[0], shape[1], shape[2]};
@@ -193,9 +196,10 @@ int launch(void (*)(A...), const unsigned* shape, void** args) {
     slots.assign(total, {});
     arguments = args;
     body = [](void** all) { call(kernel, all, std::index_sequence_for<A...>{}); };
-    for (unsigned z = 0; z < gridDim.z; ++z)
-        for (unsigned y = 0; y < gridDim.y; ++y)
-            for (unsigned x = 0; x < gridDim.x; ++x) {
+    const unsigned *first = shape + 6, *last = shape + 9;
+    for (unsigned z = first[2]; z <= last[2]; ++z)
+        for (unsigned y = first[1]; y <= last[1]; ++y)
+            for (unsigned x = first[0]; x <= last[0]; ++x) {
                 blockIdx = {x, y, z};
                 if (!run_block()) {
                     fibers.clear();

@@ -1,0 +1,242 @@
+"""Arrays of more than 2**31 elements: the block that a launch ends with finds its place in them.
+
+Nothing as large is ever filled: the arrays lie in memory that is only promised, and of each launch
+the one block runs that ends it. What it writes is compared with a launch on the few elements that
+the large arrays end with.
+"""
+
+import mmap
+import sys
+
+import numpy as np
+import pytest
+
+from plasticity.kernels import cuda
+from plasticity.kernels.direct import SILENT
+from tests.kernels import emulation
+
+LARGE = 2**31
+NORESERVE = 0x4000  # of Linux: pages exist when they are written
+T = np.float32
+C = O = 32  # noqa: E741
+SPACE = 16  # a map's side
+PER = 16  # tiles of a map
+
+pytestmark = [
+    pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING),
+    pytest.mark.skipif(sys.platform != "linux", reason="memory that is only promised is Linux's"),
+]
+
+
+def sparse(shape, dtype):
+    """Zeros that take no memory."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
+    try:
+        return np.frombuffer(mmap.mmap(-1, size, flags), dtype).reshape(shape)
+    except OSError as error:
+        pytest.skip(f"this machine promises no memory that it has not: {error}")
+
+
+def grown(small, count, axis=0):
+    """A large array that ends with `small`, and has `count` elements along one axis."""
+    shape = list(small.shape)
+    shape[axis] = count
+    large = sparse(shape, small.dtype)
+    ends = [slice(None)] * small.ndim
+    ends[axis] = slice(count - small.shape[axis], None)
+    large[tuple(ends)] = small
+    return large
+
+
+def numbers(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(T)
+
+
+def winners(*shape):
+    """Winners of pools of four neurons, and silence."""
+    found = np.random.default_rng(1).integers(0, 5, shape)
+    return np.where(found < 4, found, SILENT).astype(np.uint8)
+
+
+def run(file, name, columns, rows, args, ending=False):
+    """Launch a kernel as it would be; with `ending` the block that has the last row and column."""
+    grid, block = cuda.geometry(columns, rows)
+    at = [(n - 1) // b % g for n, b, g in zip((columns, rows), block, grid, strict=True)]
+    scalars = {bool: np.bool_, int: np.int64, float: np.float64}
+    args = [scalars.get(type(a), lambda a: a)(a) for a in args]
+    kernels = emulation.build(cuda.source(file), cuda.names(file))
+    kernels[name](grid, block, args, only=tuple(at) if ending else None)
+
+
+def check(file, name, few, many, place):
+    """The large launch and the small one write the same at `place`, counted from the end.
+
+    `few` and `many` are columns, rows, arguments and results, which are among the arguments.
+    """
+    largest = max(a.size for a in many[2] if isinstance(a, np.ndarray))
+    assert largest > LARGE
+    for ending, (columns, rows, args, _) in ((False, few), (True, many)):
+        run(file, name, columns, rows, args, ending)
+    for small, large in zip(few[3], many[3], strict=True):
+        assert np.count_nonzero(small[place(small)])
+        np.testing.assert_array_equal(large[place(large)], small[place(small)])
+
+
+def last(array):
+    """The last row, and a map's last tile."""
+    return (-1, slice(-4, None), slice(-4, None)) if array.ndim == 4 else (-1,)
+
+
+def last_tile(array):
+    return (slice(None), -1)
+
+
+MAPS = LARGE // (PER * C) + 3  # patches: a plane of their tiles has more than 2**31 elements
+
+
+def test_patches():
+    image, along, count = numbers(1, 72, 72), 7, LARGE // 72**2 + 3
+    pixels = (image * 40 + 128).astype(np.uint8)
+    place, flip = np.array([1, 2, 1]), np.array([True])
+
+    def launch(images):
+        at = [grown(place[i : i + 1], images) for i in range(2)]
+        out = sparse((along * images * along, 16, 16), T)
+        sizes = (images, 72, 72, 64, 16, along)
+        args = (grown(pixels, images), *at, grown(flip, images), *sizes, 0.4, 0.25, out)
+        return 256, len(out), args, [out]
+
+    check("patches", "extract_patches<float>", launch(1), launch(count), lambda a: (-1,))
+
+
+def test_scores_and_contributions_of_events():
+    D, few, count = 1024, 3, LARGE // 1024 + 3
+    a, b = numbers(2, few, D)
+    large = [grown(m, count) for m in (a, b)]
+    at, shift = np.array([0, 2, 1, 2]), count - few
+    found, wanted = np.empty(4, T), np.empty(4, T)
+    run("rows", "scores<float>", 32 * 4, 1, (a, b, at, at[::-1].copy(), 4, D, wanted))
+    moved = (at + shift, at[::-1] + shift)
+    run("rows", "scores<float>", 32 * 4, 1, (*large, *moved, 4, D, found))
+    assert wanted.all()
+    np.testing.assert_array_equal(found, wanted)
+
+    factor, order = numbers(4), np.argsort(at, kind="stable")
+    start = np.searchsorted(at[order], np.arange(few + 1))
+    starts = np.concatenate([np.zeros(shift, np.int64), start])
+    small = (order, start, factor, b, at, few, D, a)
+    many = (order, starts, factor, large[1], at + shift, count, D, large[0])
+    check(
+        "rows",
+        "add_rows<float>",
+        (D, few, small, [a]),
+        (D, count, many, [large[0]]),
+        lambda _: (-1, -1),
+    )
+
+
+def test_adam():
+    def launch(size):
+        arrays = [[grown(abs(numbers(5)), n) for _ in range(4)] for n in (size, 5, 5, size)]
+        arrays[3] = [a[:0] for a in arrays[0]]
+        sizes = (size, 5, 5, 0)
+        scalars = map(T, (1e-3, 0.1, 0.001, 1e-8))
+        args = [a for own in arrays for a in own] + [*sizes, *scalars]
+        return size, 1, args, [arrays[0][0], arrays[0][2], arrays[0][3]]
+
+    check("rows", "adam<float>", launch(5), launch(LARGE + 5), lambda _: (slice(-5, None),))
+
+
+def test_chosen_synapses():
+    x, winner = numbers(1, SPACE, SPACE, C), winners(1, SPACE // 2, SPACE // 2, O)
+    synapses = np.random.default_rng(2).integers(0, (O, C, 3, 3), (30, 4))
+
+    def launch(patches):
+        out = sparse((patches, 30), T)
+        sizes = (patches, SPACE, SPACE, C, SPACE // 2, SPACE // 2, O, 30, 2, 1, 1)
+        args = (grown(x, patches), grown(winner, patches), synapses, *sizes, out)
+        return 30, patches, args, [out]
+
+    check("pairs", "coactivity<float>", launch(1), launch(LARGE // 30 + 3), lambda _: (-1,))
+
+
+@pytest.mark.parametrize("name", ["inputs", "post_inputs", "posts"])
+def test_transforms_to_tiles(name):
+    if name == "inputs":
+        sources, sizes = [numbers(1, SPACE, SPACE, C)], (SPACE, SPACE, C)
+    else:
+        sources = [winners(1, SPACE // 2, SPACE // 2, C), numbers(1, SPACE // 2, SPACE // 2, C)]
+        sizes = (False, SPACE, SPACE, 2, C)
+
+    def launch(patches):
+        out = sparse((36, PER * patches, C), T)
+        args = (*(grown(s, patches) for s in sources), *sizes, PER * patches, out)
+        return C, PER * patches, args, [out]
+
+    check("convolution", f"{name}<float, Tile4>", launch(1), launch(MAPS), last_tile)
+
+
+def test_errors_from_tiles():
+    M = numbers(36, PER, C)
+
+    def launch(patches):
+        out = sparse((patches, SPACE, SPACE, C), T)
+        args = (grown(M, PER * patches, 1), SPACE, SPACE, C, PER * patches, out)
+        return C, PER * patches, args, [out]
+
+    check("convolution", "errors<float, Tile4>", launch(1), launch(MAPS), last)
+
+
+def test_activities_from_tiles():
+    M, bias, half = numbers(36, PER, O), numbers(O), SPACE // 2
+
+    def launch(patches):
+        shape = (patches, half, half, O)
+        out = sparse(shape, T), sparse(shape, np.uint8), sparse((patches, O), T)
+        sizes = (SPACE, SPACE, 2, patches, O, True)
+        return O, patches, (grown(M, PER * patches, 1), bias, *sizes, *out), out
+
+    check("convolution", "activities<float, Tile4>", launch(1), launch(MAPS), last)
+
+
+def test_weights_and_gradients():
+    w, side = numbers(O, C, 3, 3), int(LARGE**0.5) + 100
+
+    def transform(n):
+        out = sparse((36, n, n), T)
+        weight = sparse((n, n, 3, 3), T)
+        weight[-O:, -C:] = w
+        return n, n, (weight, n, n, 9, 9 * n, False, out), [out]
+
+    few = transform(O)
+    check("convolution", "weights<float, Tile4>", few, transform(side), lambda _: (..., -1, -1))
+
+    def gradient(n):
+        Q, out = sparse((36, n, n), T), sparse((n, n, 3, 3), T)
+        Q[:, -C:, -O:] = few[3][0]
+        return n, n, (Q, n, n, out), [out]
+
+    place = lambda _: (-1, -1)  # noqa: E731
+    check("convolution", "gradients<float, Tile4>", gradient(O), gradient(side), place)
+
+
+def test_the_first_layer():
+    x, w, bias = numbers(1, SPACE, SPACE, 1), numbers(O, 1, 3, 3), numbers(O)
+    drive, winner = numbers(1, O), winners(1, SPACE, SPACE, O)
+    winner[winner != SILENT], count = 0, LARGE // SPACE**2 + 3
+
+    def forward(patches):
+        shape = (patches, SPACE, SPACE, O)
+        out = sparse(shape, T), sparse(shape, np.uint8), sparse((patches, O), T)
+        args = (grown(x, patches), w, bias, patches, SPACE, SPACE, O, True, *out)
+        return O, patches, args, out
+
+    check("first", "first_forward<float, 1>", forward(1), forward(count), last)
+
+    def correlate(patches):
+        out = sparse((patches, 10, O), T)
+        arrays = [grown(a, patches) for a in (x, winner, drive)]
+        return O, patches, (*arrays, True, patches, SPACE, SPACE, O, out), [out]
+
+    check("first", "first_correlate<float, 1>", correlate(1), correlate(count), lambda _: (-1,))
