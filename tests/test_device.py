@@ -76,12 +76,67 @@ def assert_same(found, wanted, limit=1e-10):
         np.testing.assert_allclose(found[key], w, rtol=0, atol=limit * scale, err_msg=str(key))
 
 
+def first_updates(state):
+    """The dW of a run's first step, by module, layer and parameter."""
+    o, images = state.options, state.options.learning_set()
+    batch = learning_batch(images, o.batch, o.crop, o.seed, state.step)
+    return {
+        (update.module, layer, name): to_host(dW)
+        for update in training.watched_updates(state, batch, images)
+        for layer, own in update.changes.items()
+        for name, dW in own.items()
+    }
+
+
 @pytest.mark.parametrize("rule", rules.RULES)
 def test_every_rule_learns_the_same_on_a_gpu(gpu, rule):
     found, wanted = begun(rule), begun(rule, "cpu")
     assert found.device == "cuda:0"
     np.testing.assert_allclose(steps(found, 2), steps(wanted, 2), rtol=1e-10)
     assert_same(weights(found), weights(wanted))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"context": "above"},
+        {"net": "resnet50", "layers": 3},
+        {"net": "resnet50", "layers": 3, "rule": "gim", "modules": "1+2"},
+    ],
+    ids=["context-above", "resnet50", "resnet50-modules"],
+)
+def test_variants_learn_the_same_on_a_gpu(gpu, how):
+    found, wanted = begun(**how), begun(device="cpu", **how)
+    np.testing.assert_allclose(steps(found, 2), steps(wanted, 2), rtol=1e-9)
+    assert_same(weights(found), weights(wanted), limit=1e-9)
+
+
+@pytest.mark.parametrize("rule", ["clapp", "cpc", "bcm"])
+def test_dW_in_float32_is_the_cpus_to_four_digits(gpu, rule):
+    found, wanted = (first_updates(begun(rule, d, dtype="float32")) for d in ("cuda", "cpu"))
+    assert_same(found, wanted, limit=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["clapp", "bcm"])
+def test_a_training_repeats_bit_for_bit(gpu, rule):
+    runs = [begun(rule, dtype="float32", layers=4) for _ in range(2)]
+    np.testing.assert_array_equal(*(steps(run, 3) for run in runs))
+    for key, w in weights(runs[0]).items():
+        np.testing.assert_array_equal(w, weights(runs[1])[key])
+
+
+@pytest.mark.parametrize("rule", ["clapp", "bcm"])
+def test_steps_leave_no_memory_behind(gpu, rule):
+    import cupy
+
+    state, pool = begun(rule, dtype="float32", layers=4), cupy.get_default_memory_pool()
+    used, taken = [], []
+    for _ in range(200 if gpu is None else 8):
+        steps(state, 1)
+        used.append(pool.used_bytes())
+        taken.append(pool.total_bytes())
+    assert set(used[3:]) == {used[3]}  # weights and moments
+    assert taken[-1] <= 1.05 * taken[len(taken) // 4]  # the number of events changes by the draw
 
 
 def test_a_batch_crosses_once_and_only_scalars_come_back(gpu, tmp_path):
