@@ -58,7 +58,7 @@ def resolve_device(name: str) -> str:
     kind, _, index = name.partition(":")
     if name != "auto" and (kind != "cuda" or not (index.isdigit() or name == "cuda")):
         raise UserError(f"unknown device '{name}': expected auto, cpu, cuda or cuda:N")
-    count, missing = _gpus()
+    count, missing = gpus()
     if name == "auto":
         return "cuda:0" if count else "cpu"
     if missing:
@@ -69,7 +69,7 @@ def resolve_device(name: str) -> str:
     return f"cuda:{wanted}"
 
 
-def _gpus() -> tuple[int, str]:
+def gpus() -> tuple[int, str]:
     """How many GPUs can be used, and, if none, what is missing."""
     try:
         import cupy

@@ -14,6 +14,7 @@ CPU it is MPI's (mpi4py), between GPUs NCCL's (`cupyx.distributed`).
 import os
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from plasticity.arrays import Array, array_module, resolve_device, to_host
+from plasticity.arrays import Array, array_module, gpus, resolve_device, to_host
 from plasticity.errors import UserError
 from plasticity.events import Layout
 
@@ -39,11 +40,12 @@ class Ranks:
 
     Attributes:
         comm: `mpi4py.MPI.COMM_WORLD`.
-        peers: NCCL's communicator where arrays are a GPU's, made when it is first needed.
+        peers: NCCL's communicator between GPUs, after `connect`; stream: where its sums run.
     """
 
     comm: Any
     peers: Any = field(default=None, repr=False)
+    stream: Any = field(default=None, repr=False)
 
     @property
     def rank(self) -> int:
@@ -60,7 +62,45 @@ class Ranks:
         wide = resolve_device(name) if name == "auto" else name
         if wide != "cuda" and (name, wide) != ("auto", "cuda:0"):
             return name
-        return f"cuda:{self.comm.Split_type(_mpi().COMM_TYPE_SHARED).rank}"
+        here = self.comm.Split_type(_mpi().COMM_TYPE_SHARED).rank
+        return f"cuda:{here % max(gpus()[0], 1)}"  # a launcher may show each rank its own alone
+
+    def connect(self, device: str) -> None:
+        """Let the ranks' GPUs speak to each other by NCCL; those of the CPU do already.
+
+        Raises:
+            UserError: NCCL is missing, two ranks have the same GPU, or only some have one.
+        """
+        card = None
+        if device != "cpu":
+            import cupy
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # CuPy's many lines about NCCL
+                from cupy.cuda import nccl
+
+                if not nccl.available:
+                    raise UserError(
+                        "several GPUs need NCCL, and CuPy does not find it: pip install "
+                        "nvidia-nccl-cu12 (or -cu13, as your CuPy), or take --device cpu"
+                    )
+                from cupyx.distributed import NCCLBackend
+            card = _mpi().Get_processor_name(), cupy.cuda.Device().pci_bus_id
+        cards = self.comm.allgather(card)
+        for rank, other in enumerate(cards):
+            if (other is None) != (card is None):
+                raise UserError(
+                    f"rank {self.rank} computes on {device} and rank {rank} does not: take "
+                    "--device cpu, or machines with a GPU for each process"
+                )
+            if other is not None and (first := cards.index(other)) != rank:
+                raise UserError(
+                    f"ranks {first} and {rank} share a GPU, {other[1]} of {other[0]}, and NCCL "
+                    "wants one for each: start fewer processes"
+                )
+        if card is not None:
+            self.peers = NCCLBackend(self.size, self.rank, use_mpi=True)
+            self.stream = cupy.cuda.Stream(non_blocking=True)
 
     def share(self, batch: int) -> slice:
         """The images of a batch that are this rank's.
@@ -83,7 +123,7 @@ class Ranks:
         if isinstance(z, np.ndarray):
             self.comm.Allgather(z, parts)
         else:
-            self._nccl().all_gather(z, parts, z.size)
+            self.peers.all_gather(z, parts, z.size)
         # (rank, time, image, column) to (time, rank, image, column)
         parts = parts.reshape(self.size, layout.time, -1, *z.shape[1:])
         return parts.swapaxes(0, 1).reshape(layout.patches, *z.shape[1:])
@@ -109,12 +149,25 @@ class Ranks:
                     dW[...] = total
 
             return wait
-        for dW in changes.values():
-            part = array_module(dW).ascontiguousarray(dW)
-            self._nccl().all_reduce(part, part)
-            if part is not dW:
-                dW[...] = part
-        return lambda: None  # in the order of the stream
+        return self._add_by_nccl(changes)
+
+    def _add_by_nccl(self, changes: dict[str, Array]) -> Callable[[], None]:
+        """`add` on a stream of its own, which waits for dW and is waited for."""
+        import cupy
+
+        sums = [(dW, cupy.ascontiguousarray(dW)) for dW in changes.values()]
+        self.stream.wait_event(cupy.cuda.get_current_stream().record())
+        for _, part in sums:
+            self.peers.all_reduce(part, part, stream=self.stream)
+        done = self.stream.record()
+
+        def wait() -> None:
+            cupy.cuda.get_current_stream().wait_event(done)
+            for dW, part in sums:
+                if part is not dW:
+                    dW[...] = part
+
+        return wait
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag whether it is set on any rank, so that all do the same."""
@@ -150,13 +203,6 @@ class Ranks:
                         f"{name} of rank {rank} is not that of rank {self.rank}: take machines of "
                         "one kind; the last checkpoint stands"
                     )
-
-    def _nccl(self) -> Any:
-        if self.peers is None:
-            from cupyx.distributed import NCCLBackend
-
-            self.peers = NCCLBackend(self.size, self.rank, use_mpi=True)
-        return self.peers
 
 
 def _mpi() -> Any:

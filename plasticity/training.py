@@ -86,6 +86,7 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     dtype = np.dtype(options.dtype)
     if ranks:
         ranks.share(options.batch)  # says if the batch cannot be shared
+        ranks.connect(device)
     modules = network.modules(options.modules or rule.modules)
     weights = learning.prepare(network, rule, modules, options.seed)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))

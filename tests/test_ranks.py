@@ -16,6 +16,8 @@ from plasticity import ranks, runs
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.ranks import Ranks
+from tests import standin
+from tests.kernels import emulation
 from tests.processes import reached
 
 SMALL = [
@@ -40,15 +42,18 @@ def mpi(test):
     return pytest.mark.skipif(bool(missing), reason=missing)(test)
 
 
-def start(folder, *more):
+def start(folder, *more, package="plasticity"):
     """A run by two ranks."""
     beside = os.path.join(os.path.dirname(sys.executable), "mpiexec")
     launcher = [beside if os.path.exists(beside) else "mpiexec", "-n", "2"]
     return subprocess.Popen(
-        [*launcher, sys.executable, "-m", "plasticity", "run", *SMALL, "--out", str(folder),
+        [*launcher, sys.executable, "-m", package, "run", *SMALL, "--out", str(folder),
          *map(str, more)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1",
+            emulation.FOLDER: str(emulation.folder()),
+        },
     )  # fmt: skip
 
 
@@ -83,6 +88,31 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path, how):
     assert code == 0, output
     assert output.count("6 steps of 8 images") == 1, "one rank speaks"
     assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-12
+
+
+@mpi
+@pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
+@pytest.mark.parametrize("how", [(), ("--rule", "gim", "--modules", "1+2")], ids=["clapp", "gim"])
+def test_two_gpus_learn_what_one_learns(tmp_path, how):
+    """By NCCL, on the stand-in for CuPy."""
+    few = ("--layers", 3, "--batch", 4, "--crop", 40, "--prediction-steps", 2, "--steps", 3)
+    how = ("--device", "cuda", *few, *how)
+    process = start(tmp_path / "two", *how, package="tests.standin")
+    with standin.installed():
+        one_process(*SMALL, "--out", tmp_path / "one", *how)
+    code, output = ended(process)
+    assert code == 0, output
+    assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-12
+
+
+@mpi
+@pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
+def test_two_ranks_with_one_gpu_are_told(tmp_path):
+    how = ("--device", "cuda:1", "--steps", 1)
+    code, output = ended(start(tmp_path / "run", *how, package="tests.standin"))
+    assert code == 2, output
+    assert "ranks 0 and 1 share a GPU, 0000:01:00.0 of " in output and "Traceback" not in output
+    assert not (tmp_path / "run").exists()
 
 
 @mpi
@@ -150,6 +180,18 @@ def test_shares_cover_a_batch_and_rows_find_their_way_there_and_back():
 
     one = Ranks(SimpleNamespace(rank=1, size=3, Allgather=gathered))
     np.testing.assert_array_equal(one.gather(parts[1], layout), rows)
+
+
+def test_ranks_without_nccl_or_with_a_gpu_for_some_of_them_are_told(monkeypatch):
+    comm = SimpleNamespace(rank=1, size=2, allgather=lambda card: [("here", "0000:00:00.0"), card])
+    with pytest.raises(UserError, match="rank 1 computes on cpu and rank 0 does not"):
+        Ranks(comm).connect("cpu")
+    with standin.installed():
+        import cupy
+
+        monkeypatch.setattr(cupy.cuda.nccl, "available", False)
+        with pytest.raises(UserError, match="pip install nvidia-nccl-cu12"):
+            Ranks(comm).connect("cuda:0")
 
 
 def test_weights_that_have_drifted_apart_are_named():

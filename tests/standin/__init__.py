@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 
 from plasticity.kernels import cuda
-from tests.standin import arrays, machine
+from tests.standin import arrays, distributed, machine
 from tests.standin.machine import Machine
 
 FUNCTIONS = """array asarray ascontiguousarray asnumpy empty zeros ones full empty_like zeros_like
@@ -43,6 +43,7 @@ def cupy() -> ModuleType:
     )
     gpu["nvrtc"] = _module("cupy.cuda.nvrtc", getVersion=machine.getVersion)
     gpu["cublas"] = _module("cupy.cuda.cublas")
+    gpu["nccl"] = _module("cupy.cuda.nccl", available=True)
     gpu["memory"] = _module("cupy.cuda.memory", OutOfMemoryError=machine.OutOfMemoryError)
     tricks = _module("stride_tricks", sliding_window_view=arrays.sliding_window_view)
     return _module(
@@ -60,17 +61,26 @@ def cupy() -> ModuleType:
     )
 
 
+def cupyx() -> ModuleType:
+    """The module that stands in for `cupyx`."""
+    own = _module("cupyx.distributed", NCCLBackend=distributed.NCCLBackend)
+    return _module("cupyx", distributed=own)
+
+
 @contextmanager
 def installed(devices: int = 1) -> Iterator[Machine]:
     """`import cupy` finds the stand-in; yields its machine."""
-    before = sys.modules.get("cupy")
-    Machine.now = Machine(devices)
-    sys.modules["cupy"] = cupy()
+    Machine.now, made = Machine(devices), cupy()
+    modules = {"cupy": made, "cupy.cuda": made.cuda, "cupyx": cupyx()}
+    modules["cupyx.distributed"] = modules["cupyx"].distributed
+    before = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
     cuda._kernels.cache_clear()
     try:
         yield Machine.now
     finally:
         cuda._kernels.cache_clear()
-        del sys.modules["cupy"]
-        if before is not None:
-            sys.modules["cupy"] = before
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module

@@ -60,6 +60,12 @@ class Machine:
         self.tick += 1
         self._used[id(_root(array))] = self.tick
 
+    def left_alone(self, array: np.ndarray, stream: "Stream") -> None:
+        """See that the current stream has nothing to do with this any more, as far as `stream`
+        has waited."""
+        if self._used[id(_root(array))] > stream.seen:
+            raise RuntimeError("the current stream may still read or write what another one takes")
+
     def _free(self, key: int, size: int) -> None:
         self.held -= size
         del self._used[key]
@@ -74,8 +80,7 @@ class Machine:
             return
         if not pinned:
             raise RuntimeError("a copy from memory that is not pinned waits for its stream")
-        if self._used[id(_root(target))] > stream.seen:
-            raise RuntimeError("the copy may overwrite what the current stream still works on")
+        self.left_alone(target, stream)
         target.reshape(-1).view(np.uint8)[...] = RUBBISH
         stream.queue.append(lambda: np.copyto(target, source))
 
@@ -153,6 +158,10 @@ class Device:
 
     def use(self) -> None:
         Machine.now.current = self.id
+
+    @property
+    def pci_bus_id(self) -> str:
+        return f"0000:{self.id:02X}:00.0"
 
     def synchronize(self) -> None:
         pass

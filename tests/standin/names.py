@@ -2,23 +2,27 @@
 
     pip install cupy-cuda12x && python -m tests.standin.names
 
-`import cupy` needs no GPU. The list holds the names that the stand-in has.
+`import cupy` needs no GPU, `cupyx.distributed` an MPI library. The list holds the names that the
+stand-in has.
 """
 
 import inspect
 import json
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 LIST = Path(__file__).with_name("cupy14.json")
 CLASSES = ("ndarray", "cuda.Stream", "cuda.Event", "cuda.Device", "cuda.MemoryPool", "RawModule")
+CLASSES += ("cupyx.distributed.NCCLBackend",)
 PYTHON = ("__init__", "__module__", "__doc__", "__dict__", "__weakref__")
 
 
-def names(cupy: ModuleType) -> dict[str, object]:
-    """Every public name of the stand-in, dotted, with what it stands for."""
+def names(cupy: ModuleType, cupyx: ModuleType) -> dict[str, object]:
+    """Every public name of the stand-in, dotted, with what it stands for; those of `cupyx` begin
+    with it."""
     found: dict[str, object] = {}
 
     def walk(prefix: str, module: object) -> None:
@@ -35,23 +39,28 @@ def names(cupy: ModuleType) -> dict[str, object]:
                 walk(f"{dotted}.", value)
 
     walk("", cupy)
+    walk("cupyx.", cupyx)
     return found
 
 
-def find(cupy: ModuleType, name: str) -> object:
-    """What a dotted name stands for.
+def find(name: str) -> object:
+    """What a dotted name stands for in the CuPy that is installed.
 
     Raises:
-        AttributeError: CuPy has no such name.
+        ImportError: CuPy has no such name.
     """
-    for part in name.split("."):
-        cupy = getattr(cupy, part)
-    return cupy
+    parts = name.split(".")
+    value = import_module("cupyx" if parts[0] == "cupyx" else "cupy")
+    for part in parts[parts[0] == "cupyx" :]:
+        if not hasattr(value, part):
+            import_module(f"{value.__name__}.{part}")
+        value = getattr(value, part)
+    return value
 
 
-def read(cupy: ModuleType, wanted: Iterable[str]) -> dict[str, list[list[str]] | None]:
+def read(wanted: Iterable[str]) -> dict[str, list[list[str]] | None]:
     """The parameters of these names; None for operators and for what is not called."""
-    return {name: None if "__" in name else parameters(find(cupy, name)) for name in sorted(wanted)}
+    return {name: None if "__" in name else parameters(find(name)) for name in sorted(wanted)}
 
 
 def parameters(value: object) -> list[list[str]] | None:
@@ -111,7 +120,7 @@ def main() -> None:
 
     from tests import standin
 
-    listed = read(real, names(standin.cupy()))
+    listed = read(names(standin.cupy(), standin.cupyx()))
     content = {"version": real.__version__, "names": listed}
     lines = json.dumps(content).replace('], "', '],\n"').replace('null, "', 'null,\n"')
     LIST.write_text(lines + "\n")

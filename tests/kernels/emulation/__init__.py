@@ -77,7 +77,7 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
     flags += ["-Wno-unknown-pragmas", *(SANITIZERS if sanitize else ())]
     header = (HERE / "cuda.hpp").read_text()
     key = hashlib.sha256("\0".join([text, header, *flags]).encode()).hexdigest()[:24]
-    library = _folder() / f"{key}.so"
+    library = folder() / f"{key}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
             source, built = Path(scratch, "kernels.cpp"), Path(scratch, "kernels.so")
@@ -93,7 +93,7 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
 
 
 @cache
-def _folder() -> Path:
+def folder() -> Path:
     """Where built libraries lie: a folder that goes with the process that made it."""
     if FOLDER in os.environ:
         return Path(os.environ[FOLDER])
@@ -116,7 +116,7 @@ def sanitized_environment() -> dict[str, str]:
             raise RuntimeError(f"{COMPILER} comes without {name}")
         libraries.append(found)
     return os.environ | {
-        FOLDER: str(_folder()),
+        FOLDER: str(folder()),
         "LD_PRELOAD": " ".join(libraries),
         # Python itself leaks; what counts is what kernels do with arrays.
         "ASAN_OPTIONS": "detect_leaks=0",
