@@ -115,15 +115,25 @@ def measure(call: Callable, repeat: int = 10) -> float:
     return statistics.median(seconds)
 
 
-def roofline() -> tuple[float, float]:
-    """Bytes/s of a copy and operations/s of a float32 product, measured."""
+def bandwidth(size: int) -> float:
+    """Bytes/s of a copy of so many float32 numbers."""
     import cupy
 
-    a, b = cupy.zeros(2**28, np.float32), cupy.empty(2**28, np.float32)
-    copy = measure(lambda: cupy.copyto(b, a))
-    m = cupy.ones((8192, 8192), np.float32)
-    product = measure(lambda: cupy.matmul(m, m))
-    return 2 * a.nbytes / copy, 2 * 8192**3 / product
+    a, b = cupy.zeros(size, np.float32), cupy.empty(size, np.float32)
+    return 2 * a.nbytes / measure(lambda: cupy.copyto(b, a))
+
+
+def speed(side: int) -> float:
+    """Operations/s of a square float32 product."""
+    import cupy
+
+    m = cupy.ones((side, side), np.float32)
+    return 2 * side**3 / measure(lambda: cupy.matmul(m, m))
+
+
+def roofline() -> tuple[float, float]:
+    """Bytes/s and operations/s of the card, measured."""
+    return bandwidth(2**28), speed(8192)
 
 
 class Ours:
@@ -214,9 +224,10 @@ def main(rule: str, batch: int, width: float, repeat: int) -> None:
         card = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
     except Exception as error:
         raise click.ClickException(f"needs CuPy and a GPU ({error})") from None
-    bandwidth, speed = roofline()
+    bytes_s, operations_s = roofline()
     print(
-        f"{card}, CuPy {cupy.__version__}: {bandwidth / 1e9:.0f} GB/s, {speed / 1e12:.1f} TFLOP/s"
+        f"{card}, CuPy {cupy.__version__}: {bytes_s / 1e9:.0f} GB/s, "
+        f"{operations_s / 1e12:.1f} TFLOP/s"
     )
 
     who = {"plasticity": Ours(rule, width, batch).step, **peers(rule, width, batch)}
@@ -228,7 +239,7 @@ def main(rule: str, batch: int, width: float, repeat: int) -> None:
         timings = clock.timings()
     print(f"\n{'kernel':18} {'launches':>8} {'ms':>8} {'GB':>8} {'GFLOP':>8} {'of roofline':>11}")
     for name, t in sorted(timings.items(), key=lambda item: -item[1].milliseconds):
-        least = max(t.bytes / bandwidth, t.operations / speed) * 1e3
+        least = max(t.bytes / bytes_s, t.operations / operations_s) * 1e3
         print(
             f"{name:18} {t.launches:8} {t.milliseconds:8.3f} {t.bytes / 1e9:8.3f}"
             f" {t.operations / 1e9:8.1f} {least / t.milliseconds:11.0%}"

@@ -21,8 +21,9 @@ from tests.standin.machine import Machine
 
 FUNCTIONS = """array asarray ascontiguousarray asnumpy empty zeros ones full empty_like zeros_like
 ones_like arange where nonzero concatenate stack broadcast_to pad argsort searchsorted bincount
-repeat tile matmul einsum vdot sum mean max"""
-CUDA = "Stream Event Device alloc_pinned_memory get_current_stream is_available MemoryPool"
+repeat tile copyto matmul einsum vdot sum mean max"""
+CUDA = """Stream Event Device alloc_pinned_memory get_current_stream get_elapsed_time is_available
+MemoryPool"""
 DTYPES = "float32 float64 int32 int64 uint8 bool_"
 VERSION = "14"
 
@@ -39,6 +40,7 @@ def cupy() -> ModuleType:
     gpu["runtime"] = _module(
         "cupy.cuda.runtime",
         getDeviceCount=machine.getDeviceCount,
+        getDeviceProperties=machine.getDeviceProperties,
         CUDARuntimeError=machine.CUDARuntimeError,
     )
     gpu["nvrtc"] = _module("cupy.cuda.nvrtc", getVersion=machine.getVersion)

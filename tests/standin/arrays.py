@@ -372,6 +372,10 @@ def bincount(x, weights=None, minlength=None):
     return _function("bincount", x, weights, minlength=minlength or 0)
 
 
+def copyto(dst, src, casting="same_kind", where=None):
+    np.copyto(unwrapped(dst), unwrapped(src), casting)
+
+
 def matmul(*args, out=None):
     Machine.now.operations["matmul"] += 1
     if out is not None:

@@ -139,6 +139,13 @@ class Event:
             self.stream._run(self.at)
 
 
+def get_elapsed_time(start_event, end_event) -> float:
+    """Of the stand-in's clock, which counts uses of arrays."""
+    if start_event.stream is None or end_event.stream is None:
+        raise CUDARuntimeError("cudaErrorInvalidResourceHandle: invalid resource handle")
+    return 1e-3 * (end_event.at - start_event.at)
+
+
 def get_current_stream(device_id=-1) -> Stream:
     return Machine.now.stream
 
@@ -199,6 +206,10 @@ def getDeviceCount() -> int:
     if not Machine.now.devices:
         raise CUDARuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
     return Machine.now.devices
+
+
+def getDeviceProperties(device) -> dict[str, object]:
+    return {"name": b"the stand-in"}
 
 
 def is_available() -> bool:
