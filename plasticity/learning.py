@@ -11,7 +11,7 @@ from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.network import Layer, Network, Parameters, Seen
 from plasticity.ranks import Ranks
-from plasticity.rule import Draw, Learning, Rule, looks_up
+from plasticity.rule import Draw, Learning, Role, Rule, looks_up
 
 Modules = Sequence[Sequence[int]]
 """For each module the numbers of its layers, from 0; CLAPP's modules are single layers."""
@@ -38,15 +38,40 @@ class Update:
 
 @dataclass(frozen=True)
 class Watched:
-    """One module in one step of learning, for those who look on: its layers and its rule."""
+    """One module in one step of learning, for those who look on: its layers and its rule.
+
+    Attributes:
+        layers: its convolutions from below.
+        z: what the rule read, the encodings or the maps; context: what its loss predicts from, z
+            itself or the encodings of the module above.
+        scored: the roles of its own loss, whose gates change the rule's own parameters; below:
+            those of the module below in which this one, as its context, learns.
+    """
 
     module: int
-    layers: list[Seen]  # its convolutions from below
-    z: Array  # what the rule read: the encodings, or the maps
+    layers: list[Seen]
+    z: Array
+    context: Array
     own: dict[str, Array]
     draw: Draw
     layout: Layout
     learning: Learning
+    scored: tuple[Role, ...]
+    below: tuple[Role, ...] = ()
+
+    @property
+    def upward(self) -> tuple[Role, ...]:
+        """The roles of its own loss in which the module above learns, as its context."""
+        return tuple(role for role in self.scored if self._leads_up(role))
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles in which the module's own top learns; `context below` are those of `below`."""
+        own = (role for role in self.scored if not self._leads_up(role))
+        return (*own, *(replace(role, name="context below") for role in self.below))
+
+    def _leads_up(self, role: Role) -> bool:
+        return self.context is not self.z and role.name == "context"
 
 
 def layerwise(network: Network) -> Modules:
@@ -119,6 +144,13 @@ def updates(
         ranks: where several processes learn together, `patches` are this one's share of those of
             `layout`, and an update is whole after its `finish`.
     """
+    below: tuple[Role, ...] = ()
+
+    def look(watched: Watched) -> None:
+        nonlocal below
+        watch(replace(watched, below=below))
+        below = watched.upward
+
     x, ahead, from_below = patches, None, None
     for number, (module, choice) in enumerate(zip(modules, choices, strict=True)):
         here = ahead or _forward(network, module, weights, x, layout, rule.reads, ranks)
@@ -126,7 +158,7 @@ def updates(
         if looks_up(rule) and number + 1 < len(modules):
             ahead = _forward(network, modules[number + 1], weights, x, layout, rule.reads, ranks)
         changes, learning, finish = _learn(
-            number, here, ahead, rule, weights, layout, choice, from_below, watch, ranks
+            number, here, ahead, rule, weights, layout, choice, from_below, watch and look, ranks
         )
         from_below = learning.context_drive
         state = {here.top: learning.state} if learning.state else {}
@@ -189,7 +221,8 @@ def _learn(
     """
     tape, z, top = here.tape, here.z, here.top
     own = {n: w for n, w in weights[top].items() if n not in NETWORKS_OWN}
-    learning = rule.learn(z, own, choice, layout, *(() if ahead is None else (ahead.z,)))
+    read = (z, own, choice, layout, *(() if ahead is None else (ahead.z,)))
+    learning = rule.learn(*read)
     drive = learning.drive if from_below is None else learning.drive + from_below
     drive = ranks.own(drive, layout) if ranks else drive
 
@@ -210,7 +243,9 @@ def _learn(
             seen = parts + seen
     changes[top] |= learning.changes
     if watch is not None:
-        watch(Watched(number, seen, z, own, choice, layout, learning))
+        context = z if ahead is None else ahead.z
+        scored = learning.roles or tuple(rule.roles(*read))
+        watch(Watched(number, seen, z, context, own, choice, layout, learning, scored))
 
     def finish() -> None:
         for wait in waits:

@@ -98,6 +98,7 @@ class Learning:
             `dW_ji -= sum over n of decay_nj W_ji`, and the same for the bias.
         state: new values of own parameters that follow a rule of their own, by name. They take
             the place of the old ones after the step; no optimiser moves them.
+        roles: those that were summed, for who looks on; if none are named, `Rule.roles` is asked.
     """
 
     drive: Array
@@ -108,6 +109,7 @@ class Learning:
     context_drive: Array | None = None
     decay: Array | None = None
     state: dict[str, Array] = field(default_factory=dict)
+    roles: tuple[Role, ...] = ()
 
 
 class Rule:
@@ -182,8 +184,9 @@ class Rule:
         if type(self).roles is Rule.roles:
             raise NotImplementedError("roles, or learn")
         xp = array_module(z)
-        drive, opened = xp.zeros(z.shape, z.dtype), []
+        drive, opened, summed = xp.zeros(z.shape, z.dtype), [], []
         for role in self.roles(z, own, draw, layout):
+            summed.append(role)
             onto, signal = (a.reshape(len(a), -1) for a in (drive, role.dendrite))
             kernels.add_rows(onto, role.learner, role.gamma, signal, role.source)
             opened.append((role.gamma != 0).mean())
@@ -196,6 +199,7 @@ class Rule:
             sum(opened) / len(opened) if opened else xp.zeros(()),
             decay=self.decay(z, own),
             state=self.follow(z, own),
+            roles=tuple(summed),
         )
 
 

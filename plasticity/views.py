@@ -5,13 +5,13 @@ draws. `plasticity.plots` joins them to `plasticity.figures`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from plasticity import data, experiment, seeds, training
-from plasticity.arrays import Array, to_host
+from plasticity.arrays import to_host
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.inspection.layer import cosine_by_step, open_gates
@@ -19,7 +19,7 @@ from plasticity.inspection.step import role_on_host
 from plasticity.learning import Watched
 from plasticity.network import Parameters
 from plasticity.options import RunOptions
-from plasticity.rule import looks_up, reads_labels
+from plasticity.rule import reads_labels
 from plasticity.training import State
 
 PERPLEXITY = 30.0
@@ -181,18 +181,16 @@ def events(
     options, data_set = state.options, state.options.learning_set()
     count = max(1, -(-images // options.batch))
     parts: dict[str, list[ModuleEvents]] = {name: [] for name in state.names}
+
+    def watch(watched: Watched) -> None:
+        if (made := _events(state, watched)) is not None:
+            parts[made.layer].append(made)
+
     for step in range(state.step, state.step + count):
         batch = learning_batch(data_set, options.batch, options.crop, options.seed, step)
-
-        seen: list[Watched] = []
         with np.errstate(over="ignore", invalid="ignore"):
-            for _ in training.watched_updates(state, batch, data_set, seen.append):
-                seen[-1] = replace(seen[-1], layers=[])  # their inputs are large
-        for number, watched in enumerate(seen):
-            above = [one.z for one in seen[number + 1 : number + 2] if looks_up(state.rule)]
-            made = _events(state, watched, above)
-            if made is not None:
-                parts[made.layer].append(made)
+            for _ in training.watched_updates(state, batch, data_set, watch):
+                pass
         if not any(parts.values()):
             raise MissingError(
                 f"the rule {state.rule.name} compares nothing: it has no scores and no gates"
@@ -201,15 +199,10 @@ def events(
     return [_together(own) for own in parts.values() if own]
 
 
-def _events(state: State, watched: Watched, above: list[Array]) -> ModuleEvents | None:
-    """The events of one module in one batch; scores that two roles share are counted once.
-
-    Args:
-        above: the encodings of the module above, where the rule takes its context from there.
-    """
-    made = state.rule.roles(watched.z, watched.own, watched.draw, watched.layout, *above)
+def _events(state: State, watched: Watched) -> ModuleEvents | None:
+    """The events of one module in one batch; scores that two roles share are counted once."""
     roles, own, last = [], [], None
-    for role in made:
+    for role in watched.scored:
         if role.score is not last:
             own.append(len(roles))
         last = role.score

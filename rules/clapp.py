@@ -248,7 +248,9 @@ class Clapp(Rule):
         names = [name for name in ("W_pred", "W_retro") if name in own and self.learn_prediction]
         pairs: dict[str, list] = {name: [] for name in names}
         loss, opened, agreed, halves = 0.0, 0.0, 0.0, 2 if draw.retro is not None else 1
+        summed: list[Role] = []
         for role in self.roles(z, own, draw, layout, above):
+            summed.append(role)
             event, first = role.events, role.name == "target"
             to = drive if first else context_drive
             kernels.add_rows(to, role.learner, role.gamma, role.dendrite, role.source)
@@ -274,7 +276,7 @@ class Clapp(Rule):
             kernels.products(pairs[name], out=dW)
         measures = {"agreement": agreed} if self.gate == "circuit" else {}
         up = None if above is None else context_drive
-        return Learning(drive, loss, opened, changes, measures, up)
+        return Learning(drive, loss, opened, changes, measures, up, roles=tuple(summed))
 
 
 def _seen(rows: list[Array], W: Array) -> Sequence[Array]:

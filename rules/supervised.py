@@ -86,8 +86,7 @@ class Supervised(Rule):
         self, z: Array, held: Array, own: dict[str, Array], draw: Draw, layout: Layout
     ) -> Array:
         """The cross entropy, averaged over images."""
-        log_pi = _log_softmax(self.readout(z, own, layout))
-        return -log_pi[array_module(z).arange(layout.images), draw.labels].mean()
+        return _cross_entropy(self.readout(z, own, layout), draw.labels)
 
     def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
         """Sum the events: the drive `(N, D)`, and the changes of the readout.
@@ -97,14 +96,21 @@ class Supervised(Rule):
         """
         (role,) = self.roles(z, own, draw, layout)
         gamma = role.gamma.reshape(len(z), self.classes)
-        scores = self.readout(z, own, layout)
+        of_patch = role.score.reshape(layout.time, layout.images, layout.columns, self.classes)
+        scores = of_patch[0, :, 0]  # the readout, which all patches of an image share
         return Learning(
             kernels.product(gamma, own["W_readout"]),
-            self.objective(z, z, own, draw, layout),
+            _cross_entropy(scores, draw.labels),
             (gamma != 0).mean(),
             {"W_readout": kernels.product(gamma.T, z), "b_readout": gamma.sum(axis=0)},
             measures={"accuracy": (scores.argmax(axis=1) == draw.labels).mean()},
+            roles=(role,),
         )
+
+
+def _cross_entropy(scores: Array, labels: Array) -> Array:
+    """`-log pi_label`, averaged over images."""
+    return -_log_softmax(scores)[array_module(scores).arange(len(labels)), labels].mean()
 
 
 def _log_softmax(scores: Array) -> Array:

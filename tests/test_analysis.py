@@ -108,7 +108,7 @@ def test_the_terms_of_a_single_choice_by_hand():
     z = np.array([[1.0, 0.0], [9.0, 9.0], [2.0, 0.0], [0.0, 1.0]])
     own = {"W_pred": np.array([[[1.0, 2.0], [3.0, 4.0]]])}
     event = Events(1, np.array([0, 0]), np.array([2, 3]), np.array([1.0, -1.0]), np.ones(2))
-    seen = Watched(0, [], z, own, Draw((event,)), Layout(4, 1, 1), Learning(z, 0, 0))
+    seen = Watched(0, [], z, z, own, Draw((event,)), Layout(4, 1, 1), Learning(z, 0, 0), ())
     drives, predictions, told = analysis.terms(
         rules.get("cpc", steps=1, negatives=1), seen, own["W_pred"].transpose(0, 2, 1)
     )

@@ -245,10 +245,12 @@ def gate_history(
         for s in range(gates.shape[3])
         if np.isfinite(gates[:, r, :, s]).any()
     ]
-    count = len(kinds) + (alignment is not None)
-    width = min(PAGE, 0.6 + 1.6 * max(count, 1))
-    figure = Figure(figsize=(width, 2.0), layout="constrained")
-    grid = figure.subplots(1, max(count, 1), squeeze=False)[0]
+    count = max(1, len(kinds) + (alignment is not None))
+    rows = 1 if count < 6 else 2
+    columns = -(-count // rows)
+    width = min(PAGE, 0.6 + 1.6 * columns)
+    figure = Figure(figsize=(width, 2.0 * rows), layout="constrained")
+    grid = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
     colours = [ScalarMappable(Normalize(-0.1, 1.15), UNSIGNED).to_rgba(i) for i in _levels(ks)]
     for axes, (r, s) in zip(grid, kinds, strict=False):
         for i, k in enumerate(ks):
@@ -260,10 +262,11 @@ def gate_history(
             axes.plot(steps[seen], values, color=colours[i], label=f"k = {k}", **_mark(steps))
         axes.set_title(f"{roles[r]}, y = {'+1' if s == 0 else '−1'}", fontsize=8)
         axes.set_ylim(-4, 104)
-    if kinds:
-        grid[0].set_ylabel("open gates (%)")
-    for axes in grid[1 : len(kinds)]:
-        axes.tick_params(labelleft=False)
+    for place, axes in enumerate(grid[: len(kinds)]):
+        if place % columns == 0:
+            axes.set_ylabel("open gates (%)")
+        else:
+            axes.tick_params(labelleft=False)
     if alignment is not None:
         for i in range(alignment.shape[1]):
             label = f"k = {ks[i]}"

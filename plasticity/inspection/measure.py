@@ -1,6 +1,6 @@
 """What is recorded of one module in one step: arrays of fixed shapes, from training's factors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.layer import cosine_by_step
 from plasticity.inspection.spec import Wish
 from plasticity.learning import Seen, Watched
-from plasticity.rule import Role, Rule
+from plasticity.rule import Role
 
 SIGNS = (1, -1)
 AXES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -37,15 +37,13 @@ events: below the top of a module, or in rules that say nothing of theirs.
 """
 
 
-def kinds(rule: Rule, watched: Watched) -> tuple[list[str], list[int]]:
-    """The names of a rule's roles and its prediction steps, in their order."""
-    roles = rule.roles(watched.z, watched.own, watched.draw, watched.layout)
-    found = [(role.name, int(role.events.k)) for role in roles]
+def kinds(modules: Iterable[Watched]) -> tuple[list[str], list[int]]:
+    """The names of the roles of all modules and their prediction steps, in their order."""
+    found = [(role.name, int(role.events.k)) for watched in modules for role in watched.roles]
     return list(dict.fromkeys(name for name, _ in found)), sorted({k for _, k in found})
 
 
 def measure(
-    rule: Rule,
     watched: Watched,
     wishes: Mapping[str, Wish],
     weights: Mapping[str, Mapping[str, Array]],
@@ -65,7 +63,7 @@ def measure(
         if names and seen.read and seen.layer.name in wishes
     }
     gates = np.full((len(names), len(ks), len(SIGNS)), np.nan, np.float32)
-    for role in rule.roles(watched.z, watched.own, watched.draw, watched.layout):
+    for role in watched.roles:
         at = names.index(role.name), ks.index(int(role.events.k))
         for s, sign in enumerate(SIGNS):
             here = role.events.label == sign

@@ -19,7 +19,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from plasticity import learning, training
+from plasticity import training
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.files import whole
@@ -27,7 +27,6 @@ from plasticity.inspection import measure
 from plasticity.inspection.records import NAME, datasets, length, open_record
 from plasticity.inspection.spec import Wish, parse
 from plasticity.learning import Watched
-from plasticity.rule import looks_up
 from plasticity.training import State
 
 FORMAT = 1
@@ -67,25 +66,18 @@ def plan(state: State, spec: str, every: int) -> Plan:
     """
     if every < 1:
         raise UserError(f"--record-every must be at least 1, got {every}")
-    if looks_up(state.rule):
-        raise UserError(
-            "--record wants layers that are their own context, and with --context above it is the "
-            "layer above: leave one of the two away"
-        )
     names = [layer.name for layer in state.network.convolutions]
     wishes = {names[wish.layer]: wish for wish in parse(spec, state)}
     few = replace(state, options=state.options.changed(batch=min(2, state.options.batch)))
     images, options = few.options.learning_set(), few.options
     batch = learning_batch(images, options.batch, options.crop, options.seed, 0)
-    roles, ks, record = [], [], {}
-
-    def watch(watched: learning.Watched) -> None:
-        nonlocal roles, ks
-        roles, ks = measure.kinds(state.rule, watched)
-        record.update(measure.measure(state.rule, watched, wishes, state.weights, roles, ks))
-
-    for _ in training.watched_updates(few, batch, images, watch):
+    modules: list[Watched] = []
+    for _ in training.watched_updates(few, batch, images, modules.append):
         pass
+    roles, ks = measure.kinds(modules)
+    record: dict[str, np.ndarray] = {}
+    for watched in modules:
+        record |= measure.measure(watched, wishes, state.weights, roles, ks)
     return Plan(spec, every, wishes, roles, ks, record)
 
 
@@ -160,9 +152,7 @@ class Recorder:
 
     def _watch(self, watched: Watched) -> None:
         state, plan = self.state, self.plan
-        self._record |= measure.measure(
-            state.rule, watched, plan.wishes, state.weights, plan.roles, plan.ks
-        )
+        self._record |= measure.measure(watched, plan.wishes, state.weights, plan.roles, plan.ks)
 
     def stepped(self, step: int) -> None:
         """The step, counted from 1, is over."""

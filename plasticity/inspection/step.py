@@ -12,7 +12,7 @@ from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.network import Conv, Seen
 from plasticity.options import RunOptions
-from plasticity.rule import Learning, Role, looks_up
+from plasticity.rule import Learning, Role
 from plasticity.training import State
 
 
@@ -23,8 +23,10 @@ class Step:
     Attributes:
         number: of the step, from 1; seen: input, winners, drive and dW of the layer.
         z, own: what the rule read of the module's top, encodings `(N, D)` or maps, and its own
-            parameters there.
-        roles: the factors of every event at the module's top, as the rule gave them to learning.
+            parameters there; context: what its loss predicts from, z or the encodings above.
+        roles: the factors of every event in which the module's top learns, as the rule gave them to
+            learning; scored: those of its own loss, which change the rule's own parameters. They
+            differ where the context is the layer above: see `learning.Watched`.
     """
 
     state: State
@@ -33,8 +35,10 @@ class Step:
     layout: Layout
     seen: Seen
     z: np.ndarray
+    context: np.ndarray
     own: dict[str, np.ndarray]
     roles: tuple[Role, ...]
+    scored: tuple[Role, ...]
     learning: Learning
 
     @property
@@ -134,14 +138,8 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         step: the step's number, from 1; only the one after the state's own can be had.
 
     Raises:
-        UserError: an unknown layer, a step whose weights are not there, or a rule that takes its
-            context from above.
+        UserError: an unknown layer, or a step whose weights are not there.
     """
-    if looks_up(state.rule):
-        raise UserError(
-            "an inspected layer must be its own context, and with --context above it is the layer "
-            "above: inspect a run without that option"
-        )
     number = state.step + 1
     if step is not None and step != number:
         raise UserError(
@@ -165,7 +163,10 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
             found.clear()
     watched = found[0]
     seen = next(seen for seen in watched.layers if seen.layer is wanted)
-    roles = state.rule.roles(watched.z, watched.own, watched.draw, layout) if seen.read else ()
+    roles, scored = (
+        tuple(map(role_on_host, roles)) if seen.read else ()
+        for roles in (watched.roles, watched.scored)
+    )
     own = {name: to_host(w) for name, w in watched.own.items()}
     return Step(
         state,
@@ -174,8 +175,10 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         layout,
         _seen_on_host(seen),
         to_host(watched.z),
+        to_host(watched.context),
         own if seen is watched.layers[-1] else {},
-        tuple(role_on_host(role) for role in roles),
+        roles,
+        scored,
         watched.learning,
     )
 

@@ -402,19 +402,20 @@ def _inhibition(step: Step, j: int, post: np.ndarray) -> dict[str, np.ndarray]:
 def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
     """Eq. (8): an entry of W_pred or W_retro, by the events that its own score gates."""
     name = "target" if parameter == "W_pred" else "context"
-    roles = [r for r in step.roles if r.name == name and r.events.k == at[0] + 1]
+    roles = [r for r in step.scored if r.name == name and r.events.k == at[0] + 1]
     post_row, pre_row = (
         np.concatenate([role.events.target for role in roles]),
         np.concatenate([role.events.context for role in roles]),
     )
+    post, pre = step.z, step.context
     if parameter == "W_retro":
-        post_row, pre_row = pre_row, post_row
+        post_row, pre_row, post, pre = pre_row, post_row, pre, post
     columns = _columns(step, roles, [post_row], [pre_row])
     columns["dendrite"] = np.ones(len(post_row))
     return {
         "columns": columns,
-        "post": step.z[:, at[1] : at[1] + 1].astype(float),
-        "pre": step.z[:, at[2] : at[2] + 1].astype(float),
+        "post": post[:, at[1] : at[1] + 1].astype(float),
+        "pre": pre[:, at[2] : at[2] + 1].astype(float),
         "post_row": post_row,
         "pre_row": pre_row,
         "won": None,

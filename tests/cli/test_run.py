@@ -196,7 +196,6 @@ def test_labels_that_a_rule_needs_and_has_not_are_said(folders, tmp_path):
         ),
         (["--rule", "supervised", "--context", "above"], "--context has no meaning for the rule"),
         (["--rule", "cpc", "--context", "above"], "--context above needs modules above others"),
-        (["--context", "above", "--record", "layer=*"], "leave one of the two away"),
         (["--context", "below"], "unknown context 'below': expected same or above"),
         (["--rule", "random", "--gate", "off"], "and random takes no options"),
         (["--set", "stepz=3"], "--set stepz: clapp has no such field, it takes steps (int)"),

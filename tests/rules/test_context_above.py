@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from plasticity.cli import main
 
 from plasticity import inspection, rules
 from plasticity.errors import UserError
@@ -127,7 +129,66 @@ def test_a_single_module_has_nothing_above():
         case(above("hinge_cpc"), modules=[[0, 1, 2]])
 
 
-def test_the_inspector_says_that_it_wants_layers_that_are_their_own_context():
-    options = RunOptions(rule="clapp_s", width=0.03, batch=4, context="above")
-    with pytest.raises(UserError, match="must be its own context"):
-        inspection.look(inspection.fresh(options), 2)
+PARTS = {"W_pred": "target", "W_retro": "context"}
+
+
+@pytest.mark.parametrize("layer", [1, 3, 6])
+@pytest.mark.parametrize("name", ["clapp", "hinge_cpc"])
+def test_an_inspected_parameter_adds_up_from_its_own_loss_and_that_of_the_layer_below(name, layer):
+    """The first layer is no context, the last one is its own and that of the layer below."""
+    options = RunOptions(
+        rule=name, width=0.03, batch=4, dtype="float64", context="above", modules="layers"
+    )
+    step = inspection.look(inspection.fresh(options, 2.0), layer)
+    roles = {1: {"target"}, 3: {"target", "context below"}}
+    for parameter in (
+        "weight",
+        "bias",
+        *(("W_pred", "W_retro") if name == "clapp" else ("W_pred",)),
+    ):
+        dW = step.seen.changes[parameter]
+        at = np.unravel_index(np.abs(dW).argmax(), dW.shape)
+        k = 1 if parameter in PARTS else 0  # prediction steps are counted from 1
+        index = (int(at[0]) + k, *map(int, at[1:]))
+        found = inspection.inspect(step, parameter, index)
+        assert found.agrees and found.applied != 0
+        every = {"target", "context", "context below"}
+        wanted = {PARTS[parameter]} if parameter in PARTS else roles.get(layer, every)
+        assert {row["role"] for row in found.by_role()} == wanted
+
+
+def test_a_layer_in_a_module_of_several_meets_the_error_of_both_losses():
+    """conv2 is below the top of the last module, which is a context too."""
+    options = RunOptions(
+        rule="clapp_s", width=0.03, batch=4, dtype="float64", context="above", layers=3,
+        modules="1+2",
+    )  # fmt: skip
+    state = inspection.fresh(options, 2.0)
+    for layer, roles in ((2, {"error"}), (3, {"target", "context", "context below"})):
+        step = inspection.look(state, layer)
+        dW = step.seen.changes["weight"]
+        at = np.unravel_index(np.abs(dW).argmax(), dW.shape)
+        found = inspection.inspect(step, "weight", tuple(map(int, at)))
+        assert found.agrees and {row["role"] for row in found.by_role()} == roles
+        parts = [row["part of dW"] for row in inspection.inspect_layer(step, 10**6).patches]
+        assert sum(parts) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_record_adds_up_while_weights_change(dtype, tmp_path):
+    """Of the second step too: a module learns before the roles of the one above are recorded."""
+    call = ["run", "--rule", "clapp", "--context", "above", "--width", "0.03", "--batch", "4",
+            "--layers", "3", "--dtype", dtype, "--steps", "2", "--lr", "0.1", "--no-probe",
+            "--record-every", "1", "--record", "layer=*,random=5",
+            "--out", str(tmp_path / "run")]  # fmt: skip
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 0, done.output
+    found = inspection.read(tmp_path / "run")
+    assert set(found.roles) == {"target", "context", "context below"}
+    for layer, learns in (("conv1", [0]), ("conv2", [0, 1]), ("conv3", [0, 1, 2])):
+        dW, share = (found[f"{layer}/synapses/{name}"] for name in ("dW", "share"))
+        assert dW.shape == (2, 5) and np.abs(dW).max() > 0
+        atol = 1e-5 * np.abs(dW).max()
+        np.testing.assert_allclose(share.sum(axis=(2, 3)), dW, rtol=1e-3, atol=atol)
+        gates = np.isfinite(found[f"{layer}/gates"]).any(axis=(0, 2, 3))
+        assert [i for i, there in enumerate(gates) if there] == learns
