@@ -51,7 +51,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--recorded",
     is_flag=True,
     help="What 'run --record' has recorded, instead of the next step: of the whole run, of a "
-    "--layer or of a --synapse.",
+    "--layer, or of a --synapse, --prediction or --retro of it.",
 )
 @click.option("--step", type=int, help="Insist on this step.  [default: the run's next]")
 @click.option("--checkpoint", type=FILE, help="Another checkpoint file.")
@@ -144,12 +144,13 @@ def inspect(
     if run is not None and (own := given - {"step", "checkpoint"}):
         raise UserError(f"--{min(own)} is for a fresh network: a run has its own options")
     if recorded:
-        if run is None or given or any(name != "weight" for name, _ in chosen):
+        if run is None or given or bias is not None:
             raise UserError(
                 "--recorded reads the recording of a RUN: name its folder, and at most a --layer "
-                "and a --synapse"
+                "and a --synapse, --prediction or --retro"
             )
-        screen.recording(inspection.read(run), layer, synapse, top, files)
+        parameter, index = chosen[0] if chosen else ("weight", None)
+        screen.recording(inspection.read(run), layer, parameter, index, top, files)
         return
     if layer is None:
         raise UserError("nothing to inspect: name a --layer, by its number from 1 or its name")

@@ -171,9 +171,14 @@ def layer(view: "LayerView", files: Files) -> None:
 
 
 def recording(
-    found: "Recording", layer: str | None, synapse: tuple | None, top: int, files: Files
+    found: "Recording",
+    layer: str | None,
+    parameter: str,
+    synapse: tuple | None,
+    top: int,
+    files: Files,
 ) -> None:
-    """What was recorded: of the run, of a layer or of a synapse."""
+    """What was recorded: of the run, of a layer, or of an entry of a parameter of it."""
     from plasticity import figures
     from plasticity.errors import UserError
 
@@ -198,11 +203,12 @@ def recording(
         table("Alignment of W_pred and W_retro over training (cosine)", alignment)
         summary |= {"layer": layer, "gates": gates, "alignment": alignment}
     else:
-        rows = found.trace_rows(layer, synapse)
-        name = f"{layer}.weight[{', '.join(map(str, synapse))}]"
+        rows = found.trace_rows(layer, synapse, parameter)
+        name = f"{layer}.{parameter}[{', '.join(map(str, synapse))}]"
         table(f"{name}: its last {min(top, len(rows))} records", rows[-top:])
-        summary |= {"layer": layer, "synapse": list(synapse), "records": rows}
-    files.write_csv(found.rows(layer, synapse))
+        what = {"layer": layer, "parameter": parameter, "synapse": list(synapse)}
+        summary |= {**what, "records": rows}
+    files.write_csv(found.rows(layer, synapse, parameter))
     files.write_json(summary)
     if files.figure and synapse is None:
         cosines = found.get(f"{layer}/alignment")
@@ -212,5 +218,8 @@ def recording(
         title = f"{layer}, {found.rule}"
         files.draw(figures.gate_history(steps, gates, found.roles, found.ks, cosines, title))
     elif files.figure:
-        title = f"{layer}.weight[{', '.join(map(str, synapse))}], {found.rule}"
-        files.draw(figures.trace(steps, found.trace(layer, synapse), found.roles, title))
+        trace, roles = found.trace(layer, synapse, parameter), found.roles
+        if parameter != "weight":
+            roles = [f"y = {sign}" for sign in ("+1", "−1")]
+            trace = {n: v if v.ndim == 1 else v[..., None] for n, v in trace.items()}
+        files.draw(figures.trace(steps, trace, roles, f"{name}, {found.rule}"))

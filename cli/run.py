@@ -167,8 +167,9 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     metavar="SPEC",
     help="Record updates and their factors into record.h5 of the run folder: for each layer "
     "layer=NUMBER or *, then synapse=POST:PRE:ROW:COL, random=COUNT, neurons=FIRST:LAST, all, "
-    "weights; for example 'layer=4,synapse=3:1:0:2;layer=1,neurons=0:8'. Open gates and the "
-    "alignment of W_pred and W_retro come with it.",
+    "prediction=K:J:I and retro=K:I:J (entries of W_pred and W_retro), weights; for example "
+    "'layer=4,synapse=3:1:0:2;layer=1,neurons=0:8'. Open gates and the alignment of W_pred and "
+    "W_retro come with it.",
 )
 @click.option("--record-every", default=10, show_default=True, help="Record one step of so many.")
 @click.option("--probe/--no-probe", default=True, help="Measure the layers at the end.")

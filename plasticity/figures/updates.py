@@ -166,7 +166,8 @@ def trace(
         factors: `dW (time,)`, and what there is of `share`, `dendrite`, `post`, `pre`
             `(time, role, prediction step)`, `error` and `weight` `(time,)`: as `Recording.trace`
             gives them. Shares and dendritic signals are summed over prediction steps, post and
-            pre averaged over those with an open gate.
+            pre averaged over those with an open gate. For an entry of `W_pred` or `W_retro` there
+            is a `gate` in place of the dendritic signal, and roles are signs, each with one step.
     """
     labels = {
         "dW": "dW",
@@ -176,7 +177,11 @@ def trace(
         "pre": "pre: mean\ninput",
         "weight": "weight",
     }
-    panels = [name for name in labels if name in factors]
+    own = "gate" in factors
+    if own:
+        labels |= {"gate": "Σ gate × weight", "post": "post:\nencoding", "pre": "pre:\nencoding"}
+    order = ("dW", "dendrite", "gate", "error", "post", "pre", "weight")
+    panels = [name for name in order if name in factors]
     figure = Figure(figsize=(COLUMN, 0.7 + 0.95 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(grid, panels, strict=True):
@@ -185,14 +190,16 @@ def trace(
             curves.append((values, "black", name))
         else:
             for r, role in enumerate(roles):
-                curves.append((_over_steps(values[:, r], name), HUES[r % len(HUES)][0], role))
+                curve = _over_steps(values[:, r], name)
+                curve = 100 * curve if name == "post" and not own else curve
+                curves.append((curve, HUES[r % len(HUES)][0], role))
         if name == "dW" and "share" in factors:
             for r, role in enumerate(roles):
                 share = factors["share"][:, r].sum(axis=1)
                 curves.append((share, HUES[r % len(HUES)][0], f"share, {role}"))
         for curve, colour, label in curves:
             axes.plot(steps, curve, color=colour, label=label, **_mark(steps))
-        if name in ("dW", "dendrite", "error"):
+        if name in ("dW", "dendrite", "gate", "error"):
             axes.axhline(0, color="#999999", linewidth=0.5, zorder=0)
         power = _power(
             max((float(np.abs(curve).max(initial=0)) for curve, *_ in curves), default=0)
@@ -217,10 +224,9 @@ def _mark(steps: np.ndarray) -> dict[str, object]:
 
 def _over_steps(values: np.ndarray, name: str) -> np.ndarray:
     """One curve of `(time, prediction step)`: the sum of drives, the mean of post and pre."""
-    if name == "dendrite":
+    if name in ("dendrite", "gate"):
         return values.sum(axis=1)
-    opened = np.maximum((values > 0).sum(axis=1), 1)
-    return values.sum(axis=1) / opened * (100 if name == "post" else 1)
+    return values.sum(axis=1) / np.maximum((values > 0).sum(axis=1), 1)
 
 
 @styled

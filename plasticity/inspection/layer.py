@@ -241,9 +241,9 @@ def _patches(step: Step, top: int) -> Rows:
     )
     post = kernels.post_factor(seen.winner, seen.error, layer.pool, response.shape[1:-1])
     part = (post * response).reshape(len(post), -1).sum(axis=1, dtype=float)
-    if step.top and step.learning.decay is not None:
+    if step.decay is not None:
         spent = (step.weight.astype(float) * change).reshape(len(change), -1).sum(axis=1)
-        part = part - to_host(step.learning.decay) @ spent
+        part = part - step.decay @ spent
     part = part / (float((change.astype(float) ** 2).sum()) or 1.0)
     order = np.argsort(-np.abs(part))[:top]
     places = step.places(order)

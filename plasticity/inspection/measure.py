@@ -8,6 +8,7 @@ from plasticity import kernels
 from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.layer import cosine_by_step
 from plasticity.inspection.spec import Wish
+from plasticity.inspection.synapse import PREDICTIONS
 from plasticity.learning import Seen, Watched
 from plasticity.rule import Role
 
@@ -29,8 +30,23 @@ AXES: dict[str, tuple[tuple[str, ...], str]] = {
     "neurons/post": (("neuron", "role", "k"), "as synapses/post"),
     "neurons/pre": (("pre", "role", "k"), "as synapses/pre"),
     "neurons/error": (("neuron",), "as synapses/error"),
+    **{
+        f"{name}/{quantity}": (("entry", *axes), meaning)
+        for name in PREDICTIONS
+        for quantity, axes, meaning in (
+            ("dW", (), "dW of the rule"),
+            ("weight", (), "its value before the step"),
+            ("share", ("sign",), "parts of dW, they sum to it"),
+            ("gate", ("sign",), "sum of gate and weight"),
+            ("post", ("sign",), "mean encoding of the neuron that learns"),
+            ("pre", ("sign",), "mean encoding of the neuron it predicts from"),
+        )
+    },
 }
 """Axes after time, and meaning, of every array that a record can have of a layer.
+
+The role `decay` is what patches take from the weights: its dendrite is the part of them, its share
+that part times the weight.
 
 Post and pre are means over the events with an open gate. An error is recorded where a rule has no
 events: below the top of a module, or in rules that say nothing of theirs.
@@ -39,7 +55,10 @@ events: below the top of a module, or in rules that say nothing of theirs.
 
 def kinds(modules: Iterable[Watched]) -> tuple[list[str], list[int]]:
     """The names of the roles of all modules and their prediction steps, in their order."""
-    found = [(role.name, int(role.events.k)) for watched in modules for role in watched.roles]
+    found = []
+    for watched in modules:
+        found += [(role.name, int(role.events.k)) for role in watched.roles]
+        found += [("decay", 0)] if watched.learning.decay is not None else []
     return list(dict.fromkeys(name for name, _ in found)), sorted({k for _, k in found})
 
 
@@ -60,7 +79,7 @@ def measure(
     sums = {
         seen.layer.name: _Sums(seen, wishes[seen.layer.name], (len(names), len(ks)))
         for seen in watched.layers
-        if names and seen.read and seen.layer.name in wishes
+        if names and seen.read and seen.layer.name in wishes and wishes[seen.layer.name].synaptic
     }
     gates = np.full((len(names), len(ks), len(SIGNS)), np.nan, np.float32)
     for role in watched.roles:
@@ -71,8 +90,14 @@ def measure(
                 gates[(*at, s)] = float(((role.gamma != 0) & here).sum()) / count
         for one in sums.values():
             one.add(role, at)
+    if watched.learning.decay is not None and name in sums:
+        at = names.index("decay"), ks.index(0)
+        sums[name].take(watched.learning.decay, weights[name]["weight"], at)
     if names:
         found[f"{name}/gates"] = gates
+    if name in wishes:
+        parts = _predictions(watched, wishes[name], weights[name])
+        found |= {f"{name}/{path}": array for path, array in parts.items()}
     if {"W_pred", "W_retro"} <= set(watched.own):
         cosines = cosine_by_step(*(watched.own[n] for n in ("W_pred", "W_retro")))
         found[f"{name}/alignment"] = to_host(cosines).astype(np.float32)
@@ -91,7 +116,7 @@ class _Sums:
 
     def __init__(self, top: Seen, wish: Wish, shape: tuple[int, int]) -> None:
         layer, xp = top.layer, array_module(top.x)
-        self.xp, self.wish, self.patches = xp, wish, len(top.x)
+        self.xp, self.top, self.wish = xp, top, wish
         self.positions = int(np.prod(top.winner.shape[1:-1]))
         spatial = tuple(range(1, top.winner.ndim - 1))
         self.chosen = [
@@ -104,12 +129,7 @@ class _Sums:
         ]
         self.post = (top.winner != kernels.SILENT).mean(axis=spatial, dtype=np.float32)
         self.pre = top.x.mean(axis=spatial)
-        self.activity = None
-        if len(wish.synapses):
-            self.activity = kernels.coactivity(
-                top.x, top.winner, wish.synapses, layer.kernel, layer.pool,
-                stride=layer.stride, padding=layer.padding,
-            )  # fmt: skip
+        self.activity: Array | None = None  # what post and pre have in common, once it is needed
         self.arrays: dict[str, Array] = {}
         for kind, post, pre in self.chosen:
             counts = {"dendrite": len(post), "post": len(post), "pre": len(pre)}
@@ -117,25 +137,87 @@ class _Sums:
             for name, count in counts.items():
                 self.arrays[f"{kind}/{name}"] = xp.zeros((count, *shape), np.float32)
 
+    def _coactivity(self, drive: Array | None = None) -> Array:
+        top, layer = self.top, self.top.layer
+        how = {"stride": layer.stride, "padding": layer.padding}
+        return kernels.coactivity(
+            top.x, top.winner, self.wish.synapses, layer.kernel, layer.pool, drive, **how
+        )
+
     def add(self, role: Role, at: tuple[int, int]) -> None:
-        xp = self.xp
-        opened = xp.zeros((self.patches, 1), self.pre.dtype)
+        """A role at its prediction step; its dendritic signals are rows, or maps of them."""
+        xp, patches = self.xp, len(self.top.x)
+        opened = xp.zeros((patches, 1), self.pre.dtype)
         size, same = xp.abs(role.gamma), xp.zeros_like(role.learner)
         kernels.add_rows(opened, role.learner, size, xp.ones((1, 1), opened.dtype), same)
         opened = opened[:, 0] / xp.maximum(opened.sum(), 1e-30)
+        mapped = role.dendrite.ndim > 2
+        if mapped:
+            drive = xp.zeros(self.top.winner.shape, role.dendrite.dtype)
+            rows, signal = (a.reshape(len(a), -1) for a in (drive, role.dendrite))
+            kernels.add_rows(rows, role.learner, role.gamma, signal, role.source)
+            total = drive.sum(axis=tuple(range(drive.ndim - 1)))
         for kind, post, pre in self.chosen:
-            drive = xp.zeros((self.patches, len(post)), role.dendrite.dtype)
-            signal = xp.ascontiguousarray(role.dendrite[:, post])
-            kernels.add_rows(drive, role.learner, role.gamma, signal, role.source)
-            put = {"dendrite": drive.sum(axis=0), "post": (opened @ self.post)[post],
-                   "pre": (opened @ self.pre)[pre]}  # fmt: skip
-            if kind == "synapses":
-                put["share"] = (drive * self.activity).sum(axis=0) / self.positions
+            put = {"post": (opened @ self.post)[post], "pre": (opened @ self.pre)[pre]}
+            if mapped:
+                put["dendrite"] = total[post]
+                if kind == "synapses":
+                    put["share"] = self._coactivity(drive).sum(axis=0)
+            else:
+                own = xp.zeros((patches, len(post)), role.dendrite.dtype)
+                signal = xp.ascontiguousarray(role.dendrite[:, post])
+                kernels.add_rows(own, role.learner, role.gamma, signal, role.source)
+                put["dendrite"] = own.sum(axis=0)
+                if kind == "synapses":
+                    if self.activity is None:
+                        self.activity = self._coactivity()
+                    put["share"] = (own * self.activity).sum(axis=0) / self.positions
             for name, values in put.items():
                 self.arrays[f"{kind}/{name}"][:, *at] = values
 
+    def take(self, decay: Array, weight: Array, at: tuple[int, int]) -> None:
+        """What all patches take from the weights, as a role: the part of them, and its share."""
+        part = -decay.sum(axis=0)
+        for kind, post, _ in self.chosen:
+            self.arrays[f"{kind}/dendrite"][:, *at] = part[post]
+            if kind == "synapses":
+                own = weight[tuple(self.xp.asarray(self.wish.synapses.T))]
+                self.arrays["synapses/share"][:, *at] = part[post] * own
+
     def found(self) -> dict[str, np.ndarray]:
         return {path: to_host(array) for path, array in self.arrays.items()}
+
+
+def _predictions(watched: Watched, wish: Wish, own: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    """Eq. (8): chosen entries of W_pred and W_retro, with the factors of their events by sign."""
+    xp, z, context = array_module(watched.z), watched.z, watched.context
+    found: dict[str, Array] = {}
+    for name, entries in wish.predictions.items():
+        k, j, i = (xp.asarray(column) for column in entries.T)
+        post, pre = (z, context) if PREDICTIONS[name] == "target" else (context, z)
+        sums = {
+            factor: xp.zeros((len(entries), len(SIGNS)), np.float32)
+            for factor in ("share", "gate", "post", "pre")
+        }
+        for role in watched.scored:
+            here = np.flatnonzero(entries[:, 0] == role.events.k)
+            if role.name != PREDICTIONS[name] or not len(here):
+                continue
+            at = xp.asarray(here)
+            its_post = post[role.learner[:, None], j[at]]
+            its_pre = pre[role.other[:, None], i[at]]
+            for s, sign in enumerate(SIGNS):
+                gamma = xp.where(role.events.label == sign, role.gamma, 0)
+                opened = xp.abs(gamma) / xp.maximum(xp.abs(gamma).sum(), 1e-30)
+                sums["share"][at, s] = gamma @ (its_post * its_pre)
+                sums["gate"][at, s] = gamma.sum()
+                sums["post"][at, s], sums["pre"][at, s] = opened @ its_post, opened @ its_pre
+        found |= {f"{name}/{factor}": values for factor, values in sums.items()}
+        change = watched.layers[-1].changes[name]
+        found[f"{name}/dW"] = change[k - 1, j, i]
+        if wish.weights:
+            found[f"{name}/weight"] = own[name][k - 1, j, i]
+    return {path: to_host(array) for path, array in found.items()}
 
 
 def _error(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ record.h5
     /LAYER/gates, alignment  of the top layer of every module
     /LAYER/synapses/index    which synapses, (synapse, post, pre, *kernel); NAME: see `measure.AXES`
     /LAYER/neurons/index     which neurons, (neuron,)
+    /LAYER/W_pred/index      which entries, and of W_retro, (entry, k from 1, post, pre)
 
 Written in HDF5's mode of a single writer with many readers, so that it can be read while it grows
 and after its writer was killed; `records` reads it.
@@ -75,6 +76,11 @@ def plan(state: State, spec: str, every: int) -> Plan:
     for _ in training.watched_updates(few, batch, images, modules.append):
         pass
     roles, ks = measure.kinds(modules)
+    changed = {seen.layer.name: seen.changes for watched in modules for seen in watched.layers}
+    for layer, wish in wishes.items():
+        for name in wish.predictions:
+            if name not in changed[layer]:
+                raise UserError(f"--record: {name} of {layer} is frozen in this run")
     record: dict[str, np.ndarray] = {}
     for watched in modules:
         record |= measure.measure(watched, wishes, state.weights, roles, ks)
@@ -227,7 +233,8 @@ def _create(path: Path, state: State, plan: Plan) -> None:
         file.attrs["layers"] = json.dumps([layer.name for layer in state.network.convolutions])
         file.attrs["dimensions"] = len(state.network.convolutions[0].kernel)
         for name, wish in plan.wishes.items():
-            for kind, index in (("synapses", wish.synapses), ("neurons", wish.neurons)):
+            chosen = {"synapses": wish.synapses, "neurons": wish.neurons, **wish.predictions}
+            for kind, index in chosen.items():
                 if len(index):
                     file[f"{name}/{kind}/index"] = index
         for name, array in {"step": np.array(0), **plan.record}.items():

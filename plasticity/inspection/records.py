@@ -10,13 +10,14 @@ import numpy as np
 
 from plasticity.errors import UserError
 from plasticity.inspection.measure import AXES, SIGNS
+from plasticity.inspection.synapse import PREDICTIONS
 from plasticity.inspection.tables import html
 
 NAME = "record.h5"
 ATTRIBUTES = ("rule", "equation", "spec", "every", "options", "roles", "prediction_steps", "layers")
 ROWS = 2**20  # rows of a long table made at a time
 OFFSETS = ("depth", "row", "col")  # of a kernel; that of sound has col alone
-TRACE = ("dW", "weight", "share", "dendrite", "post", "pre", "error")
+TRACE = ("dW", "weight", "share", "dendrite", "gate", "post", "pre", "error")
 
 
 def open_record(path: Path) -> h5py.File:
@@ -119,17 +120,28 @@ class Recording(Mapping[str, np.ndarray]):
                 f"{self.path} holds nothing of {layer}: it was recorded by --record '{self.spec}'"
             )
 
-    def trace(self, layer: str, index: tuple[int, ...]) -> dict[str, np.ndarray]:
+    def trace(
+        self, layer: str, index: tuple[int, ...], parameter: str = "weight"
+    ) -> dict[str, np.ndarray]:
         """One synapse over time: `dW (time,)` and what there is of its factors.
 
         `share`, `dendrite`, `post` and `pre` are `(time, role, prediction step)`, `weight` and
-        `error` `(time,)`. Of a synapse whose whole neuron was recorded there are no shares.
+        `error` `(time,)`. Of a synapse whose whole neuron was recorded there are no shares. Of an
+        entry of `W_pred` or `W_retro` (index: prediction step from 1, post, pre) `share`, `gate`,
+        `post` and `pre` are `(time, sign +1 and -1)`.
 
         Raises:
             UserError: a layer or a synapse that was not recorded.
         """
         self.check(layer)
         index = tuple(int(i) for i in index)
+        if parameter != "weight":
+            entries = self.get(f"{layer}/{parameter}/index", np.empty((0, 3), int)).tolist()
+            if list(index) not in entries:
+                raise self._missing(layer, f"entry {','.join(map(str, index))} of {parameter}")
+            names = {name: f"{layer}/{parameter}/{name}" for name in TRACE}
+            at = entries.index(list(index))
+            return {n: self._read(path, at) for n, path in names.items() if path in self}
         synapses = self.get(f"{layer}/synapses/index", np.empty((0, len(index)), int)).tolist()
         neurons = self.get(f"{layer}/neurons/index", np.empty(0, int)).tolist()
         if list(index) in synapses:
@@ -139,15 +151,21 @@ class Recording(Mapping[str, np.ndarray]):
             at = dict.fromkeys(TRACE, (j,)) | {"pre": (index[1],)}
             kind, at = "neurons", at | dict.fromkeys(("dW", "weight"), (j, *index[1:]))
         else:
-            raise UserError(
-                f"{self.path} does not hold the synapse {','.join(map(str, index))} of {layer}: it "
-                f"was recorded by --record '{self.spec}'"
-            )
+            raise self._missing(layer, f"synapse {','.join(map(str, index))}")
         names = {name: f"{layer}/{kind}/{name}" for name in TRACE}
         return {n: self._read(path, *at[n]) for n, path in names.items() if path in self}
 
+    def _missing(self, layer: str, what: str) -> UserError:
+        return UserError(
+            f"{self.path} does not hold the {what} of {layer}: it was recorded by "
+            f"--record '{self.spec}'"
+        )
+
     def rows(
-        self, layer: str | None = None, index: tuple[int, ...] | None = None
+        self,
+        layer: str | None = None,
+        index: tuple[int, ...] | None = None,
+        parameter: str = "weight",
     ) -> Iterator[dict[str, np.ndarray]]:
         """One long table in parts: a row for each number that was recorded, as columns.
 
@@ -155,12 +173,15 @@ class Recording(Mapping[str, np.ndarray]):
         where a number belongs to no synapse), role (empty where to none), k (-1), sign (0), value.
 
         Args:
-            layer: of this layer alone; index: of this synapse alone, see `trace`.
+            layer: of this layer alone; index, parameter: of this synapse alone, see `trace`.
         """
         if layer is not None and index is not None:
-            fixed = dict(zip(("post", "pre", *self._offsets), index, strict=True))
-            for name, values in self.trace(layer, index).items():
-                axes = ("role", "k")[: values.ndim - 1]
+            own = parameter in PREDICTIONS
+            places = ("k", "post", "pre") if own else ("post", "pre", *self._offsets)
+            fixed: dict[str, object] = dict(zip(places, index, strict=True))
+            fixed |= {"role": PREDICTIONS[parameter]} if own else {}
+            for name, values in self.trace(layer, index, parameter).items():
+                axes = (("sign",) if own else ("role", "k"))[: values.ndim - 1]
                 found = self._columns(layer, name, values, axes, self.steps)
                 yield found | {n: np.full(values.size, value) for n, value in fixed.items()}
             return
@@ -203,26 +224,39 @@ class Recording(Mapping[str, np.ndarray]):
         if "synapse" in at:
             index = self[f"{layer}/synapses/index"][at["synapse"]]
             found |= dict(zip(("post", "pre", *self._offsets), index.T, strict=True))
+        if "entry" in at:
+            matrix = quantity.partition("/")[0]
+            index = self[f"{layer}/{matrix}/index"][at["entry"]]
+            found |= dict(zip(("k", "post", "pre"), index.T, strict=True))
+            found["role"] = np.full(values.size, PREDICTIONS[matrix])
         if "neuron" in at:
             found["post"] = self[f"{layer}/neurons/index"][at["neuron"]]
         found |= {name: at[name] for name in ("pre", *self._offsets) if name in at}
         return found | {"value": values.ravel()}
 
     def table(
-        self, layer: str | None = None, index: tuple[int, ...] | None = None
+        self,
+        layer: str | None = None,
+        index: tuple[int, ...] | None = None,
+        parameter: str = "weight",
     ) -> dict[str, np.ndarray]:
         """The whole long table of `rows`, as `pandas.DataFrame` takes it."""
-        parts = list(self.rows(layer, index))
+        parts = list(self.rows(layer, index, parameter))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def trace_rows(self, layer: str, index: tuple[int, ...]) -> list[dict[str, object]]:
-        """The trace of a synapse as a row for each step, shares and signals summed over roles."""
-        trace, found = self.trace(layer, index), []
+    def trace_rows(
+        self, layer: str, index: tuple[int, ...], parameter: str = "weight"
+    ) -> list[dict[str, object]]:
+        """The trace of a synapse as a row for each step: shares and signals of each role, summed
+        over prediction steps; of an entry of `W_pred` or `W_retro` everything for each sign."""
+        trace, found = self.trace(layer, index, parameter), []
         for t, step in enumerate(self.steps):
             row: dict[str, object] = {"step": int(step)}
             for name, values in trace.items():
                 if values.ndim == 1:
                     row[name] = float(values[t])
+                elif parameter in PREDICTIONS:
+                    row |= {f"{name}, y = {y:+d}": float(values[t, s]) for s, y in enumerate(SIGNS)}
                 elif name in ("share", "dendrite"):
                     totals = values[t].sum(axis=1)
                     row |= {
@@ -269,6 +303,7 @@ class Recording(Mapping[str, np.ndarray]):
                 "layer": layer,
                 "synapses": len(self.get(f"{layer}/synapses/index", ())),
                 "whole neurons": len(self.get(f"{layer}/neurons/index", ())),
+                **{name: len(self.get(f"{layer}/{name}/index", ())) for name in PREDICTIONS},
                 "gates": f"{layer}/gates" in self,
                 "alignment": f"{layer}/alignment" in self,
             }

@@ -11,9 +11,12 @@ from plasticity.training import State
 
 GRAMMAR = (
     "layer=NUMBER, NAME or *, and after commas what of it: synapse=POST:PRE:ROW:COL, random=COUNT "
-    "(synapses, chosen by the seed), neurons=FIRST:LAST (LAST left out), all, and weights (their "
-    "values too); semicolons between layers; of a layer alone 100 synapses are recorded"
+    "(synapses, chosen by the seed), neurons=FIRST:LAST (LAST left out), all, prediction=K:J:I and "
+    "retro=K:I:J (entries of W_pred and W_retro), and weights (their values too); semicolons "
+    "between layers; of a layer alone 100 synapses are recorded"
 )
+
+MATRICES = {"prediction": "W_pred", "retro": "W_retro"}
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,20 @@ class Wish:
     Attributes:
         synapses: index of each, int `(S, 2 + dims)`, in the order asked for.
         neurons: whole neurons, int `(J,)`; weights: whether their values are wanted too.
+        predictions: entries of `W_pred` and `W_retro` by these names, int `(S, 3)`: prediction step
+            from 1, post, pre.
     """
 
     layer: int
     synapses: np.ndarray
     neurons: np.ndarray
     weights: bool
+    predictions: dict[str, np.ndarray]
+
+    @property
+    def synaptic(self) -> bool:
+        """Whether synapses are wanted, or neurons with all of theirs."""
+        return bool(len(self.synapses) or len(self.neurons))
 
 
 def parse(spec: str, state: State) -> list[Wish]:
@@ -60,6 +71,7 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
     layer = state.network.convolutions[index]
     shape = (layer.outputs, layer.inputs, *layer.kernel)
     synapses: list[tuple[int, ...]] = []
+    predictions: dict[str, list[tuple[int, ...]]] = {}
     neurons: set[int] = set()
     for word in words:
         key, _, value = word.partition("=")
@@ -68,14 +80,16 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
         if word == "all":
             neurons |= set(range(layer.outputs))
         elif key == "synapse" and numbers is not None:
-            if len(numbers) != len(shape) or any(
-                n >= size for n, size in zip(numbers, shape, strict=True)
-            ):
-                most = ":".join(str(n - 1) for n in shape)
+            synapses.append(_entry(f"{layer.name} has no synapse {value}", numbers, shape))
+        elif key in MATRICES and numbers is not None:
+            name = MATRICES[key]
+            if name not in (own := state.weights[layer.name]):
                 raise UserError(
-                    f"--record: {layer.name} has no synapse {value}: expected up to {most}"
+                    f"--record: {layer.name} has no {name} here: it has {', '.join(own)}"
                 )
-            synapses.append(tuple(numbers))
+            what = f"{name} of {layer.name} has no entry {value}"
+            entry = _entry(what, numbers, own[name].shape, first=1)
+            predictions.setdefault(name, []).append(entry)
         elif key == "neurons" and numbers is not None and len(numbers) == 2:
             first, last = numbers
             if not first < last <= layer.outputs:
@@ -95,4 +109,19 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
         np.array(synapses, np.int64).reshape(-1, len(shape)),
         np.array(sorted(neurons), np.int64),
         "weights" in words,
+        {name: np.array(entries, np.int64) for name, entries in predictions.items()},
     )
+
+
+def _entry(
+    what: str, numbers: list[int], shape: tuple[int, ...], first: int = 0
+) -> tuple[int, ...]:
+    """An index that is in the shape; its first number is counted from `first`."""
+    low = (first, *[0] * (len(shape) - 1))
+    high = tuple(a + n - 1 for a, n in zip(low, shape, strict=True))
+    if len(numbers) != len(shape) or not all(
+        a <= n <= b for a, n, b in zip(low, numbers, high, strict=True)
+    ):
+        ends = " to ".join(":".join(map(str, end)) for end in (low, high))
+        raise UserError(f"--record: {what}: expected {ends}")
+    return tuple(numbers)

@@ -27,6 +27,8 @@ class Step:
         roles: the factors of every event in which the module's top learns, as the rule gave them to
             learning; scored: those of its own loss, which change the rule's own parameters. They
             differ where the context is the layer above: see `learning.Watched`.
+        learning: what the rule said of its module; decay: what every patch takes from the weights
+            of this layer, or None.
     """
 
     state: State
@@ -40,6 +42,7 @@ class Step:
     roles: tuple[Role, ...]
     scored: tuple[Role, ...]
     learning: Learning
+    decay: np.ndarray | None
 
     @property
     def layer(self) -> Conv:
@@ -167,7 +170,9 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         tuple(map(role_on_host, roles)) if seen.read else ()
         for roles in (watched.roles, watched.scored)
     )
+    top = seen is watched.layers[-1]
     own = {name: to_host(w) for name, w in watched.own.items()}
+    decay = watched.learning.decay if top else None
     return Step(
         state,
         number,
@@ -176,10 +181,11 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         _seen_on_host(seen),
         to_host(watched.z),
         to_host(watched.context),
-        own if seen is watched.layers[-1] else {},
+        own if top else {},
         roles,
         scored,
         watched.learning,
+        None if decay is None else to_host(decay),
     )
 
 

@@ -16,7 +16,7 @@ from plasticity.rule import Role
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 """Rounding that is let pass, relative to the sum of absolute values."""
 
-PREDICTIONS = ("W_pred", "W_retro")
+PREDICTIONS = {"W_pred": "target", "W_retro": "context"}  # with the role whose gate is theirs
 AXES = ("frame", "y", "x")  # of a map; sound has x alone
 ROWS = 2**20  # rows of a long table made at a time
 
@@ -349,8 +349,9 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         "space": space,
         "positions": positions,
     }
-    taken = step.learning.decay if step.top else None
-    return parts if taken is None else _with_decay(step, parts, to_host(taken)[:, j], parameter, at)
+    if step.decay is None:
+        return parts
+    return _with_decay(step, parts, step.decay[:, j], parameter, at)
 
 
 def _with_decay(
@@ -401,15 +402,11 @@ def _inhibition(step: Step, j: int, post: np.ndarray) -> dict[str, np.ndarray]:
 
 def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
     """Eq. (8): an entry of W_pred or W_retro, by the events that its own score gates."""
-    name = "target" if parameter == "W_pred" else "context"
+    name = PREDICTIONS[parameter]
     roles = [r for r in step.scored if r.name == name and r.events.k == at[0] + 1]
-    post_row, pre_row = (
-        np.concatenate([role.events.target for role in roles]),
-        np.concatenate([role.events.context for role in roles]),
-    )
-    post, pre = step.z, step.context
-    if parameter == "W_retro":
-        post_row, pre_row, post, pre = pre_row, post_row, pre, post
+    post_row = np.concatenate([role.learner for role in roles])
+    pre_row = np.concatenate([role.other for role in roles])
+    post, pre = (step.z, step.context) if name == "target" else (step.context, step.z)
     columns = _columns(step, roles, [post_row], [pre_row])
     columns["dendrite"] = np.ones(len(post_row))
     return {

@@ -14,19 +14,21 @@ def coactivity(
     synapses: np.ndarray,
     kernel: tuple[int, ...],
     pool: int | tuple[int, ...] = 1,
+    drive: Array | None = None,
     *,
     stride: int | tuple[int, ...] = 1,
     padding: int | tuple[int, ...] = 1,
 ) -> Array:
-    """`sum over positions p of post_j(p) pre_i(p + offset)` by patch, `(N, S)`.
+    """`sum over positions p of drive_j(p) post_j(p) pre_i(p + offset)` by patch, `(N, S)`.
 
     Args:
         x: `(N, *space, C)`; winner: see `direct.forward`.
         synapses: post, pre and kernel offset of each, int `(S, 2 + dims)`, on the host.
+        drive: of the shape of `winner`; None for 1 everywhere, which has compiled forms.
     """
     xp = array_module(x, winner)
     sizes = [_one(value) for value in (pool, stride, padding)]
-    if x.ndim == 4 and None not in sizes:
+    if x.ndim == 4 and None not in sizes and drive is None:
         if xp is not np and x.dtype.char in "fd":
             from plasticity.kernels import cuda
 
@@ -46,8 +48,8 @@ def coactivity(
         for start in range(0, len(here), BLOCK):
             some = here[start : start + BLOCK]
             j, i = (xp.asarray(synapses[some, d]) for d in (0, 1))
-            drive = xp.broadcast_to(ones, (len(x), len(some)))
-            post = post_factor(winner[..., j], drive, pool, space)
+            own = xp.broadcast_to(ones, (len(x), len(some))) if drive is None else drive[..., j]
+            post = post_factor(winner[..., j], own, pool, space)
             out[:, xp.asarray(some)] = (post * view[..., i]).sum(axis=spatial)
     return out
 

@@ -232,7 +232,10 @@ def test_the_gaps_that_growing_leaves_are_taken_out(tmp_path):
         ("", "--record is empty"),
         ("synapse=1:1:1:1", "names no layer first"),
         ("layer=9", "layers 1 to 3"),
-        ("layer=2,synapse=99:0:0:0", "has no synapse 99:0:0:0: expected up to 9:4:2:2"),
+        ("layer=2,synapse=99:0:0:0", "has no synapse 99:0:0:0: expected 0:0:0:0 to 9:4:2:2"),
+        ("layer=2,prediction=0:1:1", "W_pred of conv2 has no entry 0:1:1: expected 1:0:0 to 5:9:9"),
+        ("layer=2,retro=1:1", "W_retro of conv2 has no entry 1:1: expected 1:0:0 to 5:9:9"),
+        ("layer=2,prediction=1", "has no entry 1: expected 1:0:0"),
         ("layer=2,neurons=4:99", "has no neurons 4:99: it has 0:10"),
         ("layer=2,random=many", "'random=many' is not understood"),
         ("layer=2;layer=conv2", "names conv2 twice"),
@@ -242,6 +245,77 @@ def test_a_spec_that_is_wrong_is_told_in_a_sentence(spec, told):
     options = RunOptions(width=0.04, batch=2, layers=3, device="cpu")
     with pytest.raises(UserError, match=told):
         parse(spec, training.begin(options))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"weights": "symmetric"}, "conv2 has no W_retro here: it has weight, bias, W_pred"),
+        ({"learn_prediction": False}, "W_retro of conv2 is frozen in this run"),
+    ],
+)
+def test_a_matrix_that_is_not_there_or_never_learns_is_told(options, told):
+    state = training.begin(RunOptions(width=0.04, batch=2, layers=3, device="cpu", **options))
+    with pytest.raises(UserError, match=told):
+        recording.plan(state, "layer=2,retro=1:0:0", 1)
+
+
+ENTRIES = "layer=2,prediction=1:3:2,prediction=5:0:7,retro=2:1:4,weights"
+
+
+@pytest.mark.parametrize("variant", [[], ["--context", "above"], ["--gate", "shared"]])
+def test_recorded_entries_of_predictions_add_up_by_sign(variant, tmp_path):
+    """The factors are those that the inspector finds in the same step."""
+    args = [*SMALL, "--dtype", "float64", "--batch", 4, "--steps", 2, "--out", tmp_path / "p"]
+    done = call(*args, *variant, "--record", ENTRIES, "--record-every", 1)
+    assert done.exit_code == 0, done.output
+    found = inspection.read(tmp_path / "p")
+    assert not any("synapses" in name for name in found)
+    options = RunOptions.from_dict(runs.load(tmp_path / "p" / "checkpoint.h5").options)
+    step = inspection.look(training.begin(options), 2)
+    for name, (k, post, pre) in (
+        ("W_pred", (1, 3, 2)),
+        ("W_pred", (5, 0, 7)),
+        ("W_retro", (2, 1, 4)),
+    ):
+        one = inspection.inspect(step, name, (k, post, pre))
+        trace = found.trace("conv2", (k, post, pre), name)
+        assert set(trace) == {"dW", "weight", "share", "gate", "post", "pre"}
+        np.testing.assert_allclose(trace["share"].sum(axis=1), trace["dW"], rtol=1e-5, atol=1e-9)
+        assert trace["dW"][0] == pytest.approx(one.applied, rel=1e-6) and one.scale > 0
+        assert trace["weight"][0] == step.own[name][k - 1, post, pre]
+        c, shares = one.columns, one.shares
+        for s, sign in enumerate((1, -1)):
+            here = (c["sign"] == sign) & (c["gate"] != 0)
+            assert trace["share"][0, s] == pytest.approx(shares[here].sum(), rel=1e-5, abs=1e-9)
+            gamma = (c["gate"] * c["weight"])[here]
+            assert trace["gate"][0, s] == pytest.approx(gamma.sum(), rel=1e-5)
+            for side, values in (("post", one.post[one.post_row]), ("pre", one.pre[one.pre_row])):
+                mean = (np.abs(gamma) * values[here, 0]).sum() / max(np.abs(gamma).sum(), 1e-30)
+                assert trace[side][0, s] == pytest.approx(mean, rel=1e-5)
+    whole, table = found.table(), found.table("conv2", (2, 1, 4), "W_retro")
+    mine = (whole["quantity"] == "W_retro/share") & (whole["sign"] == -1)
+    assert set(whole["role"][mine]) == {"context"} and set(whole["k"][mine]) == {2}
+    mine = (table["quantity"] == "share") & (table["sign"] == -1)
+    np.testing.assert_array_equal(table["value"][mine], trace["share"][:, 1])
+    assert found.trace_rows("conv2", (2, 1, 4), "W_retro")[1]["dW"] == trace["dW"][1]
+    with pytest.raises(UserError, match="does not hold the entry 2,1,5 of W_retro of conv2"):
+        found.trace("conv2", (2, 1, 5), "W_retro")
+
+
+@pytest.mark.parametrize("rule", ["oja", "bcm", "hebbian"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rules_that_read_maps_and_let_weights_decay_add_up(rule, dtype, tmp_path):
+    args = [*SMALL, "--steps", 2, "--out", tmp_path / "m", "--rule", rule, "--dtype", dtype]
+    done = call(*args, "--record", "layer=*,random=5,neurons=0:2", "--record-every", 1)
+    assert done.exit_code == 0, done.output
+    found = inspection.read(tmp_path / "m")
+    assert ("decay" in found.roles) == (rule != "bcm")
+    for layer in ("conv1", "conv2", "conv3"):
+        dW, share = (found[f"{layer}/synapses/{name}"] for name in ("dW", "share"))
+        assert np.abs(dW).max() > 0
+        limit = 1e-5 * np.abs(share).sum(axis=(2, 3)).max()
+        np.testing.assert_allclose(share.sum(axis=(2, 3)), dW, rtol=0, atol=limit)
 
 
 def test_another_recording_in_the_folder_is_not_overwritten(recorded):
