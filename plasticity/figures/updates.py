@@ -204,7 +204,7 @@ def trace(
         power = _power(
             max((float(np.abs(curve).max(initial=0)) for curve, *_ in curves), default=0)
         )
-        axes.yaxis.set_major_formatter(lambda value, _, p=power: _number(value / 10.0**p))
+        axes.yaxis.set_major_formatter(lambda value, _, p=power: _number(value / 10.0**p, ".6g"))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylabel(labels[name] + _times(power), fontsize=7)
         axes.margins(x=0.02)
