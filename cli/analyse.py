@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from plasticity.cli.options import checkpoint_option, data_dir_option
 
 # Options of a fresh network, which a run has already.
 FRESH = ("net", "width", "layers", "modules", "negatives", "batch", "seed", "dtype", "data", "gain")
@@ -15,14 +16,14 @@ def analyse() -> None:
 
 @analyse.command("cpc-gradient")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
+@checkpoint_option
 @click.option("--tolerance", type=float, help="[default: 1e-10 in float64, 1e-4 in float32]")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all tables.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a long table.")
 @click.option(
     "--figure", "figure_path", type=click.Path(path_type=Path), help="Draw it: .png, .svg or .pdf."
 )
-@click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
+@data_dir_option
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
 @click.option("--net", default="vgg6", show_default=True, help="Without RUN: as in 'run'.")
 @click.option("--width", default=0.1, show_default=True, help="Without RUN.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import set_option
+from plasticity.cli.options import checkpoint_option, data_dir_option, set_option
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
@@ -54,14 +54,14 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--layer, or of a --synapse, --prediction or --retro of it.",
 )
 @click.option("--step", type=int, help="Insist on this step.  [default: the run's next]")
-@click.option("--checkpoint", type=FILE, help="Another checkpoint file.")
+@checkpoint_option
 @click.option("--top", default=12, show_default=True, help="Rows of each table on the screen.")
 @click.option("--all-events", is_flag=True, help="In files also events that change nothing.")
 @click.option("--csv", "csv_path", type=FILE, help="Write the long table.")
 @click.option("--json", "json_path", type=FILE, help="Write the summary.")
 @click.option("--hdf5", "hdf5_path", type=FILE, help="Write all arrays.")
 @click.option("--figure", "figure_path", type=FILE, help="Draw it, as .png, .svg or .pdf.")
-@click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
+@data_dir_option
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
 @click.option(
     "--rule",

@@ -1,5 +1,8 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import click
 
 
@@ -25,3 +28,35 @@ set_option = click.option(
     metavar="NAME=VALUE",
     help="A field of the rule that has no option here; may be repeated.",
 )
+
+checkpoint_option = click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Another checkpoint file.",
+)
+data_dir_option = click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
+
+
+def opens_run(command: Callable) -> Callable:
+    """How RUN is opened: `checkpoint`, `data_dir`, `device` and `rule`."""
+    for option in (
+        click.option("--rule", help="Where the rule file of RUN is now, if it was moved."),
+        click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]"),
+        data_dir_option,
+        checkpoint_option,
+    ):
+        command = option(command)
+    return command
+
+
+def looks_at_run(command: Callable) -> Callable:
+    """As `opens_run`, and what figures of a run look at: `images` and `seed`."""
+    for option in (
+        click.option("--seed", default=0, show_default=True, help="Of neurons shown and of t-SNE."),
+        click.option(
+            "--images", default=300, show_default=True, help="Test images encoded, 0: all."
+        ),
+        opens_run,
+    ):
+        command = option(command)
+    return command

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from plasticity.cli.options import looks_at_run
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -24,24 +25,14 @@ FORMATS = ("png", "svg", "pdf")
     help="May be repeated.  [default: png]",
 )
 @click.option("--layer", help="Only this one, by its number from 1 or its name.")
-@click.option("--images", default=300, show_default=True, help="Test images encoded, 0: all.")
-@click.option("--seed", default=0, show_default=True, help="Of the neurons shown and of t-SNE.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
-@click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
-@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]")
-@click.option("--rule", help="Where the rule file of RUN is now, if it was moved.")
+@looks_at_run
 def plot(
     run: Path,
     what: tuple[str, ...],
     out: Path | None,
     formats: tuple[str, ...],
     layer: str | None,
-    images: int,
-    seed: int,
-    checkpoint: Path | None,
-    data_dir: str | None,
-    device: str | None,
-    rule: str | None,
+    **how: object,
 ) -> None:
     """Draw figures of RUN: WHAT is one or more of these, or all.
 
@@ -68,17 +59,7 @@ def plot(
     names = plots.chosen(what)
     paths = plots.paths(names, out or run / "figures", formats or ("png",))
     with screen.bars() as report:
-        look = plots.open_look(
-            run,
-            checkpoint,
-            data_dir=data_dir,
-            device=device,
-            rule=rule,
-            layer=layer,
-            images=images,
-            seed=seed,
-            report=report,
-        )
+        look = plots.open_look(run, layer=layer, report=report, **how)
         written, left_out = plots.draw(look, paths, skip="all" in what)
     for path in written:
         click.echo(f"Written to {path}")

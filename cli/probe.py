@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import click
+from plasticity.cli.options import opens_run
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
 @click.option("--data", help="A data set with labels.  [default: the run's own]")
-@click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
 @click.option(
     "--protocol",
     type=click.Choice(["regularised", "published"]),
@@ -27,22 +26,18 @@ import click
     show_default=True,
     help="Random crops and flips of each image that the published protocol cycles through.",
 )
-@click.option("--rule", help="Where the rule file of RUN is now, if it was moved.")
-@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the result here.")
+@opens_run
 def probe(
     run: Path,
-    checkpoint: Path | None,
     data: str | None,
-    data_dir: str | None,
     protocol: str,
     train: int,
     test: int,
     epochs: int,
     views: int,
-    rule: str | None,
-    device: str | None,
     json_path: Path | None,
+    **how: str | Path | None,
 ) -> None:
     """Measure by a linear probe what the layers of RUN learned, beside its random start.
 
@@ -53,7 +48,7 @@ def probe(
 
     from plasticity import experiment, runs
 
-    state = experiment.reopen(run, checkpoint, data_dir=data_dir, device=device, rule=rule)
+    state = experiment.reopen(run, **how)
     probed = screen.probe_with_bar(
         state,
         data_name=data,

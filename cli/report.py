@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from plasticity.cli.options import looks_at_run
 
 
 @click.command()
@@ -10,22 +11,8 @@ import click
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html]"
 )
-@click.option("--images", default=300, show_default=True, help="Test images encoded, 0: all.")
-@click.option("--seed", default=0, show_default=True, help="Of the neurons shown and of t-SNE.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Another checkpoint file.")
-@click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
-@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]")
-@click.option("--rule", help="Where the rule file of RUN is now, if it was moved.")
-def report(
-    run: Path,
-    out: Path | None,
-    images: int,
-    seed: int,
-    checkpoint: Path | None,
-    data_dir: str | None,
-    device: str | None,
-    rule: str | None,
-) -> None:
+@looks_at_run
+def report(run: Path, out: Path | None, **how: object) -> None:
     """Write RUN as one HTML page: rule, losses, probes, figures, settings, versions, timing.
 
     Everything is in the one file, which opens offline in any browser and prints. What the run
@@ -39,16 +26,7 @@ def report(
 
     path = out or run / "report.html"
     with screen.bars() as progress:
-        look = plots.open_look(
-            run,
-            checkpoint,
-            data_dir=data_dir,
-            device=device,
-            rule=rule,
-            images=images,
-            seed=seed,
-            report=progress,
-        )
+        look = plots.open_look(run, report=progress, **how)
         made = reports.report(look)
     plots.make_folder(path.parent)
     reports.write(made, path)
