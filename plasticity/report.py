@@ -5,7 +5,7 @@ import io
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,9 +120,10 @@ def report(look: Look) -> Report:
         rule=stored.rule,
         parts=parts,
         settings=[
-            {"option": name, "value": told(value), "changed": value != defaults[name]}
+            {"option": name, "value": _set(name, value), "changed": value != defaults[name]}
             for name, value in state.options.as_dict().items()
         ],
+        learning=_learning(look),
         network=_network(look),
         versions=[{"of": name, "version": value} for name, value in stored.versions.items()],
         left_out=left_out,
@@ -163,6 +164,12 @@ def told(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _set(name: str, value: object) -> str:
+    """An option's value; where it is left to the rule, the network or the data, a dash."""
+    counts = isinstance(value, bool) or name in ("seed", "circuit_noise")
+    return told(value) if value or counts else "–"
 
 
 def numeric_columns(rows: Rows) -> set[str]:
@@ -295,6 +302,16 @@ def _named(found: dict[str, Any], path: Path) -> str:
         raise UserError(f"{path} holds no probe: expected {', '.join(sorted(needed))}")
     step = f", step {found['step']}" if "step" in found else ""
     return f"{found['protocol']}, {found['data']}, {found['test_images']} test images{step}"
+
+
+def _learning(look: Look) -> Rows:
+    """The fields of the rule as they were used, and the optimiser."""
+    rule, optimiser = look.state.rule, look.state.optimiser
+    return [
+        *({"of": own.name, "value": told(getattr(rule, own.name))} for own in fields(rule)),
+        {"of": "optimiser", "value": type(optimiser).__name__},
+        {"of": "learning rate", "value": told(optimiser.rate)},
+    ]
 
 
 def _network(look: Look) -> Rows:

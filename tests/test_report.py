@@ -77,7 +77,7 @@ def test_the_page_holds_every_part_of_the_run(made):
     assert f"{summary['loss_last'][1]:.3f}" in page.sections["losses"]
     assert f"{summary['images_per_second']:.3g} images/s" in page.sections["losses"]
     assert f"{100 * summary['probe']['trained'][1]:.1f}" in page.sections["probe"]
-    for word in ("width", "0.04", "conv2", "numpy", summary["versions"]["numpy"]):
+    for word in ("width", "0.04", "conv2", "numpy", summary["versions"]["numpy"], "Adam", "0.0002"):
         assert word in page.sections["settings"]
 
 
