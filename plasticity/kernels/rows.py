@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from plasticity.arrays import Array, array_module
+from plasticity.kernels import threads
+
+ADAM_PARTS = 2**18  # parameters that a thread moves at a time
 
 
 def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
@@ -36,31 +39,21 @@ def adam(
     Args:
         parameters: of each `(parameter, dW, m, v)`.
     """
+    parts = []
     for parameter, dW, m, v in parameters:
-        _move(parameter, dW, m, v, rate, beta1, beta2, epsilon)
+        if _compiled(parameter, dW):
+            flat = [a.reshape(-1) for a in (parameter, dW, m, v)]
+            spans = threads.spans(parameter.size, ADAM_PARTS)
+            parts += [[a[slice(*span)] for a in flat] for span in spans]
+            continue
+        m += (1 - beta1) * (dW - m)
+        v += (1 - beta2) * (dW * dW - v)
+        parameter += rate * m / (array_module(v).sqrt(v) + epsilon)
+    if parts:
+        from plasticity.kernels import rows_cpu
 
-
-def _move(
-    parameter: Array,
-    dW: Array,
-    m: Array,
-    v: Array,
-    rate: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-) -> None:
-    if _compiled(parameter, dW):
-        from plasticity.kernels import rows_cpu, threads
-
-        flat = [a.reshape(-1) for a in (parameter, dW, m, v)]
         numbers = [np.float32(number) for number in (rate, beta1, beta2, epsilon)]
-        spans = threads.shares(parameter.size) if parameter.size > 2**14 else [(0, parameter.size)]
-        threads.each(lambda span: rows_cpu.adam(*(a[slice(*span)] for a in flat), *numbers), spans)
-        return
-    m += (1 - beta1) * (dW - m)
-    v += (1 - beta2) * (dW * dW - v)
-    parameter += rate * m / (array_module(v).sqrt(v) + epsilon)
+        threads.each(lambda part: rows_cpu.adam(*part, *numbers), parts)
 
 
 def _compiled(*arrays: Array) -> bool:

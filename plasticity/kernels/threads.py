@@ -14,9 +14,6 @@ from threadpoolctl import ThreadpoolController
 LOCAL_SIZES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 
 
-_cpus = cache(os.cpu_count)  # it reads a file
-
-
 def count() -> int:
     """The cores this process may use, or fewer if `OMP_NUM_THREADS` says so.
 
@@ -25,9 +22,9 @@ def count() -> int:
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
-        cores = _cpus() or 1
+        cores = os.cpu_count() or 1
     local = next((os.environ[n] for n in LOCAL_SIZES if os.environ.get(n, "").isdigit()), "1")
-    if cores == _cpus():
+    if cores == os.cpu_count():
         cores = max(1, cores // max(1, int(local)))
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) else cores
@@ -52,13 +49,14 @@ def spans(length: int, size: int) -> list[tuple[int, int]]:
 
 def even(length: int, size: int) -> list[tuple[int, int]]:
     """`range(length)` cut into spans of about `size`, as many for each thread as for the others."""
-    rounds = max(1, round(length / (size * count())))
-    return spans(length, max(1, -(-length // (rounds * count()))))
+    team = _team()
+    rounds = max(1, round(length / (size * team)))
+    return spans(length, max(1, -(-length // (rounds * team))))
 
 
 def shares(length: int) -> list[tuple[int, int]]:
     """`range(length)` cut into one span for each thread."""
-    return spans(length, max(1, -(-length // count())))
+    return spans(length, max(1, -(-length // _team())))
 
 
 class _Own:
@@ -67,17 +65,23 @@ class _Own:
     lock = threading.Lock()
     users = 0
     limit = None
+    team = 0  # how many threads they share, counted once
+
+
+def _team() -> int:
+    return _Own.team or count()
 
 
 @contextmanager
 def own() -> Iterator[None]:
     """BLAS keeps to one thread meanwhile, so that its threads and these never fight.
 
-    Entered once around a step it spares every product the switch there and back.
+    Entered once around a step it spares every product the switch there and back, and the count.
     """
     with _Own.lock:
         if not _Own.users:
             _Own.limit = _blas().limit(limits=1, user_api="blas")
+            _Own.team = count()
         _Own.users += 1
     try:
         yield
@@ -85,6 +89,7 @@ def own() -> Iterator[None]:
         with _Own.lock:
             _Own.users -= 1
             if not _Own.users:
+                _Own.team = 0
                 _Own.limit.restore_original_limits()
 
 
@@ -106,7 +111,7 @@ def each(work: Callable, parts: Iterable) -> list:
             found[i] = work(parts[i])
 
     with own():
-        others = [_pool(os.getpid()).submit(share) for _ in range(min(count(), len(parts)) - 1)]
+        others = [_pool(os.getpid()).submit(share) for _ in range(min(_team(), len(parts)) - 1)]
         try:
             share()
         finally:

@@ -14,10 +14,11 @@ import numpy as np
 from numba import njit
 
 from plasticity.kernels.direct import SILENT
-from plasticity.kernels.tiles4 import COMPILE, LANES, F, _compete
+from plasticity.kernels.tiles4 import COMPILE, F, _compete
 
 SIDE = 2
 PRODUCTS = 9
+LANES = 16  # output channels that the transforms of weights take at a time
 
 B_T = np.array([[1, 1], [0, 1], [1, 0]])
 G = np.array([[0, 1, 0], [0, -1, 1], [1, -1, 0]])

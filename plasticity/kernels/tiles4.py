@@ -46,7 +46,6 @@ A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0
 F = np.float32
 LINEAR = F(-3e38)
 COMPILE = {"nogil": True, "cache": True, "fastmath": True}
-LANES = 16  # output channels that the transforms of weights take at a time
 
 
 def tiles(side: int) -> int:
@@ -96,35 +95,33 @@ def inputs(x, which, V, t):
 def weights(w, first, last, U):
     """`U (36, C, O) = G g G^T` for the input channels from `first` to `last` of `w (O, C, 9)`."""
     O = w.shape[0]  # noqa: E741
-    g, T = np.empty((9, LANES), np.float32), np.empty((6, 3, LANES), np.float32)
+    g, T = np.empty((9, O), np.float32), np.empty((6, 3, O), np.float32)
     for c in range(first, last):
-        for o in range(0, O, LANES):
-            m = min(LANES, O - o)
-            for lane in range(m):
-                for k in range(9):
-                    g[k, lane] = w[o + lane, c, k]
-            for b in range(3):
-                for n in range(m):
-                    g0, g1, g2 = g[b, n], g[3 + b, n], g[6 + b, n]
-                    even, odd = -(g0 + g2) * F(1 / 6), g1 * F(1 / 6)
-                    far, step = g0 * F(1 / 24) + g2 * F(1 / 6), g1 * F(1 / 12)
-                    T[0, b, n] = g0 * F(1 / 4)
-                    T[1, b, n] = even - odd
-                    T[2, b, n] = even + odd
-                    T[3, b, n] = far + step
-                    T[4, b, n] = far - step
-                    T[5, b, n] = g2
-            for a in range(6):
-                for n in range(m):
-                    g0, g1, g2 = T[a, 0, n], T[a, 1, n], T[a, 2, n]
-                    even, odd = -(g0 + g2) * F(1 / 6), g1 * F(1 / 6)
-                    far, step = g0 * F(1 / 24) + g2 * F(1 / 6), g1 * F(1 / 12)
-                    U[6 * a, c, o + n] = g0 * F(1 / 4)
-                    U[6 * a + 1, c, o + n] = even - odd
-                    U[6 * a + 2, c, o + n] = even + odd
-                    U[6 * a + 3, c, o + n] = far + step
-                    U[6 * a + 4, c, o + n] = far - step
-                    U[6 * a + 5, c, o + n] = g2
+        for o in range(O):
+            for k in range(9):
+                g[k, o] = w[o, c, k]
+        for b in range(3):
+            for o in range(O):
+                g0, g1, g2 = g[b, o], g[3 + b, o], g[6 + b, o]
+                even, odd = -(g0 + g2) * F(1 / 6), g1 * F(1 / 6)
+                far, step = g0 * F(1 / 24) + g2 * F(1 / 6), g1 * F(1 / 12)
+                T[0, b, o] = g0 * F(1 / 4)
+                T[1, b, o] = even - odd
+                T[2, b, o] = even + odd
+                T[3, b, o] = far + step
+                T[4, b, o] = far - step
+                T[5, b, o] = g2
+        for a in range(6):
+            for o in range(O):
+                g0, g1, g2 = T[a, 0, o], T[a, 1, o], T[a, 2, o]
+                even, odd = -(g0 + g2) * F(1 / 6), g1 * F(1 / 6)
+                far, step = g0 * F(1 / 24) + g2 * F(1 / 6), g1 * F(1 / 12)
+                U[6 * a, c, o] = g0 * F(1 / 4)
+                U[6 * a + 1, c, o] = even - odd
+                U[6 * a + 2, c, o] = even + odd
+                U[6 * a + 3, c, o] = far + step
+                U[6 * a + 4, c, o] = far - step
+                U[6 * a + 5, c, o] = g2
 
 
 @njit(**COMPILE)
@@ -275,25 +272,23 @@ def posts(winner, drive, which, H, W, pool, S, t, db):
 def gradients(Q, first, last, dW):
     """`dW (O, C, 9) = G^T Q G` for the input channels from `first` to `last` of `Q (36, C, O)`."""
     O = Q.shape[2]  # noqa: E741
-    T, g = np.empty((3, 6, LANES), np.float32), np.empty((9, LANES), np.float32)
+    T, g = np.empty((3, 6, O), np.float32), np.empty((9, O), np.float32)
     for c in range(first, last):
-        for o in range(0, O, LANES):
-            m = min(LANES, O - o)
-            for b in range(6):
-                for n in range(m):
-                    q1, q2 = Q[6 + b, c, o + n], Q[12 + b, c, o + n]
-                    q3, q4 = Q[18 + b, c, o + n], Q[24 + b, c, o + n]
-                    s, d, s2, d2 = q1 + q2, q2 - q1, q3 + q4, q3 - q4
-                    T[0, b, n] = Q[b, c, o + n] * F(1 / 4) - s * F(1 / 6) + s2 * F(1 / 24)
-                    T[1, b, n] = d * F(1 / 6) + d2 * F(1 / 12)
-                    T[2, b, n] = (s2 - s) * F(1 / 6) + Q[30 + b, c, o + n]
-            for a in range(3):
-                for n in range(m):
-                    q1, q2, q3, q4 = T[a, 1, n], T[a, 2, n], T[a, 3, n], T[a, 4, n]
-                    s, d, s2, d2 = q1 + q2, q2 - q1, q3 + q4, q3 - q4
-                    g[3 * a, n] = T[a, 0, n] * F(1 / 4) - s * F(1 / 6) + s2 * F(1 / 24)
-                    g[3 * a + 1, n] = d * F(1 / 6) + d2 * F(1 / 12)
-                    g[3 * a + 2, n] = (s2 - s) * F(1 / 6) + T[a, 5, n]
-            for lane in range(m):
-                for k in range(9):
-                    dW[o + lane, c, k] = g[k, lane]
+        for b in range(6):
+            for o in range(O):
+                q1, q2 = Q[6 + b, c, o], Q[12 + b, c, o]
+                q3, q4 = Q[18 + b, c, o], Q[24 + b, c, o]
+                s, d, s2, d2 = q1 + q2, q2 - q1, q3 + q4, q3 - q4
+                T[0, b, o] = Q[b, c, o] * F(1 / 4) - s * F(1 / 6) + s2 * F(1 / 24)
+                T[1, b, o] = d * F(1 / 6) + d2 * F(1 / 12)
+                T[2, b, o] = (s2 - s) * F(1 / 6) + Q[30 + b, c, o]
+        for a in range(3):
+            for o in range(O):
+                q1, q2, q3, q4 = T[a, 1, o], T[a, 2, o], T[a, 3, o], T[a, 4, o]
+                s, d, s2, d2 = q1 + q2, q2 - q1, q3 + q4, q3 - q4
+                g[3 * a, o] = T[a, 0, o] * F(1 / 4) - s * F(1 / 6) + s2 * F(1 / 24)
+                g[3 * a + 1, o] = d * F(1 / 6) + d2 * F(1 / 12)
+                g[3 * a + 2, o] = (s2 - s) * F(1 / 6) + T[a, 5, o]
+        for o in range(O):
+            for k in range(9):
+                dW[o, c, k] = g[k, o]
