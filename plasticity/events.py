@@ -6,6 +6,7 @@ and column (a fixation, y = +1) or of another input (a saccade, y = -1).
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -76,22 +77,24 @@ def events(
     Returns:
         Events ordered by context, for each the positive one before its negatives.
     """
-    place = np.arange(layout.contexts(k)).reshape(-1, layout.images, layout.columns)
-    true = (place + layout.offset(k)).reshape(-1, 1)
-    image = np.broadcast_to(np.arange(layout.images)[:, None], place.shape).reshape(-1)
+    true, image = _truth(layout, k)
     target = np.concatenate([true, who], axis=1)
-    label = np.where(np.arange(target.shape[1]) == 0, 1.0, -1.0)
-    takes_part = np.where(label > 0, positive[image, None], negative[image, None])
-    counts = [max(1, np.count_nonzero(takes_part & (label == y))) for y in (1, -1)]
-    weight = np.where(label > 0, 1 / counts[0], 1 / counts[1]) / steps
-    context = np.broadcast_to(np.arange(len(true))[:, None], target.shape)
-    return Events(
-        k,
-        context[takes_part],
-        target[takes_part],
-        np.broadcast_to(label, target.shape)[takes_part],
-        np.broadcast_to(weight, target.shape)[takes_part],
-    )
+    takes_part = np.empty(target.shape, bool)
+    takes_part[:, :1], takes_part[:, 1:] = positive[image], negative[image]
+    taken = np.flatnonzero(takes_part)
+    context, place = np.divmod(taken, target.shape[1])
+    fixation = place == 0
+    count = np.count_nonzero(fixation)
+    weight = np.where(fixation, 1 / max(1, count), 1 / max(1, len(taken) - count)) / steps
+    label = np.where(fixation, 1.0, -1.0)
+    return Events(k, context, target.reshape(-1)[taken], label, weight)
+
+
+@cache
+def _truth(layout: Layout, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each context the patch of its true future, and its image, both `(contexts, 1)`."""
+    place = np.arange(layout.contexts(k))[:, None]
+    return place + layout.offset(k), place // layout.columns % layout.images
 
 
 def keyed(drawn: tuple[Events, ...], rng: np.random.Generator) -> tuple[Events, ...]:
