@@ -6,7 +6,9 @@ Each line changes one of them and leaves the others: batch 8, width 0.5, crops o
 patches), 5 prediction steps.
 """
 
+import json
 import os
+from pathlib import Path
 
 os.environ.pop("OPENBLAS_CORETYPE", None)
 
@@ -44,8 +46,10 @@ def step_seconds(batch: int, width: float, side: int, steps: int, repeat: int) -
 
 @click.command()
 @click.option("--repeat", default=3)
-def main(repeat: int) -> None:
+@click.option("--json", "path", type=click.Path(path_type=Path))
+def main(repeat: int, path: Path | None) -> None:
     """Print milliseconds for each image."""
+    found: list[dict[str, float | str]] = []
     usual = {"batch": 8, "width": 0.5, "side": 7, "steps": 5}
     print("| changed | value | ms/step | ms/image |")
     print("|---|---|---|---|")
@@ -61,6 +65,9 @@ def main(repeat: int) -> None:
             label = {"side": "patches", "steps": "prediction steps"}.get(name, name)
             shown = value**2 if name == "side" else value
             print(f"| {label} | {shown:g} | {time:.1f} | {time / case['batch']:.2f} |", flush=True)
+            found.append({"changed": label, "value": shown, "ms": time, **case})
+    if path:
+        path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

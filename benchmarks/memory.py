@@ -11,6 +11,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 os.environ.pop("OPENBLAS_CORETYPE", None)
 
@@ -48,13 +49,23 @@ def measure(who: str, rule: str, batch: int, width: float, steps: int) -> dict[s
 @click.option("--width", default=1.0)
 @click.option("--steps", default=3)
 @click.option("--who", multiple=True, default=WHO, type=click.Choice(WHO))
+@click.option("--json", "path", type=click.Path(path_type=Path))
 @click.option("--one", type=click.Choice(WHO), hidden=True)
-def main(rule: str, batch: int, width: float, steps: int, who: tuple[str, ...], one: str) -> None:
+def main(
+    rule: str,
+    batch: int,
+    width: float,
+    steps: int,
+    who: tuple[str, ...],
+    path: Path | None,
+    one: str,
+) -> None:
     """Print a line for each; the process of a peer imports nothing that it does not need."""
     if one:
         print(json.dumps(measure(one, rule, batch, width, steps)))
         return
     print(f"{rule}, batch {batch}, width {width:g}, {steps} steps; MiB")
+    every = {}
     for name in who:
         options = [f"--rule={rule}", f"--batch={batch}", f"--width={width}", f"--steps={steps}"]
         done = subprocess.run(
@@ -63,8 +74,10 @@ def main(rule: str, batch: int, width: float, steps: int, who: tuple[str, ...], 
             text=True,
             check=True,
         )
-        found = json.loads(done.stdout.splitlines()[-1])
+        every[name] = found = json.loads(done.stdout.splitlines()[-1])
         print(f"  {name:20s}", "  ".join(f"{k} {v:7.0f}" for k, v in found.items()), flush=True)
+    if path:
+        path.write_text(json.dumps(every, indent=2) + "\n")
 
 
 if __name__ == "__main__":

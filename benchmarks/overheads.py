@@ -3,6 +3,7 @@
 python benchmarks/overheads.py --width 1 --batch 8 --steps 20
 """
 
+import json
 import os
 import statistics
 import subprocess
@@ -60,9 +61,11 @@ def outside(width: float, batch: int, steps: int, folder: Path) -> tuple[float, 
 @click.option("--width", default=1.0)
 @click.option("--batch", default=8)
 @click.option("--steps", default=20)
-def main(width: float, batch: int, steps: int) -> None:
+@click.option("--json", "path", type=click.Path(path_type=Path))
+def main(width: float, batch: int, steps: int, path: Path | None) -> None:
     """Print start-up times and the share of a step that is not learning."""
-    print(f"plasticity --help           {started('--help'):.2f} s")
+    help_seconds = started("--help")
+    print(f"plasticity --help           {help_seconds:.2f} s")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         words = ("run", "--rule", "clapp", "--net", "vgg6", "--width", "0.05", "--batch", "2")
@@ -75,13 +78,15 @@ def main(width: float, batch: int, steps: int) -> None:
             return time.perf_counter() - start
 
         one_step()
-        print(
-            f"plasticity run, one step    {statistics.median(one_step() for _ in range(5)):.2f} s"
-        )
+        first = statistics.median(one_step() for _ in range(5))
+        print(f"plasticity run, one step    {first:.2f} s")
         whole, learning, waited = outside(width, batch, steps, folder)
-    share = 100 * (whole - learning) / whole
-    print(f"loader, metrics and display {share:.2f} % of {steps - 2} steps of {batch} images")
+    share = (whole - learning) / whole
+    print(f"loader, metrics and display {100 * share:.2f} % of {steps - 2} steps of {batch} images")
     print(f"of it waiting for batches   {waited:.3f} s of {whole:.1f} s")
+    if path:
+        found = {"help_seconds": help_seconds, "first_step_seconds": first, "outside": share}
+        path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ os.environ.pop("OPENBLAS_CORETYPE", None)  # it slows NumPy's products where it 
 import click
 import numpy as np
 
-from plasticity import learning, networks, rules
+from plasticity import kernels, learning, networks, rules
 from plasticity.events import Layout
 
 
@@ -45,11 +45,12 @@ class Ours:
         draws = [draw.on("cpu", np.dtype("float32")) for draw in drawn]
         self.count, losses = self.count + 1, []
         patches = self.patches(images)
-        for update in learning.updates(
-            self.network, self.rule, self.modules, self.weights, patches, layout, draws
-        ):
-            self.adam.ascend(self.weights, update.changes, self.count)
-            losses.append(float(update.loss))
+        with kernels.own_threads():  # as in training
+            for update in learning.updates(
+                self.network, self.rule, self.modules, self.weights, patches, layout, draws
+            ):
+                self.adam.ascend(self.weights, update.changes, self.count)
+                losses.append(float(update.loss))
         return losses
 
     def encode(self, images: np.ndarray) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 from plasticity.kernels import direct, first, memory, threads, tiles2, tiles4
 
 FORWARD_TILES = 256  # tiles of a block
+TRANSFORM_TILES = 128  # that a thread transforms at a time for dW
 CORRELATE_BYTES = 96 * 2**20  # of transformed tiles at a time
 
 
@@ -97,7 +98,8 @@ def correlate(x, winner, drive, pool):
                 Q[p, :C] += V[p, :rows].T @ S[p, :rows]
 
         # Summed in a fixed order, so that a run repeats bit for bit.
-        for share in threads.each(transform, threads.shares(stop - start)):
+        parts = threads.spans(stop - start, max(1, TRANSFORM_TILES // per))
+        for share in threads.each(transform, parts):
             db += share
         threads.each(product, range(algorithm.PRODUCTS))
     dW = memory.empty((O, C, 9))
