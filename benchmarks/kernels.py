@@ -130,39 +130,43 @@ def entry(name: str, time: float, flop: float, moved: float) -> dict[str, object
     }
 
 
+COLOURS = {"forward": "#0072b2", "dW": "#d55e00", "back": "#009e73", "": "#666666"}
+
+
 def draw(found: list[dict], peak: float, bandwidth: float, path: Path) -> None:
-    """The roofline with the kernels on it."""
+    """The roofline with the kernels on it, and what each reaches of its ceiling."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    figure, (roof, bars) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     x = np.logspace(-1, 3, 200)
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    axes.loglog(x, np.minimum(peak, bandwidth * x), color="black", lw=1)
-    kinds = {"forward": "#0072b2", "dW": "#d55e00", "back": "#009e73", "": "#666666"}
-    for kind, colour in kinds.items():
-        lines = [e for e in found if str(e["kernel"]).partition(" ")[2] == kind]
-        lines = lines or [e for e in found if not kind and not str(e["kernel"]).startswith("conv")]
-        axes.scatter(
-            [e["intensity"] for e in lines],
-            [e["gflops"] for e in lines],
-            color=colour,
-            s=18,
-            label=kind or "others",
-        )
-        for e in lines:
-            label = str(e["kernel"]).split()[0].removeprefix("conv")
-            axes.annotate(
-                label, (e["intensity"], e["gflops"]), xytext=(3, 3), textcoords="offset points",
-                fontsize=7,
-            )  # fmt: skip
-    axes.set_xlabel("operations per byte")
-    axes.set_ylabel("GFLOP/s")
-    axes.set_title(f"ceilings: {peak:.0f} GFLOP/s, {bandwidth:.0f} GB/s", fontsize=9)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=200)
+    roof.loglog(x, np.minimum(peak, bandwidth * x), color="black", lw=1)
+    seen = set()
+    for place, e in enumerate(found):
+        layer, _, kind = str(e["kernel"]).partition(" ")
+        kind = kind if layer.startswith("conv") else ""
+        colour, share = COLOURS[kind], 100 * float(e["share"])
+        label = None if kind in seen else (kind or "others")
+        seen.add(kind)
+        point = (e["intensity"], e["gflops"])
+        roof.scatter(*point, color=colour, s=18, alpha=0.7, label=label)
+        if kind == "" or layer == "conv1":
+            roof.annotate(e["kernel"], point, (4, -9), textcoords="offset points", fontsize=7)
+        bars.barh(place, share, color=colour)
+        bars.text(share + 1, place, f"{e['ms']:.1f} ms", va="center", fontsize=7, clip_on=True)
+    roof.set_xlabel("operations per byte")
+    roof.set_ylabel("GFLOP/s")
+    roof.set_title(f"ceilings: {peak:.0f} GFLOP/s, {bandwidth:.0f} GB/s", fontsize=9)
+    roof.legend(frameon=False)
+    bars.set_yticks(range(len(found)), [e["kernel"] for e in found], fontsize=7)
+    bars.invert_yaxis()
+    bars.set_xlim(0, 115)
+    bars.set_xlabel("% of its ceiling")
+    for axes in (roof, bars):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
 
 
 @click.command()
