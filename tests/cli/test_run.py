@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -116,6 +117,15 @@ def test_a_config_file_sets_options_and_a_flag_wins(whole, tmp_path):
     done = call("--config", stored, "--no-probe", "--out", tmp_path / "b")
     assert done.exit_code == 0, done.output
     assert same(whole[0], tmp_path / "b")
+
+
+def test_a_preset_sets_options_and_a_flag_wins(tmp_path):
+    few = ["--preset", "small", *SMALL, "--data", "sample", "--steps", 1, "--no-probe"]
+    for folder, flags, rule in (("a", [], "clapp_s"), ("b", ["--rule", "clapp"], "clapp")):
+        done = call(*few, *flags, "--out", tmp_path / folder)
+        assert done.exit_code == 0, done.output
+        options = tomllib.loads((tmp_path / folder / "config.toml").read_text())
+        assert (options["rule"], options["lr"], options["steps"]) == (rule, 1e-3, 1)
 
 
 MODULES = {
