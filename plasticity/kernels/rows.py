@@ -8,6 +8,7 @@ from plasticity.arrays import Array, array_module
 from plasticity.kernels import threads
 
 ADAM_PARTS = 2**18  # parameters that a thread moves at a time
+ALONE = 2**14  # parameters that are moved sooner than shared out
 
 
 def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
@@ -53,7 +54,11 @@ def adam(
         from plasticity.kernels import rows_cpu
 
         numbers = [np.float32(number) for number in (rate, beta1, beta2, epsilon)]
-        threads.each(lambda part: rows_cpu.adam(*part, *numbers), parts)
+        if sum(len(part[0]) for part in parts) <= ALONE:
+            for part in parts:
+                rows_cpu.adam(*part, *numbers)
+        else:
+            threads.each(lambda part: rows_cpu.adam(*part, *numbers), parts)
 
 
 def _compiled(*arrays: Array) -> bool:

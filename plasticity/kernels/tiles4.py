@@ -192,7 +192,7 @@ def activities(M, bias, floor, H, W, pool, y, winner, encoding):
 def _compete(n0, n1, n2, n3, out, code, total):
     """Of four neurons the largest is active; ties go to the first.
 
-    Four rows, for of a window cut from a tile the compiler would not know that it can take vectors.
+    They come as four rows: for a window cut from a tile the compiler takes no vector instructions.
     """
     for o in range(len(out)):
         largest = max(max(n0[o], n1[o]), max(n2[o], n3[o]))

@@ -32,3 +32,36 @@ def test_rows_that_are_named_twice_get_both_contributions(dtype):
     for t, f, s in zip(to, factor, source, strict=True):
         wanted[t] += float(f) * values[s].astype(float)
     np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [6, 200])
+def test_many_products_at_once_are_the_products_one_by_one(dtype, size):
+    """Large ones are shared out among threads by rows or by columns; transposed ones too."""
+    rng = np.random.default_rng(2)
+    shapes = [(size, size + 1, size), (1, size, size), (3 * size, 2, size), (2, 0, 3), (size, 5, 1)]
+    draw = lambda *s: rng.standard_normal(s).astype(dtype)  # noqa: E731
+    pairs = [(draw(m, k), draw(n, k).T) for m, k, n in shapes]
+    wanted = [a.astype(float) @ b.astype(float) for a, b in pairs]
+    out = [np.full((m, n), np.nan, dtype) for m, _, n in shapes]
+    assert kernels.products(pairs, out=out) is out
+    for found in (out, kernels.products(pairs), [kernels.product(*pair) for pair in pairs]):
+        for c, right in zip(found, wanted, strict=True):
+            assert c.dtype == dtype
+            np.testing.assert_allclose(c, right, rtol=1e-4, atol=1e-4)
+
+
+def test_adam_moves_large_parameters_in_parts_and_small_ones_beside_them(monkeypatch):
+    """The definition in float64, for parameters of several parts and of less than one."""
+    monkeypatch.setattr(kernels.rows, "ADAM_PARTS", 1000)
+    rng = np.random.default_rng(3)
+    shapes = [(150, 141), (7,), (1000,), (0, 3)]
+    start = [[rng.standard_normal(s) for _ in range(2)] + [np.zeros(s)] * 2 for s in shapes]
+    exact = [[a.copy() for a in four] for four in start]
+    single = [[a.astype(np.float32) for a in four] for four in start]
+    for step in (1, 2):
+        kernels.adam(exact, step, 1e-2)
+        kernels.adam(single, step, 1e-2)
+    for found, wanted in zip(single, exact, strict=True):
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
