@@ -281,6 +281,11 @@ CALL = [
 PROBE = ["--protocol", "published", "--epochs", "2", "--views", "1", "--train", "10", "--test", "6"]
 
 
+RECORD = (
+    "layer=2,synapse=1:1:0:2,random=3,neurons=0:2,prediction=1:1:0,retro=2:0:1,weights;layer=1,all"
+)
+
+
 def call(*args):
     return CliRunner().invoke(main, [*map(str, args)], env={"COLUMNS": "120"})
 
@@ -291,7 +296,7 @@ def stored(folder):
 
 
 def test_a_run_is_trained_resumed_probed_and_inspected_on_a_gpu(gpu, tmp_path):
-    record = ("--record", "layer=2,synapse=1:1:0:2,random=3,neurons=0:2,weights;layer=1,all")
+    record = ("--record", RECORD)
     folders = {device: tmp_path / device for device in ("cpu", "cuda")}
     found = {}
     for device, folder in folders.items():
@@ -311,6 +316,20 @@ def test_a_run_is_trained_resumed_probed_and_inspected_on_a_gpu(gpu, tmp_path):
     assert_same(found["cuda"], found["cpu"], limit=1e-6)  # what is recorded is float32
     probes = [json.loads((f / "probe.json").read_text()) for f in folders.values()]
     assert probes[0]["trained"] == probes[1]["trained"]
+
+
+@pytest.mark.parametrize("rule", ["oja", "bcm"])
+def test_rules_that_read_maps_are_recorded_the_same_on_a_gpu(gpu, rule, tmp_path):
+    found = {}
+    for device in ("cpu", "cuda"):
+        args = ("--rule", rule, "--layers", 2, "--device", device, "--out", tmp_path / device)
+        few = [a for a in CALL if a not in ("--prediction-steps", "2")]
+        record = ("--record", "layer=2,random=5,neurons=0:2", "--record-every", 1)
+        done = call("run", *few, "--steps", 2, *args, *record)
+        assert done.exit_code == 0, done.output
+        found[device] = inspection.read(tmp_path / device / "record.h5")
+    assert np.abs(found["cuda"]["conv2/synapses/share"]).max() > 0
+    assert_same(found["cuda"], found["cpu"], limit=1e-6)
 
 
 @pytest.mark.parametrize("rule", ["clapp", "bcm"])

@@ -174,16 +174,25 @@ def adam(
 
 
 def coactivity(
-    x: Array, winner: Array, synapses: np.ndarray, pool: int, stride: int, padding: int
+    x: Array,
+    winner: Array,
+    synapses: np.ndarray,
+    drive: Array | None,
+    pool: int,
+    stride: int,
+    padding: int,
 ) -> Array:
     """See `pairs.coactivity`; the synapses come from the host."""
     import cupy
 
     x, winner = cupy.ascontiguousarray(x), cupy.ascontiguousarray(winner, np.uint8)
+    driven = np.bool_(drive is not None)
+    drive = x[:0] if drive is None else cupy.ascontiguousarray(drive, x.dtype)
     out = cupy.empty((len(x), len(synapses)), x.dtype)
     sizes = map(np.int64, (*x.shape, *winner.shape[1:], len(synapses), pool, stride, padding))
     name, chosen = f"coactivity<{CTYPES[x.dtype]}>", cupy.asarray(synapses, np.int64)
-    _launch("pairs", name, len(synapses), len(x), x, winner, chosen, *sizes, out)
+    factors = (x, winner, drive, driven, chosen)
+    _launch("pairs", name, len(synapses), len(x), *factors, *sizes, out)
     return out
 
 

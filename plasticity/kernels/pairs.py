@@ -24,16 +24,17 @@ def coactivity(
     Args:
         x: `(N, *space, C)`; winner: see `direct.forward`.
         synapses: post, pre and kernel offset of each, int `(S, 2 + dims)`, on the host.
-        drive: of the shape of `winner`; None for 1 everywhere, which has compiled forms.
+        drive: of the shape of `winner`; None for 1 everywhere, which alone has a compiled form on
+            the CPU.
     """
-    xp = array_module(x, winner)
+    xp = array_module(x, winner, drive)
     sizes = [_one(value) for value in (pool, stride, padding)]
-    if x.ndim == 4 and None not in sizes and drive is None:
+    if x.ndim == 4 and None not in sizes:
         if xp is not np and x.dtype.char in "fd":
             from plasticity.kernels import cuda
 
-            return cuda.coactivity(x, winner, synapses, *sizes)
-        if xp is np and x.dtype == np.float32:
+            return cuda.coactivity(x, winner, synapses, drive, *sizes)
+        if xp is np and x.dtype == np.float32 and drive is None:
             from plasticity.kernels import pairs_cpu
 
             out = np.empty((len(x), len(synapses)), x.dtype)

@@ -228,20 +228,24 @@ def test_events_agree_with_their_definitions(seed, dtype, events, count, D):
     pool=st.integers(1, 3),
     stride=st.integers(1, 2),
     padding=st.integers(0, 2),
+    driven=st.booleans(),
 )
 def test_chosen_synapses_agree_with_their_definition(
-    seed, dtype, N, H, W, count, pool, stride, padding
+    seed, dtype, N, H, W, count, pool, stride, padding, driven
 ):
     how = {"stride": stride, "padding": padding}
     if min(direct.output_space((H, W), (3, 3), stride, padding)) < pool:
         return
     x, weight, bias, _ = case(seed, dtype, N, H, W, 3, 7, 1, True)
     winner = direct.forward(x, weight, bias, pool, **how)[1]
-    synapses = np.random.default_rng(seed).integers(0, (7, 3, 3, 3), (count, 4))
-    found = cuda.coactivity(x, winner, synapses, pool, stride, padding)
+    rng = np.random.default_rng(seed)
+    synapses = rng.integers(0, (7, 3, 3, 3), (count, 4))
+    drive = rng.integers(-4, 5, winner.shape).astype(dtype) if driven else None
+    found = cuda.coactivity(x, winner, synapses, drive, pool, stride, padding)
     assert found.dtype == dtype
     # Sums of whole numbers are exact.
-    wanted = pairs.coactivity(x.astype(float), winner, synapses, (3, 3), pool, **how)
+    exact = drive.astype(float) if driven else None
+    wanted = pairs.coactivity(x.astype(float), winner, synapses, (3, 3), pool, exact, **how)
     np.testing.assert_array_equal(found, wanted)
 
 
@@ -275,7 +279,7 @@ def test_rows_patches_and_synapses_do_not_depend_on_the_launch(monkeypatch, dtyp
         parts = [[m.reshape(-1)[s] for m in (moments[0], a, *moments[1:])] for s in SPANS]
         cuda.adam(parts, 1e-3, 0.9, 0.999, 1e-8)
         patched = cuda.extract_patches(pixels, at, at, flip, **how)
-        chosen = cuda.coactivity(x, winner, synapses, 2, 1, 1)
+        chosen = cuda.coactivity(x, winner, synapses, a[:5, :54].reshape(5, 3, 3, 6), 2, 1, 1)
         return out, *moments, cuda.scores(a, b, to, source), patched, chosen
 
     wanted = all_of_it()

@@ -136,12 +136,15 @@ def test_chosen_synapses_on_the_card_agree_and_repeat(dtype, pool, stride):
     how = {"stride": stride, "padding": 1}
     winner = direct.forward(x.astype(float), weight.astype(float), bias, pool, **how)[1]
     synapses = rng.integers(0, (33, 20, 3, 3), (1000, 4))
-    cx, cwinner = on_card(x, winner)
-    found, again = (
-        kernels.coactivity(cx, cwinner, synapses, (3, 3), pool, **how) for _ in range(2)
-    )
-    np.testing.assert_array_equal(found.get(), again.get())
-    close(found, pairs.coactivity(x.astype(float), winner, synapses, (3, 3), pool, **how))
+    drive = rng.standard_normal(winner.shape).astype(dtype)
+    cx, cwinner, cdrive = on_card(x, winner, drive)
+    for one, exact in ((None, None), (cdrive, drive.astype(float))):
+        found, again = (
+            kernels.coactivity(cx, cwinner, synapses, (3, 3), pool, one, **how) for _ in range(2)
+        )
+        np.testing.assert_array_equal(found.get(), again.get())
+        wanted = pairs.coactivity(x.astype(float), winner, synapses, (3, 3), pool, exact, **how)
+        close(found, wanted)
 
 
 def test_two_hundred_steps_take_no_more_memory_than_a_few():

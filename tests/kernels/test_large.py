@@ -150,12 +150,14 @@ def test_adam():
 
 def test_chosen_synapses():
     x, winner = numbers(1, SPACE, SPACE, C), winners(1, SPACE // 2, SPACE // 2, O)
+    drive = numbers(1, SPACE // 2, SPACE // 2, O)
     synapses = np.random.default_rng(2).integers(0, (O, C, 3, 3), (30, 4))
 
     def launch(patches):
         out = sparse((patches, 30), T)
         sizes = (patches, SPACE, SPACE, C, SPACE // 2, SPACE // 2, O, 30, 2, 1, 1)
-        args = (grown(x, patches), grown(winner, patches), synapses, *sizes, out)
+        arrays = [grown(a, patches) for a in (x, winner, drive)]
+        args = (*arrays, True, synapses, *sizes, out)
         return 30, patches, args, [out]
 
     check("pairs", "coactivity<float>", launch(1), launch(LARGE // 30 + 3), lambda _: (-1,))
