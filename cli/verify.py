@@ -84,6 +84,7 @@ def verify(
     """
     from click.core import ParameterSource
     from plasticity.cli import verify_screen as screen
+    from plasticity.cli.screen import bars
 
     from plasticity import experiment, runs, verification
     from plasticity.errors import UserError
@@ -107,7 +108,10 @@ def verify(
         options = RunOptions(batch=batch, device="cpu", **values)
         states = [verification.fresh(options.changed(seed=seed)) for seed in range(seeds)]
     how = {"batch": batch, "gain": gain, "method": method, "samples": samples}
-    found = verification.verify(states, **how, against=against, tolerance=tolerance)
+    with bars() as report:
+        found = verification.verify(
+            states, **how, against=against, tolerance=tolerance, report=report
+        )
     screen.show(found)
     if json_path:
         runs.write_json(json_path, found.as_dict())

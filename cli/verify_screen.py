@@ -71,6 +71,8 @@ def _comparisons(found: "Verified") -> None:
         f"{worst.place}, {worst.difference:.1e} apart; tolerance {worst.tolerance:g}.",
         soft_wrap=True,
     )
+    if found.hint:
+        console.print(f"{found.hint}.", soft_wrap=True)
 
 
 def _dependences(found: "Verified") -> None:

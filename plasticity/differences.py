@@ -103,7 +103,8 @@ class _Loss:
         step = STEP * max(1.0, abs(before))
         for sign in (1, -1):
             flat[i] = before + sign * step
-            z, won = self._forward()
+            # What the rule keeps for itself changes no activity.
+            z, won = self._forward() if name in learning.NETWORKS_OWN else (self.held, [])
             sides.append(self._objective(z))
             winners.append(won)
         flat[i] = before

@@ -20,7 +20,10 @@ try:
     import torch.nn.functional as F  # noqa: N812
     from torch import Tensor
 except ImportError as error:
-    raise UserError("the reference needs torch: pip install 'plasticity[verify]'") from error
+    raise UserError(
+        "the reference needs torch: pip install 'plasticity[verify]'; or, without it, "
+        "'plasticity verify --method finite-difference'"
+    ) from error
 
 Own = dict[str, Tensor]
 """A layer's parameters by name."""

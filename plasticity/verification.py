@@ -1,6 +1,6 @@
 """All checks of a rule in one: its loss, its locality, the sum of its events."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from plasticity import differences, junit, locality, training
@@ -41,10 +41,21 @@ class Verified:
         """Whether every check holds, and at least one was made."""
         return bool(self.rows) and all(row.verdict == "ok" for row in self.rows)
 
+    @property
+    def hint(self) -> str:
+        """What all that differs has in common, if it points to one mistake."""
+        cosines = [row.cosine for row in self.comparisons if row.verdict == "differs"]
+        if cosines and max(cosines) < -1 + 1e-6:
+            return "Where dW is wrong it points the other way: check the signs"
+        if cosines and min(cosines) > 1 - 1e-6:
+            return "Where dW is wrong it points the right way, with another size: check the factors"
+        return ""
+
     def as_dict(self) -> dict[str, object]:
         """Every row, for JSON."""
         found = {n: v for n, v in self.__dict__.items() if isinstance(v, str)} | {
-            "holds": self.holds
+            "hint": self.hint,
+            "holds": self.holds,
         }
         for name, rows in (
             ("rows", self.comparisons), ("dependences", self.dependences), ("sums", self.sums)
@@ -84,6 +95,7 @@ def verify(
     samples: int = 12,
     against: str = "",
     tolerance: float | None = None,
+    report: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Verified:
     """Check a rule on the steps that seeds 0, 1, ... draw.
 
@@ -91,6 +103,7 @@ def verify(
         states: one for each seed, fresh or trained; gain: multiplies their weights.
         method: `torch` or `finite-difference`, with so many `samples` of each parameter.
         against: a GPU, to be compared with in place of the loss.
+        report: called with what was checked, how far, of how much.
 
     Raises:
         UserError: torch, or the GPU, is missing.
@@ -98,7 +111,9 @@ def verify(
     state = states[0]
     comparisons, dependences, found = [], [], []
     no_loss, no_events = "", _no_events(state.rule)
+    total = 3 * len(states)
     for seed, one in enumerate(states):
+        report("checks", 3 * seed, total)
         made = gradient.case(one, seed=seed, batch=batch, gain=gain)
         if against:
             comparisons += gradient.on_device(made, against, tolerance)
@@ -108,11 +123,14 @@ def verify(
             comparisons += gradient.compare(made, tolerance)
         else:
             comparisons += differences.compare(made, samples, tolerance)
+        report("checks", 3 * seed + 1, total)
         dependences += locality.check(made)
+        report("checks", 3 * seed + 2, total)
         try:
             found += [] if no_events else sums(_multiplied(one, gain), seed)
         except UserError as error:
             no_events = str(error)
+    report("checks", total, total)
     return Verified(
         state.rule.name,
         state.network.name,

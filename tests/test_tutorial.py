@@ -68,4 +68,5 @@ def test_the_loss_is_compared_by_torch_and_by_differences_and_the_sign_fails(fol
     torch, differences, wrong = outputs(followed, "plasticity verify --rule")
     assert "torch, float64" in torch and "central differences" in differences
     assert "differs" not in torch + differences
+    assert "it points the other way: check the signs" in wrong
     assert wrong.count("differs") == wrong.count("-1.000000") == 4

@@ -36,6 +36,7 @@ def test_a_wrong_sign_fails_and_is_placed(monkeypatch, tmp_path):
     monkeypatch.setattr(Clapp, "gamma", lambda self, u, event: -right(self, u, event))
     done = call("--layers", 2, "--json", tmp_path / "v.json", "--junit", tmp_path / "v.xml")
     assert done.exit_code == 1 and "differs" in done.output
+    assert "Where dW is wrong it points the other way: check the signs." in done.output
     found = json.loads((tmp_path / "v.json").read_text())
     assert {row["verdict"] for row in found["rows"]} == {"differs"} and not found["holds"]
     assert all(row["cosine"] == pytest.approx(-1) for row in found["rows"])
@@ -46,6 +47,13 @@ def test_a_wrong_sign_fails_and_is_placed(monkeypatch, tmp_path):
     assert int(suite.get("failures")) == len(found["rows"]) == len(suite.findall(".//failure"))
     assert int(suite.get("tests")) == sum(len(found[n]) for n in ("rows", "dependences", "sums"))
     assert "differs: relative error 2.0e+00" in suite.find(".//failure").get("message")
+
+
+def test_a_wrong_factor_is_told_from_a_wrong_sign(monkeypatch):
+    right = Clapp.gamma
+    monkeypatch.setattr(Clapp, "gamma", lambda self, u, event: 2 * right(self, u, event))
+    done = call("--layers", 1)
+    assert done.exit_code == 1 and "with another size: check the factors." in done.output
 
 
 def test_closed_gates_prove_nothing_and_say_so(monkeypatch):
