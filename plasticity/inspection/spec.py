@@ -43,12 +43,12 @@ class Wish:
 
 
 def parse(spec: str, state: State) -> list[Wish]:
-    """The wishes of a SPEC, one for each layer it names.
+    """The wishes of a SPEC, one for each layer it names; what is said of it twice adds up.
 
     Raises:
         UserError: what cannot be understood, or is not there, in one sentence.
     """
-    found: dict[int, Wish] = {}
+    found: dict[int, list[str]] = {}
     for entry in filter(None, (part.strip() for part in spec.split(";"))):
         words = [word.strip() for word in entry.split(",")]
         key, _, layer = words[0].partition("=")
@@ -56,13 +56,10 @@ def parse(spec: str, state: State) -> list[Wish]:
             raise UserError(f"--record: '{entry}' names no layer first: expected {GRAMMAR}")
         every = range(len(state.network.convolutions))
         for index in every if layer == "*" else [index_of(state, layer)]:
-            if index in found:
-                name = state.network.convolutions[index].name
-                raise UserError(f"--record names {name} twice: put all of it behind one layer=")
-            found[index] = _wish(state, index, words[1:])
+            found.setdefault(index, []).extend(words[1:])
     if not found:
         raise UserError(f"--record is empty: expected {GRAMMAR}")
-    return [found[index] for index in sorted(found)]
+    return [_wish(state, index, found[index]) for index in sorted(found)]
 
 
 def _wish(state: State, index: int, words: list[str]) -> Wish:
