@@ -163,6 +163,7 @@ def updates(
         from_below = learning.context_drive
         state = {here.top: learning.state} if learning.state else {}
         told = learning.loss, learning.open_gates, learning.measures
+        del here  # its maps are not needed while the next module is fed
         yield Update(number, changes, *told, finish, state)
 
 
