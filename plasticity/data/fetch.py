@@ -112,13 +112,18 @@ def _check(part: Path, md5: str, report: Report) -> None:
 
 
 def _unpack(part: Path, goal: Path, report: Report) -> None:
-    """Unpack beside the goal, then rename: the folder is there whole or not at all."""
+    """Unpack beside the goal, then rename: the folder is there whole or not at all.
+
+    Plain files alone, written by their content: that is safe in every Python, old ones whose
+    tarfile has no filters included.
+    """
     with tempfile.TemporaryDirectory(dir=goal.parent, prefix=f"{goal.name}.") as scratch:
         try:
             with tarfile.open(part) as tar:
                 members = tar.getmembers()
                 for done, member in enumerate(members, 1):
-                    tar.extract(member, scratch, filter="data")
+                    if not member.isdir():
+                        _write(tar, member, Path(scratch).resolve())
                     report("unpacking", done, len(members))
         except (tarfile.TarError, EOFError) as error:
             raise UserError(f"{part} is refused: {error}") from error
@@ -127,3 +132,17 @@ def _unpack(part: Path, goal: Path, report: Report) -> None:
             raise UserError(f"{part} does not hold the folder {goal.name} that was expected")
         shutil.move(inner, goal)
         os.sync()
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a plain file of the archive below `folder`.
+
+    Raises:
+        tarfile.TarError: a path that leads out of the folder, or a link or device.
+    """
+    path = (folder / member.name).resolve()
+    if not member.isfile() or not path.is_relative_to(folder):
+        raise tarfile.TarError(f"'{member.name}' is no plain file of its own folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tar.extractfile(member) as source, open(path, "wb") as file:
+        shutil.copyfileobj(source, file)

@@ -104,11 +104,24 @@ def test_a_wrong_checksum_is_refused_and_removed(server, tmp_path):
 def test_a_path_outside_the_folder_is_never_written(server, tmp_path, name):
     where = tmp_path / "data"
     server.body = archive([f"{FOLDER}/a.bin", name])
-    try:
+    with pytest.raises(UserError, match="is refused"):
         get(server, where)
-    except UserError as error:
-        assert "refused" in str(error)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def test_no_file_is_written_through_a_link(server, tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        link = tarfile.TarInfo(f"{FOLDER}/away")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "elsewhere")
+        tar.addfile(link)
+        member = tarfile.TarInfo(f"{FOLDER}/away/a.bin")
+        tar.addfile(member)
+    server.body = packed.getvalue()
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(UserError, match="no plain file"):
+        get(server, tmp_path / "data")
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_no_such_file_and_no_server_are_one_sentence(server, tmp_path):
