@@ -1,4 +1,4 @@
-"""Everything that docs/speed.md reports, by one command, into one folder.
+"""What docs/speed.md reports of VGG-6's steps, by one command, into one folder.
 
     python benchmarks/all.py --out speed
     python benchmarks/all.py --out speed --only kernels --only growth --quick

@@ -20,14 +20,17 @@ import numpy as np
 
 from plasticity import kernels, learning, networks, rules
 from plasticity.events import Layout
+from plasticity.rule import Draw
 
 
 class Ours:
     """The explicit rule, with the interface of the peers."""
 
-    def __init__(self, rule: str, width: float, lr: float = 2e-4, seed: int = 0) -> None:
-        self.network, self.rule = networks.get("vgg6", width=width), rules.get(rule)
-        self.modules, self.seed = learning.layerwise(self.network), seed
+    def __init__(
+        self, rule: str, width: float, lr: float = 2e-4, seed: int = 0, net: str = "vgg6"
+    ) -> None:
+        self.network, self.rule = networks.get(net, width=width), rules.get(rule)
+        self.modules, self.seed = self.network.modules(self.rule.modules), seed
         weights = learning.prepare(self.network, self.rule, self.modules, seed)
         self.weights = {
             la: {n: w.astype(np.float32) for n, w in own.items()} for la, own in weights.items()
@@ -39,12 +42,15 @@ class Ours:
         windows = np.lib.stride_tricks.sliding_window_view(images, (16, 16), axis=(1, 2))
         return windows[:, ::8, ::8].transpose(1, 0, 2, 3, 4).reshape(-1, 16, 16, 1)
 
-    def step(self, images: np.ndarray) -> list[float]:
-        layout = Layout(7, len(images), 7)
+    def draws(self, layout: Layout) -> list[Draw]:
+        """Those of the step that comes, which is counted with it."""
         drawn = learning.draws(self.rule, layout, self.modules, self.seed, self.count)
-        draws = [draw.on("cpu", np.dtype("float32")) for draw in drawn]
-        self.count, losses = self.count + 1, []
-        patches = self.patches(images)
+        self.count += 1
+        return [draw.on("cpu", np.dtype("float32")) for draw in drawn]
+
+    def step(self, images: np.ndarray) -> list[float]:
+        layout, losses = Layout(7, len(images), 7), []
+        draws, patches = self.draws(layout), self.patches(images)
         with kernels.own_threads():  # as in training
             for update in learning.updates(
                 self.network, self.rule, self.modules, self.weights, patches, layout, draws
@@ -75,6 +81,31 @@ def peers(rule: str, width: float, only: str = "") -> dict[str, object]:
     return {name: build() for name, build in make.items() if only in ("", name)}
 
 
+def in_turns(
+    who: dict[str, object], what: str, images: np.ndarray, repeat: int
+) -> dict[str, dict[str, float]]:
+    """Time the method `what` of all in turns, after one that is not counted, and print.
+
+    Returns:
+        For each `images_per_second` and `median_ratio`, that of its time to ours in the same turn.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in who}
+    for turn in range(repeat + 1):
+        for name, peer in who.items():
+            start = time.perf_counter()
+            getattr(peer, what)(images)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    ours, found = seconds["plasticity"], {}
+    print(f"{what}:")
+    for name, times in seconds.items():
+        ratio = statistics.median(b / a for a, b in zip(ours, times, strict=True))
+        speed = len(images) / statistics.median(times)
+        found[name] = {"images_per_second": speed, "median_ratio": ratio}
+        print(f"  {name:20s} {speed:6.2f} images/s   {ratio:5.2f} times our time")
+    return found
+
+
 @click.command()
 @click.option("--rule", type=click.Choice(["clapp", "clapp_s"]), default="clapp")
 @click.option("--batch", default=8)
@@ -97,21 +128,7 @@ def main(rule: str, batch: int, width: float, repeat: int, path: Path | None) ->
         "torch": torch.__version__,
     }
     for what in ("step", "encode"):
-        seconds: dict[str, list[float]] = {name: [] for name in who}
-        for turn in range(repeat + 1):
-            for name, peer in who.items():
-                start = time.perf_counter()
-                getattr(peer, what)(images)
-                if turn:
-                    seconds[name].append(time.perf_counter() - start)
-        ours = seconds["plasticity"]
-        print(f"{what}:")
-        result[what] = {}
-        for name, times in seconds.items():
-            ratio = statistics.median(b / a for a, b in zip(ours, times, strict=True))
-            speed = batch / statistics.median(times)
-            result[what][name] = {"images_per_second": speed, "median_ratio": ratio}
-            print(f"  {name:20s} {speed:6.2f} images/s   {ratio:5.2f} times our time")
+        result[what] = in_turns(who, what, images, repeat)
     if path:
         path.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -98,9 +98,8 @@ class _Parcel:
         starts = np.cumsum([0, *(-(-a.nbytes // ALIGN) * ALIGN for a in arrays)]).tolist()
         self.copied.synchronize()  # the pinned memory has been read
         if starts[-1] > self.size:
-            self.size = max(
-                starts[-1] * 5 // 4, ALIGN
-            )  # the number of events changes from draw to draw
+            # The number of events changes from draw to draw.
+            self.size = max(starts[-1] * 5 // 4, ALIGN)
             memory = cupy.cuda.alloc_pinned_memory(self.size)
             self.pinned = np.frombuffer(memory, np.uint8, self.size)
             self.device = cupy.empty(self.size, np.uint8)
