@@ -22,7 +22,7 @@ from plasticity import kernels, seeds, training
 from plasticity.arrays import Array, array_module, to_device
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
-from plasticity.learning import Seen, Watched
+from plasticity.learning import Scored, Seen, Watched
 from plasticity.network import Parameters
 from plasticity.rules.clapp_s import ClappS
 from plasticity.rules.cpc import EPSILON, Cpc
@@ -208,7 +208,9 @@ def _module(
     """The tables of one module, by the name of the field of `Analysis`."""
     found: dict[str, list] = {"checks": [], "terms": [], "needs": [], "signals": []}
     top, rule = watched.layers[-1].layer.name, state.rule
-    drives, predictions, told = terms(rule, watched, _backward(state, watched, retro.get(top)))
+    (scored,) = watched.predicted
+    backward = _backward(state, watched.module, scored.own["W_pred"], retro.get(top))
+    drives, predictions, told = terms(rule, scored, backward)
     for seen in watched.layers:
         layer = seen.layer.name
         for parameter, by_term in _by_parameter(watched, seen, drives, predictions, state.weights):
@@ -222,7 +224,7 @@ def _module(
                 if lost := tuple(term for term in of if term in by_term):
                     part = sum(by_term[term] for term in lost)
                     found["needs"].append(_part(layer, parameter, need, lost, part, dW))
-    beside = _clapp_beside(rule, watched, state.weights)
+    beside = _clapp_beside(rule, scored, watched.layers, state.weights)
     kind = "W_retro of the run" if top in retro else "a random start"
     found["signals"] = [Signals(top, **told, backward=kind, **beside)]
     return found
@@ -258,18 +260,17 @@ def _with_one_matrix(state: State) -> tuple[State, dict[str, Array]]:
     return replace(state, rule=rule, weights=weights), retro
 
 
-def _backward(state: State, watched: Watched, W_retro: Array | None) -> Array:
+def _backward(state: State, module: int, W_pred: Array, W_retro: Array | None) -> Array:
     """A matrix in the place of the transpose of W_pred: `(K, D, D)`, W_retro or a random one."""
     if W_retro is not None:
         return W_retro
-    W_pred = watched.own["W_pred"]
-    rng = seeds.generator(state.options.seed, seeds.WEIGHTS, 2**16 + watched.module)
+    rng = seeds.generator(state.options.seed, seeds.WEIGHTS, 2**16 + module)
     drawn = replace(state.rule, symmetric=False).prepare(W_pred.shape[1], rng)["W_retro"]
     return to_device(drawn.astype(W_pred.dtype), state.device)
 
 
 def terms(
-    rule: Cpc, watched: Watched, backward: Array
+    rule: Cpc, scored: Scored, backward: Array
 ) -> tuple[dict[Term, Array], dict[Term, Array], dict[str, float]]:
     """Eq. (10) to (12) for one module, averaged over contexts and prediction steps.
 
@@ -282,12 +283,12 @@ def terms(
         The dendritic drives `(N, D)` of Eq. (11) and (12), dW_pred `(K, D, D)` of Eq. (10), and
         numbers for `Signals`.
     """
-    z, W_pred, layout = watched.z, watched.own["W_pred"], watched.layout
+    z, W_pred, layout = scored.z, scored.own["W_pred"], scored.layout
     xp, samples = array_module(z), 1 + rule.negatives
     drives = {term: xp.zeros_like(z) for term in TERMS if term[0] != 10}
     predictions = {term: xp.zeros_like(W_pred) for term in TERMS if term[0] == 10}
     second, back, pi_true, entropy = _Pair(), _Pair(), 0.0, 0.0
-    for event, W, V in zip(watched.draw.pred, W_pred, backward, strict=True):
+    for event, W, V in zip(scored.draw.pred, W_pred, backward, strict=True):
         contexts = z[: layout.contexts(event.k)]
         prediction = kernels.product(contexts, W.T)  # W_pred c
         u = kernels.scores(z, prediction, event.target, event.context).reshape(-1, samples)
@@ -405,12 +406,14 @@ def _part(
     )
 
 
-def _clapp_beside(rule: Cpc, watched: Watched, weights: Parameters) -> dict[str, float]:
+def _clapp_beside(
+    rule: Cpc, scored: Scored, layers: list[Seen], weights: Parameters
+) -> dict[str, float]:
     """Cosines of the top layer's dW with those of CLAPP-s on the same samples."""
     clapp = ClappS(steps=rule.steps, negatives=rule.negatives, symmetric=True)
-    learned = clapp.learn(watched.z, watched.own, watched.draw, watched.layout)
-    top = watched.layers[-1]
-    changes = next(_carried(watched.layers, learned.drive, weights))
+    learned = clapp.learn(scored.z, scored.own, scored.draw, scored.layout)
+    top = layers[-1]
+    changes = next(_carried(layers, learned.drive, weights))
     return {
         "clapp_weight": _cosine(changes["weight"], top.changes["weight"]),
         "clapp_W_pred": _cosine(learned.changes["W_pred"], top.changes["W_pred"]),

@@ -16,23 +16,43 @@ from plasticity.errors import UserError
 
 @dataclass(frozen=True)
 class Layout:
-    """How patches are ordered: time first, then images, then columns."""
+    """How rows of encodings are ordered: time first, then samples, then lanes.
+
+    A sample is an image, an utterance or a clip. Lanes go through time side by side: the columns
+    of an image's patches. `skip` time steps lie between a context and its first target: 1 for
+    patches, whose neighbours overlap by half, 0 for sound and film.
+    """
 
     time: int
-    images: int
-    columns: int
+    samples: int
+    lanes: int = 1
+    skip: int = 1
 
     @property
-    def patches(self) -> int:
-        return self.time * self.images * self.columns
+    def rows(self) -> int:
+        return self.time * self.samples * self.lanes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Time, samples, lanes."""
+        return self.time, self.samples, self.lanes
 
     def offset(self, k: int) -> int:
-        """Patches between a context and its true future at prediction step k."""
-        return (k + 1) * self.images * self.columns
+        """Rows between a context and its true future at prediction step k."""
+        return (k + self.skip) * self.samples * self.lanes
 
     def contexts(self, k: int) -> int:
-        """How many patches have a future at prediction step k; they are the first ones."""
-        return self.patches - self.offset(k)
+        """How many rows have a future at prediction step k; they are the first ones."""
+        return self.rows - self.offset(k)
+
+    def sample(self, rows: Array) -> Array:
+        """The sample that each row is of."""
+        return rows // self.lanes % self.samples
+
+    # The same in words of patches of images, for rules written in them.
+    patches = property(lambda self: self.rows)
+    images = property(lambda self: self.samples)
+    columns = property(lambda self: self.lanes)
 
 
 @dataclass(frozen=True)
@@ -94,7 +114,7 @@ def events(
 def _truth(layout: Layout, k: int) -> tuple[np.ndarray, np.ndarray]:
     """For each context the patch of its true future, and its image, both `(contexts, 1)`."""
     place = np.arange(layout.contexts(k))[:, None]
-    return place + layout.offset(k), place // layout.columns % layout.images
+    return place + layout.offset(k), layout.sample(place)
 
 
 def keyed(drawn: tuple[Events, ...], rng: np.random.Generator) -> tuple[Events, ...]:
@@ -108,11 +128,9 @@ def same_place(layout: Layout, k: int, others: np.ndarray) -> np.ndarray:
     Returns:
         Patch numbers `(contexts, N)`, as `events` takes them.
     """
-    row, image, column = np.unravel_index(
-        np.arange(layout.offset(k), layout.patches), (layout.time, layout.images, layout.columns)
-    )
+    row, image, column = np.unravel_index(np.arange(layout.offset(k), layout.rows), layout.shape)
     row, column = row[:, None], column[:, None]
-    return (row * layout.images + others[image]) * layout.columns + column
+    return (row * layout.samples + others[image]) * layout.lanes + column
 
 
 def draw(
@@ -136,22 +154,23 @@ def draw(
     Raises:
         UserError: too few rows of patches for `steps`, or no other image to take negatives from.
     """
-    if layout.time < steps + 2:
+    if layout.time < steps + layout.skip + 1:
         raise UserError(
-            f"{steps} prediction steps need at least {steps + 2} rows of patches, the crop gives "
-            f"{layout.time}: take a larger --crop, a smaller --patch or fewer --prediction-steps"
+            f"{steps} prediction steps need at least {steps + layout.skip + 1} time steps (rows of "
+            f"patches in an image), there are {layout.time}: take a larger --crop, a smaller "
+            "--patch or fewer --prediction-steps"
         )
-    if negatives_from == "patch" and layout.images < 2:
+    if negatives_from == "patch" and layout.samples < 2:
         raise UserError("negatives of other images need a batch of at least 2, it has 1")
-    fixation = rng.random(layout.images) < 0.5 if coin else np.ones(layout.images, bool)
+    fixation = rng.random(layout.samples) < 0.5 if coin else np.ones(layout.samples, bool)
     saccade = ~fixation if coin else fixation
     drawn = []
     for k in range(1, steps + 1):
         if negatives_from == "patch":
-            away = rng.integers(1, layout.images, (layout.images, negatives))
-            others = (np.arange(layout.images)[:, None] + away) % layout.images
+            away = rng.integers(1, layout.samples, (layout.samples, negatives))
+            others = (np.arange(layout.samples)[:, None] + away) % layout.samples
             who = same_place(layout, k, others)
         else:
-            who = rng.integers(layout.offset(k), layout.patches, (layout.contexts(k), negatives))
+            who = rng.integers(layout.offset(k), layout.rows, (layout.contexts(k), negatives))
         drawn.append(events(layout, k, steps, fixation, saccade, who))
     return tuple(drawn)

@@ -96,7 +96,7 @@ def check(rule: Rule, where: str) -> None:
             raise UserError(f"{who} has no method {name}: let it inherit from plasticity.rule.Rule")
     layout = Layout(max(1, getattr(rule, "steps", 1)) + 2, IMAGES, COLUMNS)
     rng = np.random.default_rng(0)
-    z = rng.random((layout.patches, *((2, 2) if rule.reads == "map" else ()), NEURONS))
+    z = rng.random((layout.rows, *((2, 2) if rule.reads == "map" else ()), NEURONS))
 
     own = _call(rule.prepare, who, where)(NEURONS, rng)
     _expect(isinstance(own, dict), who, "prepare", f"a dict of arrays, not {_kind(own)}")
@@ -118,7 +118,7 @@ def check(rule: Rule, where: str) -> None:
 
 def _check_role(role: Role, layout: Layout, z: np.ndarray, who: str) -> None:
     _expect(isinstance(role, Role), who, "roles", f"a Role, not {_kind(role)}")
-    E, patches = np.shape(role.gamma), layout.patches
+    E, patches = np.shape(role.gamma), layout.rows
     for name in ("score", "gamma", "source", "learner"):
         shape = np.shape(getattr(role, name))
         _expect(

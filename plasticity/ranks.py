@@ -126,7 +126,7 @@ class Ranks:
             self.peers.all_gather(z, parts, z.size)
         # (rank, time, image, column) to (time, rank, image, column)
         parts = parts.reshape(self.size, layout.time, -1, *z.shape[1:])
-        return parts.swapaxes(0, 1).reshape(layout.patches, *z.shape[1:])
+        return parts.swapaxes(0, 1).reshape(layout.rows, *z.shape[1:])
 
     def own(self, rows: Array, layout: Layout) -> Array:
         """This rank's patches of rows `(N, ...)` in the order of `layout`."""

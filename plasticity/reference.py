@@ -246,7 +246,7 @@ def cross_entropy(z: Tensor, own: Own, draw: Draw, layout: Layout) -> Tensor:
 
     The scores are those of a linear readout of the mean over the patch encodings of an image.
     """
-    of_image = z.unflatten(0, (layout.time, layout.images, layout.columns)).mean((0, 2))
+    of_image = z.unflatten(0, layout.shape).mean((0, 2))
     scores = F.linear(of_image, own["W_readout"], own["b_readout"])
     return F.cross_entropy(scores, torch.as_tensor(draw.labels))
 
@@ -357,8 +357,8 @@ def _check(
             "the InfoNCE loss has no gate to share or switch off and keeps its dendritic input: "
             "leave gate='own' and dendrites=True, or take loss='hinge'"
         )
-    if len(patches) != layout.patches:
-        raise UserError(f"got {len(patches)} patches, the layout has {layout.patches}")
+    if len(patches) != layout.rows:
+        raise UserError(f"got {len(patches)} patches, the layout has {layout.rows}")
     if len(draws) != len(modules):
         raise UserError(f"got {len(draws)} draws for {len(modules)} modules: one each is needed")
     if loss == "cross_entropy" and any(draw.labels is None for draw in draws):

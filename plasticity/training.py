@@ -225,9 +225,10 @@ def learn_batch(
     found: dict[str, list[Array]] = {}
     travelling = []
     for update in watched_updates(state, batch, images, watch, choices):
-        report = {"loss": update.loss, "open_gates": update.open_gates, **update.measures}
-        for name, value in report.items():
-            found.setdefault(name, []).append(value)
+        for report in update.reports.values():
+            values = {"loss": report.loss, "open_gates": report.open_gates, **report.measures}
+            for name, value in values.items():
+                found.setdefault(name, []).append(value)
         if state.rule.name == "random":
             continue
         if state.ranks:  # the sum over ranks travels while the modules above are computed

@@ -202,7 +202,7 @@ def events(
 def _events(state: State, watched: Watched) -> ModuleEvents | None:
     """The events of one module in one batch; scores that two roles share are counted once."""
     roles, own, last = [], [], None
-    for role in watched.scored:
+    for role in (role for scored in watched.predicted for role in scored.roles):
         if role.score is not last:
             own.append(len(roles))
         last = role.score

@@ -59,7 +59,7 @@ class Supervised(Rule):
 
     def readout(self, z: Array, own: dict[str, Array], layout: Layout) -> Array:
         """The scores of the classes `(B, C)`, from the mean over the patches of each image."""
-        of_image = z.reshape(layout.time, layout.images, layout.columns, -1).mean(axis=(0, 2))
+        of_image = z.reshape(*layout.shape, -1).mean(axis=(0, 2))
         return kernels.product(of_image, own["W_readout"].T) + own["b_readout"]
 
     def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
@@ -70,7 +70,7 @@ class Supervised(Rule):
         scores = self.readout(z, own, layout)
         right = draw.labels[:, None] == xp.arange(C)
         gamma = right - xp.exp(_log_softmax(scores))
-        patch, image = xp.arange(len(z)), xp.arange(len(z)) // layout.columns % layout.images
+        patch, image = xp.arange(len(z)), layout.sample(xp.arange(len(z)))
         patches, weight = xp.repeat(patch, C), xp.full(len(z) * C, 1 / len(z), z.dtype)
         label = xp.where(right, 1, -1).astype(z.dtype)[image].reshape(-1)
         yield Role(
@@ -96,7 +96,7 @@ class Supervised(Rule):
         """
         (role,) = self.roles(z, own, draw, layout)
         gamma = role.gamma.reshape(len(z), self.classes)
-        of_patch = role.score.reshape(layout.time, layout.images, layout.columns, self.classes)
+        of_patch = role.score.reshape(*layout.shape, self.classes)
         scores = of_patch[0, :, 0]  # the readout, which all patches of an image share
         return Learning(
             kernels.product(gamma, own["W_readout"]),

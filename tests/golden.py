@@ -76,7 +76,7 @@ def _load(name: str, depth: int, halves: Callable[[File, str], tuple]) -> Golden
         dW[top]["W_pred"] = -np.stack([file[f"{at}W{k}.grad"].T for k in ks])
         draws.append(Draw(halves(file, at)))
         z = file[f"module{m}.encoding"].transpose(2, 0, 3, 1)
-        encodings.append(z.reshape(LAYOUT.patches, -1))
+        encodings.append(z.reshape(LAYOUT.rows, -1))
     return Golden(
         Network(name, tuple(layers)),
         modules,
@@ -95,7 +95,7 @@ def _coin(file: File, at: str) -> tuple:
     fixation = file[at + "sign"] > 0
     found = []
     for k in range(1, STEPS + 1):
-        others = file[f"{at}neg{k}"].reshape(LAYOUT.images, 1)
+        others = file[f"{at}neg{k}"].reshape(LAYOUT.samples, 1)
         who = same_place(LAYOUT, k, others)
         found.append(events(LAYOUT, k, STEPS, fixation, ~fixation, who))
     return tuple(found)
@@ -107,11 +107,11 @@ def _groups(file: File, at: str) -> tuple:
     for k in range(1, STEPS + 1):
         contexts = LAYOUT.contexts(k)
         rows = LAYOUT.time - k - 1
-        drawn = file[f"{at}neg{k}"].reshape(rows, LAYOUT.columns, LAYOUT.images, -1)
+        drawn = file[f"{at}neg{k}"].reshape(rows, LAYOUT.lanes, LAYOUT.samples, -1)
         drawn = drawn.transpose(0, 2, 1, 3).reshape(contexts, -1)  # contexts in our order
-        row, column, image = np.unravel_index(drawn, (rows, LAYOUT.columns, LAYOUT.images))
+        row, column, image = np.unravel_index(drawn, (rows, LAYOUT.lanes, LAYOUT.samples))
         # Row 0 of the targets is row k + 1 of the patches.
-        negatives = ((row + k + 1) * LAYOUT.images + image) * LAYOUT.columns + column
+        negatives = ((row + k + 1) * LAYOUT.samples + image) * LAYOUT.lanes + column
         context = np.arange(contexts)
         weight = np.full(contexts, 1 / contexts / STEPS)
         found.append(Groups(k, context, context + LAYOUT.offset(k), negatives, weight))

@@ -52,11 +52,11 @@ def case(rule: Rule, *, network=NETWORK, layout=None, seed=0, gain=2.5, ties=Fal
         for w in own.values():
             w *= gain
     rng = np.random.default_rng(seed)
-    patches = rng.standard_normal((layout.patches, 8, 8, 1))
+    patches = rng.standard_normal((layout.rows, 8, 8, 1))
     if ties:  # few whole values and whole weights below: neighbours that are exactly equal
         patches = np.sign(patches)
         first = weights[network.layers[0].name]
         first["weight"], first["bias"] = np.sign(first["weight"]), np.sign(first["bias"])
-    labels = rng.integers(0, rule.classes, layout.images) if reads_labels(rule) else None
+    labels = rng.integers(0, rule.classes, layout.samples) if reads_labels(rule) else None
     draws = learning.draws(rule, layout, modules, seed, 0, labels)
     return Case(rule, network, modules, layout, weights, patches, draws)

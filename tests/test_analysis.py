@@ -10,7 +10,7 @@ from plasticity import analysis, learning, rules, training
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.inspection import fresh
-from plasticity.learning import Watched
+from plasticity.learning import Loss, Scored, Watched
 from plasticity.options import RunOptions
 from plasticity.reference import encodings
 from tests.small import case
@@ -81,7 +81,8 @@ def test_every_term_is_the_gradient_that_torch_gives_for_it_alone(split):
     c = case(rules.get("cpc", steps=2, negatives=4), modules=SPLITS[split])
     for number, seen in enumerate(watched(c)):
         wanted, checked = by_torch(c, number), 0
-        drives, predictions, _ = analysis.terms(c.rule, seen, seen.own["W_pred"])
+        (scored,) = seen.predicted
+        drives, predictions, _ = analysis.terms(c.rule, scored, scored.own["W_pred"])
         for layer in seen.layers:
             for name, by_term in analysis._by_parameter(
                 seen, layer, drives, predictions, c.weights
@@ -108,7 +109,8 @@ def test_the_terms_of_a_single_choice_by_hand():
     z = np.array([[1.0, 0.0], [9.0, 9.0], [2.0, 0.0], [0.0, 1.0]])
     own = {"W_pred": np.array([[[1.0, 2.0], [3.0, 4.0]]])}
     event = Events(1, np.array([0, 0]), np.array([2, 3]), np.array([1.0, -1.0]), np.ones(2))
-    seen = Watched(0, [], z, z, own, Draw((event,)), Layout(4, 1, 1), Learning(z, 0, 0), ())
+    learning, draw = Learning(z, 0, 0), Draw((event,))
+    seen = Scored(Loss(0, 0), "top", z, z, own, draw, Layout(4, 1, 1), learning, ())
     drives, predictions, told = analysis.terms(
         rules.get("cpc", steps=1, negatives=1), seen, own["W_pred"].transpose(0, 2, 1)
     )

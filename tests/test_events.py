@@ -6,11 +6,11 @@ import pytest
 from plasticity.errors import UserError
 from plasticity.events import Layout, draw, events, same_place
 
-LAYOUT = Layout(time=7, images=4, columns=7)
+LAYOUT = Layout(time=7, samples=4, lanes=7)
 
 
 def place(patches, layout=LAYOUT):
-    return np.unravel_index(patches, (layout.time, layout.images, layout.columns))
+    return np.unravel_index(patches, layout.shape)
 
 
 def rng(seed=0):
@@ -76,7 +76,7 @@ def test_an_image_pair_by_hand():
 
 
 def test_what_cannot_be_drawn_is_said_in_a_sentence():
-    with pytest.raises(UserError, match="at least 8 rows"):
+    with pytest.raises(UserError, match="at least 8 time steps"):
         draw(LAYOUT, rng(), steps=6)
     with pytest.raises(UserError, match="batch of at least 2"):
         draw(Layout(7, 1, 7), rng())

@@ -166,7 +166,7 @@ def is_rank(pid, rank):
 
 def test_shares_cover_a_batch_and_rows_find_their_way_there_and_back():
     layout = Layout(3, 6, 2)
-    rows = np.arange(layout.patches * 5).reshape(layout.patches, 5)
+    rows = np.arange(layout.rows * 5).reshape(layout.rows, 5)
     parts = []
     for rank in range(3):
         own = Ranks(SimpleNamespace(rank=rank, size=3))

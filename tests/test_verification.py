@@ -79,7 +79,7 @@ def test_a_step_across_the_hinge_is_seen_although_no_winner_changes():
     made = case_of(rule, layers=1)
     seen = []
     list(made.learn(watch=lambda watched: seen.append(watched)))
-    first = seen[0]
+    (first,) = seen[0].predicted
     (target, *_) = rule.roles(first.z, first.own, first.draw, made.layout)
     e = int(np.argmax(np.where(first.draw.pred[0].label > 0, target.score, -np.inf)))
     assert target.score[e] > 0

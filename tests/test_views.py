@@ -140,12 +140,12 @@ def test_scores_are_products_of_target_prediction_matrix_and_context(state):
     seen = []
     list(training.watched_updates(state, batch, images, seen.append))
     for one, watched in zip(views.events(state, 4), seen, strict=True):
-        wanted = []
+        wanted, (scored,) = [], watched.predicted
         for k in (0, 1):
-            for half, name in ((watched.draw.pred, "W_pred"), (watched.draw.retro, "W_retro")):
+            for half, name in ((scored.draw.pred, "W_pred"), (scored.draw.retro, "W_retro")):
                 for c, z in zip(half[k].context, half[k].target, strict=True):
                     pair = (z, c) if name == "W_pred" else (c, z)
-                    wanted.append(watched.z[pair[0]] @ watched.own[name][k] @ watched.z[pair[1]])
+                    wanted.append(scored.z[pair[0]] @ scored.own[name][k] @ scored.z[pair[1]])
         np.testing.assert_allclose(one.score, wanted, rtol=1e-9, atol=1e-12)
 
 
@@ -156,7 +156,7 @@ def test_a_context_from_above_is_scored_by_the_layer_above():
     seen = []
     list(training.watched_updates(state, batch, images, seen.append))
     for number, one in enumerate(views.events(state, 4)):
-        here, above = seen[number], seen[min(number + 1, 2)]
+        here, above = (seen[m].predicted[0] for m in (number, min(number + 1, 2)))
         half = here.draw.pred[0]
         wanted = [
             here.z[z] @ here.own["W_pred"][0] @ above.z[c]

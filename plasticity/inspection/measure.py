@@ -9,7 +9,7 @@ from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.layer import cosine_by_step
 from plasticity.inspection.spec import Wish
 from plasticity.inspection.synapse import PREDICTIONS
-from plasticity.learning import Seen, Watched
+from plasticity.learning import Scored, Seen, Watched
 from plasticity.rule import Role
 
 SIGNS = (1, -1)
@@ -58,7 +58,7 @@ def kinds(modules: Iterable[Watched]) -> tuple[list[str], list[int]]:
     found = []
     for watched in modules:
         found += [(role.name, int(role.events.k)) for role in watched.roles]
-        found += [("decay", 0)] if watched.learning.decay is not None else []
+        found += [("decay", 0)] if watched.decay is not None else []
     return list(dict.fromkeys(name for name, _ in found)), sorted({k for _, k in found})
 
 
@@ -90,17 +90,19 @@ def measure(
                 gates[(*at, s)] = float(((role.gamma != 0) & here).sum()) / count
         for one in sums.values():
             one.add(role, at)
-    if watched.learning.decay is not None and name in sums:
+    if watched.decay is not None and name in sums:
         at = names.index("decay"), ks.index(0)
-        sums[name].take(watched.learning.decay, weights[name]["weight"], at)
+        sums[name].take(watched.decay, weights[name]["weight"], at)
     if names:
         found[f"{name}/gates"] = gates
-    if name in wishes:
-        parts = _predictions(watched, wishes[name], weights[name])
-        found |= {f"{name}/{path}": array for path, array in parts.items()}
-    if {"W_pred", "W_retro"} <= set(watched.own):
-        cosines = cosine_by_step(*(watched.own[n] for n in ("W_pred", "W_retro")))
-        found[f"{name}/alignment"] = to_host(cosines).astype(np.float32)
+    for scored in watched.predicted:
+        own, name = weights[scored.name], scored.name
+        if name in wishes:
+            parts = _predictions(scored, wishes[name], own)
+            found |= {f"{name}/{path}": array for path, array in parts.items()}
+        if {"W_pred", "W_retro"} <= set(scored.own):
+            cosines = cosine_by_step(*(scored.own[n] for n in ("W_pred", "W_retro")))
+            found[f"{name}/alignment"] = to_host(cosines).astype(np.float32)
     for seen in watched.layers:
         name = seen.layer.name
         if (wish := wishes.get(name)) is None:
@@ -188,9 +190,9 @@ class _Sums:
         return {path: to_host(array) for path, array in self.arrays.items()}
 
 
-def _predictions(watched: Watched, wish: Wish, own: Mapping[str, Array]) -> dict[str, np.ndarray]:
+def _predictions(scored: Scored, wish: Wish, own: Mapping[str, Array]) -> dict[str, np.ndarray]:
     """Eq. (8): chosen entries of W_pred and W_retro, with the factors of their events by sign."""
-    xp, z, context = array_module(watched.z), watched.z, watched.context
+    xp, z, context = array_module(scored.z), scored.z, scored.context
     found: dict[str, Array] = {}
     for name, entries in wish.predictions.items():
         k, j, i = (xp.asarray(column) for column in entries.T)
@@ -199,7 +201,7 @@ def _predictions(watched: Watched, wish: Wish, own: Mapping[str, Array]) -> dict
             factor: xp.zeros((len(entries), len(SIGNS)), np.float32)
             for factor in ("share", "gate", "post", "pre")
         }
-        for role in watched.scored:
+        for role in scored.roles:
             here = np.flatnonzero(entries[:, 0] == role.events.k)
             if role.name != PREDICTIONS[name] or not len(here):
                 continue
@@ -213,7 +215,7 @@ def _predictions(watched: Watched, wish: Wish, own: Mapping[str, Array]) -> dict
                 sums["gate"][at, s] = gamma.sum()
                 sums["post"][at, s], sums["pre"][at, s] = opened @ its_post, opened @ its_pre
         found |= {f"{name}/{factor}": values for factor, values in sums.items()}
-        change = watched.layers[-1].changes[name]
+        change = scored.learning.changes[name]
         found[f"{name}/dW"] = change[k - 1, j, i]
         if wish.weights:
             found[f"{name}/weight"] = own[name][k - 1, j, i]

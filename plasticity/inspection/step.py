@@ -10,9 +10,10 @@ from plasticity.arrays import Array, to_host
 from plasticity.data.loader import Batch, learning_batch
 from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.learning import Scored
 from plasticity.network import Conv, Seen
 from plasticity.options import RunOptions
-from plasticity.rule import Learning, Role
+from plasticity.rule import Role
 from plasticity.training import State
 
 
@@ -22,13 +23,11 @@ class Step:
 
     Attributes:
         number: of the step, from 1; seen: input, winners, drive and dW of the layer.
-        z, own: what the rule read of the module's top, encodings `(N, D)` or maps, and its own
-            parameters there; context: what its loss predicts from, z or the encodings above.
-        roles: the factors of every event in which the module's top learns, as the rule gave them to
-            learning; scored: those of its own loss, which change the rule's own parameters. They
-            differ where the context is the layer above: see `learning.Watched`.
-        learning: what the rule said of its module; decay: what every patch takes from the weights
-            of this layer, or None.
+        losses: those of which the module is the target: what the rule read and made of it, see
+            `learning.Scored`; own: their parameters, at the module's top.
+        roles: the factors of every event in which the module's top learns, in these losses and in
+            those of which the module is the context.
+        decay: what every patch takes from the weights of this layer, or None.
     """
 
     state: State
@@ -36,12 +35,9 @@ class Step:
     batch: Batch
     layout: Layout
     seen: Seen
-    z: np.ndarray
-    context: np.ndarray
+    losses: tuple[Scored, ...]
     own: dict[str, np.ndarray]
     roles: tuple[Role, ...]
-    scored: tuple[Role, ...]
-    learning: Learning
     decay: np.ndarray | None
 
     @property
@@ -70,7 +66,7 @@ class Step:
 
     def places(self, patches: np.ndarray) -> dict[str, np.ndarray]:
         """Where patches are: index of the image in its set, row (time) and column in the crop."""
-        shape = (self.layout.time, self.layout.images, self.layout.columns)
+        shape = self.layout.shape
         row, image, column = np.unravel_index(patches, shape)
         return {"image": self.batch.index[image], "row": row, "column": column}
 
@@ -166,25 +162,18 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
             found.clear()
     watched = found[0]
     seen = next(seen for seen in watched.layers if seen.layer is wanted)
-    roles, scored = (
-        tuple(map(role_on_host, roles)) if seen.read else ()
-        for roles in (watched.roles, watched.scored)
-    )
     top = seen is watched.layers[-1]
-    own = {name: to_host(w) for name, w in watched.own.items()}
-    decay = watched.learning.decay if top else None
+    losses = tuple(map(_scored_on_host, watched.predicted))
+    decay = watched.decay if top else None
     return Step(
         state,
         number,
         batch,
         layout,
         _seen_on_host(seen),
-        to_host(watched.z),
-        to_host(watched.context),
-        own if top else {},
-        roles,
-        scored,
-        watched.learning,
+        losses,
+        {name: w for scored in losses for name, w in scored.own.items()} if top else {},
+        tuple(map(role_on_host, watched.roles)) if seen.read else (),
         None if decay is None else to_host(decay),
     )
 
@@ -193,6 +182,12 @@ def _seen_on_host(seen: Seen) -> Seen:
     changes = {name: to_host(dW) for name, dW in seen.changes.items()}
     arrays = {name: to_host(getattr(seen, name)) for name in ("x", "winner", "error")}
     return replace(seen, changes=changes, **arrays)
+
+
+def _scored_on_host(scored: Scored) -> Scored:
+    arrays = {name: to_host(getattr(scored, name)) for name in ("z", "context")}
+    own = {name: to_host(w) for name, w in scored.own.items()}
+    return replace(scored, **arrays, own=own, roles=tuple(map(role_on_host, scored.roles)))
 
 
 def role_on_host(role: Role) -> Role:

@@ -403,10 +403,11 @@ def _inhibition(step: Step, j: int, post: np.ndarray) -> dict[str, np.ndarray]:
 def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
     """Eq. (8): an entry of W_pred or W_retro, by the events that its own score gates."""
     name = PREDICTIONS[parameter]
-    roles = [r for r in step.scored if r.name == name and r.events.k == at[0] + 1]
+    scored = next(s for s in step.losses if parameter in s.learning.changes)
+    roles = [r for r in scored.roles if r.name == name and r.events.k == at[0] + 1]
     post_row = np.concatenate([role.learner for role in roles])
     pre_row = np.concatenate([role.other for role in roles])
-    post, pre = (step.z, step.context) if name == "target" else (step.context, step.z)
+    post, pre = (scored.z, scored.context) if name == "target" else (scored.context, scored.z)
     columns = _columns(step, roles, [post_row], [pre_row])
     columns["dendrite"] = np.ones(len(post_row))
     return {

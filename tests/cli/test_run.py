@@ -189,7 +189,7 @@ def test_labels_that_a_rule_needs_and_has_not_are_said(folders, tmp_path):
         (["--patch", "8"], "layer conv6 of vgg6 cannot be fed"),
         (["--patch", "15"], "--patch must be even"),
         (["--crop", "80"], "--crop 80 is larger than the images"),
-        (["--crop", "32"], "need at least 7 rows of patches"),
+        (["--crop", "32"], "need at least 7 time steps"),
         (["--batch", "1"], "negatives of other images need a batch of at least 2"),
         (["--images", "5"], "--batch 32 is more than the 5 images"),
         (["--width", "0"], "--width must be positive"),

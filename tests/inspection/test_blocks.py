@@ -51,7 +51,7 @@ def test_a_shortcut_that_the_rule_reads_has_events_too():
 def test_predictions_of_encodings_below_zero_agree(state):
     """Without a ReLU encodings have both signs."""
     step = inspection.look(state, "layer3.5.conv3")
-    assert (step.z < 0).any()
+    assert (step.losses[0].z < 0).any()
     for parameter in ("W_pred", "W_retro"):
         found = inspection.inspect(step, parameter, (1, 4, 2))
         assert found.applied != 0 and found.agrees and found.scale > 0

@@ -21,7 +21,7 @@ def view():
 def test_the_parts_of_all_patches_make_the_whole_dw():
     step = inspection.look(fresh(seed=1), 2)
     view = inspection.inspect_layer(step, top=10**6)
-    assert len(view.patches) == step.layout.patches
+    assert len(view.patches) == step.layout.rows
     assert sum(row["part of dW"] for row in view.patches) == pytest.approx(1)
 
 
@@ -37,7 +37,7 @@ def test_the_open_gates_are_those_that_the_rule_reports(view):
     halves = [np.mean(role.gamma != 0) for role in step.roles]
     events = [len(role.gamma) for role in step.roles]
     assert opened == pytest.approx(np.dot(halves, events))
-    assert np.mean(halves) == pytest.approx(float(step.learning.open_gates))
+    assert np.mean(halves) == pytest.approx(float(step.losses[0].learning.open_gates))
     assert 0 < opened < sum(events)
 
 

@@ -83,11 +83,11 @@ def test_an_event_is_its_factors_by_hand():
     state = fresh(layers=2)
     step = inspection.look(state, 2)
     row = {n: v[0] for n, v in inspection.inspect(step, "weight", (2, 1, 0, 2)).largest(1).items()}
-    z, own, lay = step.z, state.weights["conv2"], step.layout
+    z, own, lay = step.losses[0].z, state.weights["conv2"], step.layout
     image = list(step.batch.index)
-    patch = (row["row"] * lay.images + image.index(row["image"])) * lay.columns + row["column"]
-    other = row["other_row"] * lay.images + image.index(row["other_image"])
-    other = other * lay.columns + row["other_column"]
+    patch = (row["row"] * lay.samples + image.index(row["image"])) * lay.lanes + row["column"]
+    other = row["other_row"] * lay.samples + image.index(row["other_image"])
+    other = other * lay.lanes + row["other_column"]
     matrix = own["W_pred"][0] if row["role"] == "target" else own["W_retro"][0]
     assert row["dendrite"] == pytest.approx(matrix[2] @ z[other])
     u = z[patch] @ matrix @ z[other]

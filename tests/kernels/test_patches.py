@@ -25,10 +25,10 @@ def test_a_patch_is_the_normalised_crop_at_its_place():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 11, 12), np.uint8)
     found = cut(pixels, 2, 1, False)
     layout = Layout(3, 3, 3)
-    assert found.shape == (layout.patches, 4, 4, 1)
+    assert found.shape == (layout.rows, 4, 4, 1)
     for t, b, s in np.ndindex(3, 3, 3):
         wanted = pixels[b, 2 + 2 * t : 6 + 2 * t, 1 + 2 * s : 5 + 2 * s]
-        n = (t * layout.images + b) * layout.columns + s
+        n = (t * layout.samples + b) * layout.lanes + s
         np.testing.assert_allclose(found[n, ..., 0], (wanted / 255 - 0.4) / 0.25, rtol=1e-12)
 
 

@@ -43,7 +43,7 @@ def test_without_noise_the_circuit_opens_exactly_where_H_does(name, dtype, seed,
     rng = np.random.default_rng(seed)
     layout = Layout(4, 3, 2)
     H, by_bursts = (rules.get(name, steps=2, gate=g, **variant) for g in ("own", "circuit"))
-    z = np.maximum(rng.standard_normal((layout.patches, neurons)), 0)
+    z = np.maximum(rng.standard_normal((layout.rows, neurons)), 0)
     own = {n: 2 * w for n, w in H.prepare(neurons, rng).items()}
     draws = [rule.draw(layout, np.random.default_rng(seed)) for rule in (H, by_bursts)]
     if kind == "whole":  # scores are small whole numbers, many of them exactly 1 or -1
@@ -154,7 +154,7 @@ def test_the_circuit_draws_the_events_that_own_gates_draw_and_keys_of_its_own():
 def test_agreement_is_the_fraction_of_gates_that_are_as_H_says():
     rule = rules.get("clapp_s", steps=2, gate="circuit", circuit_noise=0.5, burst_probability=0.5)
     c = case(rule)
-    z = np.maximum(np.random.default_rng(0).standard_normal((c.layout.patches, 5)), 0)
+    z = np.maximum(np.random.default_rng(0).standard_normal((c.layout.rows, 5)), 0)
     same = [
         (role.gamma != 0) == (1 - role.events.label * role.score > 0)
         for role in rule.roles(z, c.weights["conv1"], c.draws[0], c.layout)

@@ -104,7 +104,7 @@ def test_one_dimension_and_three_are_no_different():
     ):
         net = Network("other", layers)
         c = case(rules.get("clapp_s", steps=2), network=net)
-        c.patches = np.random.default_rng(0).standard_normal((c.layout.patches, *space, 1))
+        c.patches = np.random.default_rng(0).standard_normal((c.layout.rows, *space, 1))
         compare(c, {}, (np.float64, 1e-10))
 
 

@@ -1,0 +1,37 @@
+"""Learning: from inputs to the dW of every module, and to the weights."""
+
+from plasticity.learning.losses import Loss, Modules, keys, losses_of
+from plasticity.learning.optimisers import OPTIMISERS, Adam, Plain
+from plasticity.learning.reading import Reading
+from plasticity.learning.step import (
+    NETWORKS_OWN,
+    Report,
+    Update,
+    draws,
+    layerwise,
+    prepare,
+    updates,
+)
+from plasticity.learning.watched import Scored, Watched
+from plasticity.network import Seen
+
+__all__ = [
+    "NETWORKS_OWN",
+    "OPTIMISERS",
+    "Adam",
+    "Loss",
+    "Modules",
+    "Plain",
+    "Reading",
+    "Report",
+    "Scored",
+    "Seen",
+    "Update",
+    "Watched",
+    "draws",
+    "keys",
+    "layerwise",
+    "losses_of",
+    "prepare",
+    "updates",
+]

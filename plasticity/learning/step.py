@@ -1,0 +1,287 @@
+"""One step of learning: from inputs to the dW of every module."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from plasticity import seeds
+from plasticity.arrays import Array
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.learning.losses import Loss, Modules, keys, losses_of, top
+from plasticity.learning.reading import Reading
+from plasticity.learning.watched import Scored, Watched
+from plasticity.network import Layer, Network, Parameters
+from plasticity.ranks import Ranks
+from plasticity.rule import Draw, Rule, looks_up
+
+NETWORKS_OWN = ("weight", "bias", "feedback")
+"""What a layer keeps besides the rule's own parameters."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a loss says of a step: its value, the fraction of open gates, the rule's measures."""
+
+    loss: Array
+    open_gates: Array
+    measures: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass
+class Update:
+    """What one step changes in one module.
+
+    Attributes:
+        changes: dW by layer and parameter; state: new values of parameters that no optimiser moves.
+        reports: by the names of the losses of which the module is the target, see `losses.keys`.
+        finish: waits until `changes` are summed over all ranks.
+    """
+
+    module: int
+    changes: Parameters
+    reports: dict[str, Report]
+    finish: Callable[[], None] = lambda: None
+    state: Parameters = field(default_factory=dict)
+
+    @property
+    def loss(self) -> Array:
+        """The value of the module's losses."""
+        return sum(report.loss for report in self.reports.values())
+
+    @property
+    def open_gates(self) -> Array:
+        """The fraction of open gates, a mean over the module's losses."""
+        found = [report.open_gates for report in self.reports.values()]
+        return sum(found) / max(1, len(found))
+
+    @property
+    def measures(self) -> dict[str, Array]:
+        """The further measures of the module's losses, by name."""
+        reports = self.reports.values()
+        return {name: value for report in reports for name, value in report.measures.items()}
+
+
+def layerwise(network: Network) -> Modules:
+    """Every layer a module of its own: no error crosses from layer to layer."""
+    return [[i] for i in range(len(network.layers))]
+
+
+def prepare(
+    network: Network,
+    rule: Rule,
+    modules: Modules,
+    seed: int,
+    losses: Sequence[Loss] | None = None,
+) -> Parameters:
+    """All parameters at their start, float64: the network's, and the rule's for each loss.
+
+    Raises:
+        UserError: a rule that takes its context from above, and a single module.
+    """
+    if looks_up(rule) and len(modules) < 2:
+        raise UserError(
+            f"--context above needs modules above others, and {rule.name} has all layers of "
+            f"{network.name} in one here: take --modules layers, or another split"
+        )
+    losses = losses_of(rule, modules) if losses is None else losses
+    weights = network.prepare(seed)
+    tops = [top(network, module) for module in modules]
+    for number, (loss, key) in enumerate(zip(losses, keys(network, modules, losses), strict=True)):
+        rng = seeds.generator(seed, seeds.WEIGHTS, len(network.convolutions) + number)
+        context = [tops[loss.context].outputs] if loss.crosses else []
+        own = rule.prepare(tops[loss.target].outputs, rng, *context)
+        weights[key] = weights.get(key, {}) | own
+    if rule.feedback == "random":  # an error comes down by these, not by the weights
+        for module in modules:
+            inside = [conv for i in module for conv in network.layers[i].convolutions]
+            for conv in inside[1:]:
+                number = 2 * len(network.convolutions) + network.convolutions.index(conv)
+                rng = seeds.generator(seed, seeds.WEIGHTS, number)
+                weights[conv.name]["feedback"] = conv.prepare(rng)["weight"]
+    return weights
+
+
+def draws(
+    rule: Rule,
+    layout: Layout | Sequence[Layout],
+    modules: Modules,
+    seed: int,
+    step: int,
+    labels: np.ndarray | None = None,
+    losses: Sequence[Loss] | None = None,
+) -> list[Draw]:
+    """The random choices of every loss in one step, with the classes of its samples `(B,)`.
+
+    Args:
+        layout: of all modules, or of each.
+        losses: by default one for each module, see `losses_of`.
+    """
+    of = [layout] * len(modules) if isinstance(layout, Layout) else layout
+    targets = range(len(modules)) if losses is None else [loss.target for loss in losses]
+    return [
+        replace(rule.draw(of[m], seeds.generator(seed, seeds.DRAWS, step, number)), labels=labels)
+        for number, m in enumerate(targets)
+    ]
+
+
+@dataclass(frozen=True)
+class _Fed:
+    """A module after its forward pass: its layers from below with what they kept, and its output.
+
+    `z` is what the rule reads of it, of all ranks, in the order of `layout`.
+    """
+
+    tape: list[tuple[Layer, tuple]]
+    y: Array
+    z: Array
+    layout: Layout
+
+
+def updates(
+    network: Network,
+    rule: Rule,
+    modules: Modules,
+    weights: Parameters,
+    inputs: Array,
+    layout: Layout,
+    choices: Iterable[Draw],
+    watch: Callable[[Watched], None] | None = None,
+    ranks: Ranks | None = None,
+    *,
+    losses: Sequence[Loss] | None = None,
+    reading: Reading | None = None,
+) -> Iterator[Update]:
+    """Module by module, the update that the rule prescribes for these inputs.
+
+    A module is fed, a loss is scored as soon as both its modules are, and a module's update comes
+    out when all losses that it learns from are scored. Its weights may be changed then: whatever
+    reads its output has been fed, and nothing comes back from there.
+
+    Args:
+        inputs: `(M, *space, C)`; patches in the order of `layout`, utterances or clips.
+        layout: of the encodings; their time is the maps' own where `reading` says so.
+        choices: a `Draw` for each loss.
+        watch: called for every module before its weights can change; it changes nothing.
+        ranks: where several processes learn together, `inputs` are this one's share of those of
+            `layout`, and an update is whole after its `finish`.
+        losses: by default those of the rule, `losses_of`.
+        reading: how maps become encodings, by default the mean over each input's positions. A rule
+            that reads maps keeps the positions.
+    """
+    losses = losses_of(rule, modules) if losses is None else losses
+    names, choices = keys(network, modules, losses), list(choices)
+    reading = reading or Reading()
+    if rule.reads == "map":
+        reading = replace(reading, positions="keep")
+    fed: dict[int, _Fed] = {}
+    scored: dict[int, Scored] = {}
+    x = inputs
+    for newest, module in enumerate(modules):
+        fed[newest] = _feed(network, module, weights, x, layout, reading, ranks)
+        x = fed[newest].y
+        for i, loss in enumerate(losses):
+            if loss.ready == newest:
+                scored[i] = _score(loss, names[i], fed, rule, weights, choices[i], bool(watch))
+        for m in sorted(fed):
+            touching = [i for i, loss in enumerate(losses) if loss.touches(m)]
+            if not touching:
+                del fed[m]
+            elif all(i in scored for i in touching):
+                # What is not needed again is let go before the next module is fed.
+                yield _learn(
+                    m, fed.pop(m), [scored[i] for i in touching], weights, reading, watch, ranks
+                )
+                for i in touching:
+                    if losses[i].target not in fed and losses[i].context not in fed:
+                        del scored[i]
+
+
+def _feed(
+    network: Network,
+    module: Sequence[int],
+    weights: Parameters,
+    x: Array,
+    layout: Layout,
+    reading: Reading,
+    ranks: Ranks | None,
+) -> _Fed:
+    tape, mean = [], None
+    for layer in (network.layers[i] for i in module):
+        x, kept, mean = layer.forward(x, weights)
+        tape.append((layer, kept))
+    layout, z = reading.layout(layout, x.shape[1:-1]), reading.read(x, mean)
+    return _Fed(tape, x, ranks.gather(z, layout) if ranks else z, layout)
+
+
+def _score(
+    loss: Loss,
+    name: str,
+    fed: dict[int, _Fed],
+    rule: Rule,
+    weights: Parameters,
+    draw: Draw,
+    watching: bool,
+) -> Scored:
+    """What the rule makes of the encodings of a loss's two modules."""
+    target, context = fed[loss.target], fed[loss.context]
+    own = {n: w for n, w in weights[name].items() if n not in NETWORKS_OWN}
+    read = (target.z, own, draw, target.layout, *((context.z,) if loss.crosses else ()))
+    learning = rule.learn(*read)
+    roles = learning.roles or (tuple(rule.roles(*read)) if watching else ())
+    return Scored(loss, name, target.z, context.z, own, draw, target.layout, learning, roles)
+
+
+def _learn(
+    number: int,
+    here: _Fed,
+    losses: Sequence[Scored],
+    weights: Parameters,
+    reading: Reading,
+    watch: Callable[[Watched], None] | None,
+    ranks: Ranks | None,
+) -> Update:
+    """The update of a module: the drives of its losses add up, and go down through its layers."""
+    last, watched = here.tape[-1][0], Watched(number, [], tuple(losses))
+    name = last.convolutions[-1].name
+    drives = [scored.drive(number) for scored in watched.ordered]
+    drive = sum((d for d in drives[1:] if d is not None), drives[0])
+    if ranks:
+        drive = ranks.own(drive, here.layout)
+    error, changes, waits = reading.spread(drive, here.y.shape[1:-1]), {}, []
+    for layer, kept in reversed(here.tape):
+        parts, error = layer.learn(kept, error, weights, layer is not here.tape[0][0])
+        if layer is last:
+            parts = [replace(part, read=part.layer in layer.read) for part in parts]
+        changes |= {part.layer.name: part.changes for part in parts}
+        if layer is last and watched.decay is not None and (ranks is None or ranks.rank == 0):
+            # The others' sums are added to the first rank's, so decay is taken there alone.
+            _decay(changes[name], weights[name], watched.decay.sum(axis=0))
+        if ranks:
+            waits += [ranks.add(part.changes) for part in parts]
+        if watch is not None:
+            watched.layers[:0] = parts
+    own = watched.predicted
+    for scored in own:
+        changes.setdefault(scored.name, {}).update(scored.learning.changes)
+    if watch is not None:
+        watch(watched)
+
+    def finish() -> None:
+        for wait in waits:
+            wait()
+
+    return Update(
+        number,
+        changes,
+        {s.name: Report(s.learning.loss, s.learning.open_gates, s.learning.measures) for s in own},
+        finish,
+        {s.name: s.learning.state for s in own if s.learning.state},
+    )
+
+
+def _decay(changes: dict[str, Array], own: dict[str, Array], decay: Array) -> None:
+    """Take from every neuron's weights the part `decay (O,)`: see `Learning.decay`."""
+    for name in ("weight", "bias"):
+        changes[name] -= decay.reshape(-1, *(1,) * (own[name].ndim - 1)) * own[name]
