@@ -15,7 +15,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from plasticity.kernels import cuda
+from plasticity.kernels.cuda import launch
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 CUPYS = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds to the options
@@ -61,7 +61,7 @@ def compile_kernels(
     options = [
         f"--gpu-architecture={architecture}",
         "--ptxas-options=--verbose",
-        *cuda.OPTIONS,
+        *launch.OPTIONS,
         *CUPYS,
     ]
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None)
@@ -113,9 +113,9 @@ def _split(log: str, lowered: dict[str, str]) -> tuple[str, dict[str, Resources]
 
 def main(architectures: Sequence[str]) -> None:
     print(f"{'kernel':34} {'':8} {'registers':>9} {'spilled':>8} {'stack':>6} {'shared':>7}")
-    for file in cuda.FILES:
+    for file in launch.FILES:
         for architecture in architectures:
-            found = compile_kernels(cuda.source(file), cuda.names(file), architecture)[2]
+            found = compile_kernels(launch.source(file), launch.names(file), architecture)[2]
             for name, r in found.items():
                 print(
                     f"{name:34} {architecture:8} {r.registers:9} {r.spilled:8} {r.stack:6}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from plasticity import kernels, learning, networks, rules
 from plasticity.events import Layout
-from plasticity.kernels import cuda
+from plasticity.kernels.cuda import launch
 
 # Arguments that are read and written; of adam, a parameter and its moments, four times.
 TWICE = {"adam": (0, 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15), "add_rows": (-1,)}
@@ -53,11 +53,11 @@ class Clock:
         import cupy
 
         self.records: list[tuple] = []
-        self.launch, self.matmul = cuda._launch, cupy.matmul
+        self.run, self.matmul = launch.run, cupy.matmul
 
-        def launch(file: str, name: str, columns: int, rows: int, *args: object) -> None:
+        def run(file: str, name: str, columns: int, rows: int, *args: object) -> None:
             short = name.partition("<")[0]
-            call = lambda: self.launch(file, name, columns, rows, *args)  # noqa: E731
+            call = lambda: self.run(file, name, columns, rows, *args)  # noqa: E731
             self.time(short, call, traffic(short, args), 0)
 
         def matmul(a: object, b: object, out: object = None) -> object:
@@ -67,13 +67,13 @@ class Clock:
             call = lambda: self.matmul(a, b, out=out)  # noqa: E731
             return self.time("matrix products", call, moved, 2 * batch * m * k * n)
 
-        cuda._launch, cupy.matmul = launch, matmul
+        launch.run, cupy.matmul = run, matmul
         return self
 
     def __exit__(self, *_: object) -> None:
         import cupy
 
-        cuda._launch, cupy.matmul = self.launch, self.matmul
+        launch.run, cupy.matmul = self.run, self.matmul
 
     def time(self, name: str, call: Callable, moved: int, operations: int) -> object:
         import cupy

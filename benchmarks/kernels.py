@@ -20,7 +20,8 @@ import click
 import numpy as np
 
 from plasticity import kernels, networks
-from plasticity.kernels import first, threads, winograd
+from plasticity.kernels.cpu import threads, winograd
+from plasticity.kernels.forms import FEW_CHANNELS
 
 F = np.float32
 
@@ -60,9 +61,9 @@ def convolutions(batch: int, width: float, repeat: int) -> list[dict[str, object
         C, O = layer.inputs, layer.outputs  # noqa: E741
         x = np.maximum(rng.standard_normal((rows, *space, C), F), 0)
         w = rng.standard_normal((O, C, 3, 3), F) / F(3 * C**0.5)
-        y, winner, z = kernels.forward(x, w, np.zeros(O, F), layer.pool)
+        y, winner, z = kernels.forward(x, w, np.zeros(O, F), layer.geometry)
         drive = rng.standard_normal(z.shape, F)
-        if C <= first.MAX_CHANNELS:
+        if C <= FEW_CHANNELS:
             tiles, products = int(np.prod(space)), 9
         else:
             algorithm = winograd._algorithm(*space)
@@ -71,17 +72,15 @@ def convolutions(batch: int, width: float, repeat: int) -> list[dict[str, object
         flop = 2 * rows * tiles * products * C * O
         read = x.nbytes + w.nbytes + y.nbytes + winner.nbytes
         calls = {
-            "forward": lambda x=x, w=w, O=O, pool=layer.pool: kernels.forward(  # noqa: E741
-                x, w, np.zeros(O, F), pool
+            "forward": lambda x=x, w=w, O=O, g=layer.geometry: kernels.forward(  # noqa: E741
+                x, w, np.zeros(O, F), g
             ),
-            "dW": lambda x=x, k=winner, d=drive, pool=layer.pool: kernels.correlate(
-                x, k, d, (3, 3), pool
-            ),
-            "back": lambda k=winner, d=drive, w=w, s=space, pool=layer.pool: kernels.back(
-                k, d, w, s, pool
+            "dW": lambda x=x, k=winner, d=drive, g=layer.geometry: kernels.correlate(x, k, d, g),
+            "back": lambda k=winner, d=drive, w=w, s=space, g=layer.geometry: kernels.back(
+                k, d, w, s, g
             ),
         }
-        if C <= first.MAX_CHANNELS:
+        if C <= FEW_CHANNELS:
             del calls["back"]  # nothing asks for the error at the image
         for what, call in calls.items():
             moved = read if what == "forward" else x.nbytes + winner.nbytes + w.nbytes

@@ -26,7 +26,7 @@ def modules(network: Network) -> list[tuple[str, str]]:
         (kind, layer.name)
         for layer in network.layers
         for kind in ("Conv2d", "ReLU", "MaxPool2d")
-        if kind != "MaxPool2d" or layer.pool != 1
+        if kind != "MaxPool2d" or layer.geometry.pools
     ]
 
 

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from plasticity import kernels, seeds
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
+from plasticity.kernels.geometry import Geometry, Pool, Sizes
 
 Parameters = dict[str, dict[str, Array]]
 """Name of a convolution -> parameter name -> array.
@@ -49,10 +50,15 @@ class Conv:
     inputs: int
     outputs: int
     kernel: tuple[int, ...] = (3, 3)
-    stride: int | tuple[int, ...] = 1
-    padding: int | tuple[int, ...] = 1
-    pool: int | tuple[int, ...] = 1
+    stride: Sizes = 1
+    padding: Sizes = 1
+    pool: Sizes | Pool = 1
     linear: bool = False
+    geometry: Geometry = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        made = Geometry.of(self.kernel, self.stride, self.padding, self.pool, self.linear)
+        object.__setattr__(self, "geometry", made)
 
     @property
     def convolutions(self) -> tuple["Conv", ...]:
@@ -66,8 +72,7 @@ class Conv:
 
     def space(self, space: tuple[int, ...]) -> tuple[int, ...]:
         """The spatial shape after convolution and pooling."""
-        out = kernels.output_space(space, self.kernel, self.stride, self.padding)
-        return kernels.pooled_space(out, self.pool)
+        return self.geometry.space(space)
 
     def prepare(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Weight `(O, C, *kernel)` and bias `(O,)`, float64, uniform within 1/sqrt(fan in)."""
@@ -85,16 +90,8 @@ class Conv:
 
         See `kernels.forward`.
         """
-        y, winner, z = kernels.forward(
-            x,
-            weights[self.name]["weight"],
-            weights[self.name]["bias"],
-            self.pool,
-            stride=self.stride,
-            padding=self.padding,
-            winners=learning,
-            linear=self.linear,
-        )
+        own = weights[self.name]
+        y, winner, z = kernels.forward(x, own["weight"], own["bias"], self.geometry, learning)
         return y, (x, winner) if learning else None, z
 
     def learn(
@@ -106,12 +103,11 @@ class Conv:
         and `kernels.back`.
         """
         (x, winner), back = kept, None
-        how = {"stride": self.stride, "padding": self.padding}
-        dW, db = kernels.correlate(x, winner, error, self.kernel, self.pool, **how)
+        dW, db = kernels.correlate(x, winner, error, self.geometry)
         if below:
             own, space = weights[self.name], x.shape[1:-1]
             weight = own.get("feedback", own["weight"])  # fixed ones in the transposed ones' place
-            back = kernels.back(winner, error, weight, space, self.pool, **how)
+            back = kernels.back(winner, error, weight, space, self.geometry)
         if winner is None:
             xp, shape = array_module(x), (len(x), *self.space(x.shape[1:-1]), self.outputs)
             winner = xp.broadcast_to(xp.zeros((), xp.uint8), shape)

@@ -67,13 +67,13 @@ def layer_maps(layer: Layer, x: Tensor, params: dict[str, Own]) -> Tensor:
         for conv in layer.path:
             y = layer_maps(conv, y, params)
         return y + (x if layer.shortcut is None else layer_maps(layer.shortcut, r, params))
-    dims, own = len(layer.kernel), params[layer.name]
-    convolve = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
-    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[dims - 1]
-    y = convolve(x, own["weight"], own["bias"], layer.stride, layer.padding)
-    if layer.linear:
+    geometry, own = layer.geometry, params[layer.name]
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[geometry.dims - 1]
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[geometry.dims - 1]
+    y = convolve(x, own["weight"], own["bias"], geometry.stride, geometry.padding)
+    if not geometry.rectified:
         return y
-    return F.relu(y) if layer.pool == 1 else pool(F.relu(y), layer.pool)
+    return pool(F.relu(y), geometry.pool, geometry.pool_stride) if geometry.pools else F.relu(y)
 
 
 def encodings(

@@ -117,8 +117,7 @@ def case(state: State, *, seed: int, batch: int, gain: float = 1.0) -> Case:
 
     def watch(watched: learning.Watched) -> None:
         for seen in watched.layers:
-            pool = seen.layer.pool
-            room = pool ** len(seen.layer.kernel) if isinstance(pool, int) else np.prod(pool)
+            room = seen.layer.geometry.competitors
             winners[seen.layer.name] = float((seen.winner != kernels.SILENT).mean() / room)
 
     x = patches

@@ -18,7 +18,7 @@ from plasticity.errors import UserError
 from plasticity.options import RunOptions
 from tests import standin
 from tests.kernels import emulation
-from tests.kernels.test_gpu import MISSING
+from tests.kernels.cuda.test_gpu import MISSING
 
 SMALL = {"width": 0.03, "batch": 4, "crop": 40, "dtype": "float64"}
 MODULES = {"hinge_cpc": "2", "cpc": "1+2+3"}  # of several layers, not all of one size

@@ -8,7 +8,7 @@ import pytest
 from plasticity import training, views
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
-from plasticity.kernels import direct
+from plasticity.kernels.definition import convolution
 from plasticity.options import RunOptions
 
 OPTIONS = RunOptions(width=0.06, layers=3, batch=4, crop=40, dtype="float64", device="cpu", seed=3)
@@ -40,7 +40,7 @@ def alone(state, images, image, left, top):
     x = ((pixels / 255 - images.mean) / images.std)[None, :, :, None]
     for layer in state.network.layers:
         own = state.weights[layer.name]
-        x, _, z = direct.forward(x, own["weight"], own["bias"], layer.pool)
+        x, _, z = convolution.forward(x, own["weight"], own["bias"], layer.geometry)
         yield z[0]
 
 

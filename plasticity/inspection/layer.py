@@ -8,7 +8,6 @@ from plasticity import kernels
 from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.step import Step
 from plasticity.inspection.synapse import step_space
-from plasticity.kernels import direct
 
 QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1.0}
 SAMPLE = 2**22  # values at most, evenly spaced, that quartiles are taken of
@@ -236,10 +235,9 @@ def _patches(step: Step, top: int) -> Rows:
     """
     seen, layer = step.seen, step.layer
     change = seen.changes["weight"]
-    response = direct.convolve(
-        seen.x, change, np.zeros(len(change), change.dtype), layer.stride, layer.padding
-    )
-    post = kernels.post_factor(seen.winner, seen.error, layer.pool, response.shape[1:-1])
+    none = np.zeros(len(change), change.dtype)
+    response = kernels.convolve(seen.x, change, none, layer.geometry)
+    post = kernels.post_factor(seen.winner, seen.error, layer.geometry, response.shape[1:-1])
     part = (post * response).reshape(len(post), -1).sum(axis=1, dtype=float)
     if step.decay is not None:
         spent = (step.weight.astype(float) * change).reshape(len(change), -1).sum(axis=1)

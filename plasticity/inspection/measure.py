@@ -141,10 +141,7 @@ class _Sums:
 
     def _coactivity(self, drive: Array | None = None) -> Array:
         top, layer = self.top, self.top.layer
-        how = {"stride": layer.stride, "padding": layer.padding}
-        return kernels.coactivity(
-            top.x, top.winner, self.wish.synapses, layer.kernel, layer.pool, drive, **how
-        )
+        return kernels.coactivity(top.x, top.winner, self.wish.synapses, layer.geometry, drive)
 
     def add(self, role: Role, at: tuple[int, int]) -> None:
         """A role at its prediction step; its dendritic signals are rows, or maps of them."""

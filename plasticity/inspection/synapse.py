@@ -10,7 +10,6 @@ from plasticity import kernels
 from plasticity.arrays import to_host
 from plasticity.errors import UserError
 from plasticity.inspection.step import Step
-from plasticity.kernels import direct
 from plasticity.rule import Role
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
@@ -311,7 +310,7 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
 
     def through(drive: np.ndarray, of: np.ndarray = winner) -> np.ndarray:
         """Inhibition and rho', as training applies them."""
-        post = kernels.post_factor(of, drive, layer.pool, space)
+        post = kernels.post_factor(of, drive, layer.geometry, space)
         return post.reshape(len(of), -1).astype(float)
 
     post, signal, positions = through(np.ones((N, 1))), None, step.positions
@@ -395,7 +394,7 @@ def _inhibition(step: Step, j: int, post: np.ndarray) -> dict[str, np.ndarray]:
     """
     layer, own = step.layer, step.state.weights[step.layer.name]
     weight, bias = (to_host(own[name])[j : j + 1] for name in ("weight", "bias"))
-    a = direct.convolve(step.seen.x, weight, bias, layer.stride, layer.padding)
+    a = kernels.convolve(step.seen.x, weight, bias, layer.geometry)
     won = post != 0
     return {"won": won, "active": won | (a > 0).reshape(won.shape)}
 
@@ -426,12 +425,11 @@ def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, ob
 
 def step_space(step: Step) -> tuple[int, ...]:
     """The shape of the layer's map before pooling."""
-    layer = step.layer
-    return kernels.output_space(step.seen.x.shape[1:-1], layer.kernel, layer.stride, layer.padding)
+    return step.layer.geometry.output(step.seen.x.shape[1:-1])
 
 
 def pre_of(step: Step, i: int, offset: tuple[int, ...]) -> np.ndarray:
     """The pre factor of input neuron i at a kernel offset, `(N, positions)`."""
     layer, x = step.layer, step.seen.x[..., i : i + 1]
-    pre = kernels.pre_factor(x, offset, layer.kernel, layer.stride, layer.padding)
+    pre = kernels.pre_factor(x, offset, layer.geometry)
     return pre.reshape(len(x), -1).astype(float)

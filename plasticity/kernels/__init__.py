@@ -1,38 +1,37 @@
 """The one door to the explicit computations. Which form runs is chosen here, never by a rule.
 
-Each operation has a readable definition in array operations (any dtype, NumPy or CuPy). Float32
-arrays on the CPU take compiled forms, and CuPy arrays CUDA's; they compute the same and are
-tested against it.
+Each operation has a readable definition in array operations (any dtype, NumPy or CuPy), in
+`definition`. Float32 arrays on the CPU take compiled forms (`cpu`), and CuPy arrays CUDA's
+(`cuda`); they compute the same and are tested against it. `forms.FORMS` is the table.
 """
 
 import math
 from collections.abc import Sequence
-from types import ModuleType
 
 import numpy as np
 
 from plasticity.arrays import Array, array_module
-from plasticity.kernels import blocks, direct, memory, rows, threads
-from plasticity.kernels.direct import SILENT, output_space, pooled_space, post_factor, pre_factor
-from plasticity.kernels.pairs import coactivity
-from plasticity.kernels.patches import extract
-from plasticity.kernels.residual import add_skip, rectified, rectify
-from plasticity.kernels.threads import own as own_threads
+from plasticity.kernels.cpu import memory, threads
+from plasticity.kernels.cpu.threads import own as own_threads
+from plasticity.kernels.definition.convolution import convolve, post_factor, pre_factor
+from plasticity.kernels.forms import Call, call_with, form
+from plasticity.kernels.geometry import SILENT, Geometry, Pool
 
 __all__ = [
     "SILENT",
+    "Geometry",
+    "Pool",
     "adam",
     "add_rows",
     "add_skip",
     "back",
     "coactivity",
+    "convolve",
     "correlate",
     "empty_like",
     "extract_patches",
     "forward",
-    "output_space",
     "own_threads",
-    "pooled_space",
     "post_factor",
     "pre_factor",
     "product",
@@ -41,34 +40,6 @@ __all__ = [
     "rectify",
     "scores",
 ]
-
-
-def _form(
-    x: Array, kernel: tuple[int, ...], pool: object, stride: object, padding: object, linear: bool
-) -> ModuleType:
-    """The module whose convolution kernels fit these arrays and this geometry."""
-    if (
-        kernel == (3, 3)
-        and not linear
-        and pool in (1, 2, (1, 1), (2, 2))
-        and stride in (1, (1, 1))
-        and padding in (1, (1, 1))
-    ):
-        if _on_device(x):
-            from plasticity.kernels import cuda
-
-            return cuda
-        if array_module(x) is np and x.dtype == np.float32:
-            from plasticity.kernels import winograd
-
-            return winograd
-    return blocks if array_module(x) is np and x.dtype == np.float32 else direct
-
-
-def _on_device(*arrays: Array) -> bool:
-    """Whether the CUDA kernels take these arrays: all float32 or all float64."""
-    dtypes = {a.dtype.char for a in arrays}
-    return array_module(*arrays) is not np and dtypes in ({"f"}, {"d"})
 
 
 def extract_patches(
@@ -83,50 +54,38 @@ def extract_patches(
     std: float,
     dtype: np.dtype,
 ) -> Array:
-    """Crop, flip, normalise and cut into patches that overlap by half: see `patches.extract`."""
-    cut = extract
-    on_device = array_module(pixels, top, left, flip) is not np
-    if on_device and pixels.dtype == np.uint8 and np.dtype(dtype).char in "fd":
-        from plasticity.kernels.cuda import extract_patches as cut
+    """Crop, flip, normalise and cut into patches that overlap by half.
+
+    See `definition.patches.extract_patches`.
+    """
+    host = array_module(pixels, top, left, flip) is np
+    dtypes = {np.dtype(dtype).char if pixels.dtype == np.uint8 else pixels.dtype.char}
+    cut = form("extract_patches", Call(host, frozenset(dtypes), True))
     return cut(pixels, top, left, flip, crop=crop, patch=patch, mean=mean, std=std, dtype=dtype)
 
 
 def forward(
-    x: Array,
-    weight: Array,
-    bias: Array,
-    pool: int | tuple[int, ...] = 1,
-    *,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] = 1,
-    winners: bool = True,
-    linear: bool = False,
+    x: Array, weight: Array, bias: Array, geometry: Geometry, winners: bool = True
 ) -> tuple[Array, Array | None, Array]:
-    """Convolution, ReLU, MaxPool as lateral inhibition, encoding: see `direct.forward`."""
-    array_module(x, weight, bias)
-    form = _form(x, weight.shape[2:], pool, stride, padding, linear)
-    if form in (direct, blocks):
-        how = {"stride": stride, "padding": padding, "winners": winners, "linear": linear}
-        return form.forward(x, weight, bias, pool, **how)
-    return form.forward(x, weight, bias, _side(pool), winners=winners)
+    """Convolution, ReLU, MaxPool as lateral inhibition, and the mean over positions.
+
+    See `definition.convolution.forward`.
+    """
+    call = call_with(x, weight, bias, geometry=geometry, channels=x.shape[-1])
+    return form("forward", call)(x, weight, bias, geometry, winners)
 
 
 def correlate(
-    x: Array,
-    winner: Array | None,
-    drive: Array,
-    kernel: tuple[int, ...],
-    pool: int | tuple[int, ...] = 1,
-    *,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] = 1,
+    x: Array, winner: Array | None, drive: Array, geometry: Geometry
 ) -> tuple[Array, Array]:
-    """The pre x post correlation, `dW (O, C, *kernel)` and `db (O,)`: see `direct.correlate`."""
+    """The pre x post correlation, `dW (O, C, *kernel)` and `db (O,)`.
+
+    See `definition.convolution.correlate`.
+    """
     array_module(x, winner, drive)
-    form = _form(x, kernel, pool, stride, padding, winner is None)
-    if form in (direct, blocks):
-        return form.correlate(x, winner, drive, kernel, pool, stride=stride, padding=padding)
-    return form.correlate(x, winner, drive, _side(pool))
+    drive = drive.astype(x.dtype, copy=False)
+    call = call_with(x, drive, geometry=geometry, channels=x.shape[-1])
+    return form("correlate", call)(x, winner, drive, geometry)
 
 
 def back(
@@ -134,21 +93,47 @@ def back(
     drive: Array,
     weight: Array,
     space: tuple[int, ...],
-    pool: int | tuple[int, ...] = 1,
-    *,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] = 1,
+    geometry: Geometry,
 ) -> Array:
-    """The error at a layer's input `(N, *space, C)`: see `direct.back`."""
+    """The error at a layer's input `(N, *space, C)`: see `definition.convolution.back`."""
     array_module(winner, drive, weight)
-    form = _form(drive, weight.shape[2:], pool, stride, padding, winner is None)
-    if form in (direct, blocks):
-        return form.back(winner, drive, weight, space, pool, stride=stride, padding=padding)
-    return form.back(winner, drive, weight, space, _side(pool))
+    drive = drive.astype(weight.dtype, copy=False)
+    call = call_with(drive, weight, geometry=geometry)
+    return form("back", call)(winner, drive, weight, space, geometry)
 
 
-def _side(pool: int | tuple[int, ...]) -> int:
-    return pool if isinstance(pool, int) else pool[0]
+def coactivity(
+    x: Array,
+    winner: Array,
+    synapses: np.ndarray,
+    geometry: Geometry,
+    drive: Array | None = None,
+) -> Array:
+    """What post and pre of chosen synapses have in common, by input `(N, S)`.
+
+    See `definition.pairs.coactivity`.
+    """
+    array_module(x, winner, drive)
+    call = call_with(x, geometry=geometry, driven=drive is not None)
+    return form("coactivity", call)(x, winner, synapses, geometry, drive)
+
+
+def rectify(x: Array) -> Array:
+    """rho(x) of maps: see `definition.residual.rectify`."""
+    return form("rectify", call_with(x))(x)
+
+
+def add_skip(y: Array, skip: Array) -> Array:
+    """`y += skip` in place, and its mean: see `definition.residual.add_skip`."""
+    return form("add_skip", call_with(y, skip))(y, skip)
+
+
+def rectified(
+    r: Array, error: Array, *, inside: Array | None = None, beside: Array | None = None
+) -> Array:
+    """The error before a ReLU: see `definition.residual.rectified`."""
+    array_module(r, error, inside, beside)
+    return form("rectified", call_with(r, error))(r, error, inside=inside, beside=beside)
 
 
 def empty_like(a: Array) -> Array:
@@ -190,22 +175,13 @@ def _shares(a: Array, b: Array, c: Array) -> list[tuple[Array, Array, Array]]:
 def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
     """For each event e the scalar product of row `in_a[e]` of `a` and row `in_b[e]` of `b`."""
     array_module(a, b, in_a, in_b)
-    if _on_device(a, b):
-        from plasticity.kernels import cuda
-
-        return cuda.scores(a, b, in_a, in_b)
-    return rows.scores(a, b, in_a, in_b)
+    return form("scores", call_with(a, b))(a, b, in_a, in_b)
 
 
 def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array) -> None:
     """For each event e, in order: `out[to[e]] += factor[e] * values[source[e]]`, in place."""
     array_module(out, to, factor, values, source)
-    if _on_device(out, values) and out.flags.c_contiguous:
-        from plasticity.kernels import cuda
-
-        cuda.add_rows(out, to, factor, values, source)
-        return
-    rows.add_rows(out, to, factor, values, source)
+    form("add_rows", call_with(out, values))(out, to, factor, values, source)
 
 
 def adam(
@@ -223,13 +199,19 @@ def adam(
         parameters: of each `(parameter, dW, m, v)`, where m and v are its moments; on a GPU those
             of a layer move in one launch.
         step: counts from 1.
+
+    Raises:
+        ValueError: a dW or a moment of another shape than its parameter.
     """
-    arrays = [a for one in parameters for a in one]
-    array_module(*arrays)
+    array_module(*(a for one in parameters for a in one))
+    for parameter, *others in parameters:
+        if any(a.shape != parameter.shape for a in others):
+            shapes = ", ".join(str(a.shape) for a in others)
+            raise ValueError(f"dW and moments of shapes {shapes} for a parameter {parameter.shape}")
+    moved = [
+        (p, array_module(p).asarray(dW, p.dtype, order="C"), m, v) for p, dW, m, v in parameters
+    ]
     # The two corrections for the start at zero, drawn into the rate and into epsilon.
     root = math.sqrt(1 - beta2**step)
-    form: ModuleType = rows
-    kept = (a for p, _, m, v in parameters for a in (p, m, v))
-    if _on_device(*arrays) and all(a.flags.c_contiguous for a in kept):
-        from plasticity.kernels import cuda as form
-    form.adam(parameters, rate * root / (1 - beta1**step), beta1, beta2, epsilon * root)
+    move = form("adam", call_with(*(a for one in moved for a in one)))
+    move(moved, rate * root / (1 - beta1**step), beta1, beta2, epsilon * root)

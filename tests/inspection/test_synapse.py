@@ -6,7 +6,7 @@ import pytest
 from plasticity import inspection, kernels, training
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
-from plasticity.kernels import direct
+from plasticity.kernels.definition import convolution
 from plasticity.options import RunOptions
 
 WEIGHTS = {"weight": (2, 1, 0, 2), "bias": (3,)}
@@ -94,7 +94,9 @@ def test_an_event_is_its_factors_by_hand():
     assert row["score"] == pytest.approx(u) and row["gate"] == row["sign"] * (row["sign"] * u < 1)
     padded = np.pad(step.seen.x[patch], [(1, 1), (1, 1), (0, 0)])
     assert row["pre"] == padded[row["y"], row["x"] + 2, 1]
-    a = direct.convolve(step.seen.x[patch : patch + 1], own["weight"], own["bias"])[0, ..., 2]
+    a = convolution.convolve(
+        step.seen.x[patch : patch + 1], own["weight"], own["bias"], step.layer.geometry
+    )[0, ..., 2]
     top, left = row["y"] // 2 * 2, row["x"] // 2 * 2
     assert a[row["y"], row["x"]] == a[top : top + 2, left : left + 2].max() > 0
     factors = row["gate"] * row["dendrite"] * row["pre"]
@@ -110,9 +112,9 @@ def breaks(monkeypatch, factor, rule):
         right = rule._dendrite
         monkeypatch.setattr(rule, "_dendrite", lambda self, signal: right(self, signal) ** 2)
     elif factor == "post":
-        right = direct.post_factor
-        monkeypatch.setattr(direct, "post_factor", lambda *args: right(*args) * 5)
-        monkeypatch.setattr(kernels, "post_factor", direct.post_factor)
+        right = convolution.post_factor
+        monkeypatch.setattr(convolution, "post_factor", lambda *args: right(*args) * 5)
+        monkeypatch.setattr(kernels, "post_factor", convolution.post_factor)
     elif factor == "inhibition":
         right = kernels.forward
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plasticity import kernels
-from plasticity.kernels import residual
+from plasticity.kernels.cpu import residual
 
 
 @pytest.fixture(params=[2**18, 64], ids=["whole", "in blocks"], autouse=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from plasticity import kernels
+from plasticity.kernels.cpu import rows
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -53,7 +54,7 @@ def test_many_products_at_once_are_the_products_one_by_one(dtype, size):
 
 def test_adam_moves_large_parameters_in_parts_and_small_ones_beside_them(monkeypatch):
     """The definition in float64, for parameters of several parts and of less than one."""
-    monkeypatch.setattr(kernels.rows, "ADAM_PARTS", 1000)
+    monkeypatch.setattr(rows, "ADAM_PARTS", 1000)
     rng = np.random.default_rng(3)
     shapes = [(150, 141), (7,), (1000,), (0, 3)]
     start = [[rng.standard_normal(s) for _ in range(2)] + [np.zeros(s)] * 2 for s in shapes]

@@ -103,7 +103,9 @@ def test_every_factor_of_an_update_multiplies():
     for role in c.rule.roles(z, c.weights["conv2"], c.draws[1], c.layout):
         for e in range(len(role.gamma)):
             patch = role.learner[e : e + 1]
-            post = kernels.post_factor(winner[patch], np.ones((1, 6)), 2, (8, 8))[0] / 16
+            post = (
+                kernels.post_factor(winner[patch], np.ones((1, 6)), layer.geometry, (8, 8))[0] / 16
+            )
             for r, s in np.ndindex(8, 8):
                 pre = padded[patch[0], r : r + 3, s : s + 3].transpose(2, 0, 1)
                 signal = role.gamma[e] * role.dendrite[role.source[e]] * post[r, s]

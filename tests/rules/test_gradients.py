@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plasticity import learning, rules
+from plasticity import kernels, learning, rules
 from plasticity.events import Layout
 from plasticity.network import Conv, Network
 from plasticity.reference import negative_gradients
@@ -76,9 +76,8 @@ def test_dW_is_minus_the_gradient_with_ties_in_the_pools(variant):
     options = VARIANTS[variant]
     c = case(rules.get("clapp_s", steps=2, **options), ties=True, network=POOLED_FIRST)
     layer = c.network.layers[0]
-    from plasticity.kernels import direct
-
-    a = direct.convolve(c.patches, c.weights["conv1"]["weight"], c.weights["conv1"]["bias"])
+    own = c.weights["conv1"]
+    a = kernels.convolve(c.patches, own["weight"], own["bias"], layer.geometry)
     windows = a.reshape(len(a), 4, 2, 4, 2, layer.outputs).transpose(0, 1, 3, 5, 2, 4)
     windows = windows.reshape(-1, 4)
     top = windows.max(axis=1, keepdims=True)

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import numpy as np
 
-from plasticity.kernels import cuda
+from plasticity.kernels.cuda import launch
 from tests.standin import arrays, distributed, machine
 from tests.standin.machine import Machine
 
@@ -77,11 +77,11 @@ def installed(devices: int = 1) -> Iterator[Machine]:
     modules["cupyx.distributed"] = modules["cupyx"].distributed
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
-    cuda._kernels.cache_clear()
+    launch._kernels.cache_clear()
     try:
         yield Machine.now
     finally:
-        cuda._kernels.cache_clear()
+        launch._kernels.cache_clear()
         for name, module in before.items():
             del sys.modules[name]
             if module is not None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from plasticity import kernels
+from plasticity.kernels import Geometry
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -12,12 +13,12 @@ def test_coactivity_with_the_drive_is_the_correlation(dtype, pool, stride, paddi
     rng = np.random.default_rng(pool)
     x = rng.standard_normal((6, 8, 9, 3)).astype(dtype)
     weight, bias = rng.standard_normal((4, 3, 3, 3)).astype(dtype), np.zeros(4, dtype)
-    how = {"stride": stride, "padding": padding}
-    _, winner, _ = kernels.forward(x, weight, bias, pool, **how)
+    geometry = Geometry.of((3, 3), stride, padding, pool)
+    _, winner, _ = kernels.forward(x, weight, bias, geometry)
     drive = rng.standard_normal((6, 4)).astype(dtype)
-    dW, _ = kernels.correlate(x, winner, drive, (3, 3), pool, **how)
+    dW, _ = kernels.correlate(x, winner, drive, geometry)
     synapses = np.array([(3, 1, 0, 2), (0, 2, 1, 1), (3, 0, 2, 0), (1, 1, 0, 2)])
-    found = kernels.coactivity(x, winner, synapses, (3, 3), pool, **how)
+    found = kernels.coactivity(x, winner, synapses, geometry)
     assert found.dtype == dtype and found.shape == (6, 4)
     parts = (found * drive[:, synapses[:, 0]]).sum(axis=0)
     np.testing.assert_allclose(

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plasticity.kernels import cuda, direct, pairs, patches, rows
-from plasticity.kernels.direct import SILENT
+from plasticity.kernels import definition
+from plasticity.kernels.cuda import convolution, launch, pairs, patches, rows
+from plasticity.kernels.geometry import SILENT, Geometry
 from tests.kernels import emulation
 
 SANITIZED = os.environ.get("PLASTICITY_SANITIZE") == "1"
@@ -49,15 +50,19 @@ def cupy(monkeypatch):
     nothing = type("ndarray", (), {})  # the definitions take these arrays for the CPU's
     module = SimpleNamespace(RawModule=RawModule, ndarray=nothing, **functions)
     monkeypatch.setitem(sys.modules, "cupy", module)
-    cuda._kernels.cache_clear()
+    launch._kernels.cache_clear()
     yield
-    cuda._kernels.cache_clear()
+    launch._kernels.cache_clear()
+
+
+def three_by_three(pool=1, **how):
+    return Geometry.of((3, 3), pool=pool, **how)
 
 
 def launched_as(monkeypatch, grid, block):
     """Every launch in this shape, but in one row where the kernel has one."""
     shape = lambda columns, rows: (grid, block) if rows > 1 else (grid[:1], block[:1])  # noqa: E731
-    monkeypatch.setattr(cuda, "geometry", shape)
+    monkeypatch.setattr(launch, "grid_of", shape)
 
 
 def case(seed, dtype, N, H, W, C, O, pool, shared):  # noqa: E741
@@ -104,29 +109,29 @@ def test_any_convolution_agrees_with_its_definition(
     if min(H, W) < pool:
         return
     x, weight, bias, drive = case(seed, dtype, N, H, W, C, O, pool, shared)
-    y, winner, z = direct.forward(x, weight, bias, pool)
-    found, places, encoding = cuda.forward(x, weight, bias, pool)
+    y, winner, z = definition.convolution.forward(x, weight, bias, three_by_three(pool))
+    found, places, encoding = convolution.forward(x, weight, bias, three_by_three(pool))
     close(found, y)
     close(encoding, z)
     # A winner may differ where neurons are equal but for rounding: what won is as active.
     assert places.dtype == np.uint8 and places.shape == winner.shape
-    won = direct.post_factor(places, np.ones_like(y), pool, (H, W))
-    won *= direct.convolve(x, weight, bias)
+    won = definition.convolution.post_factor(places, np.ones_like(y), three_by_three(pool), (H, W))
+    won *= definition.convolution.convolve(x, weight, bias, three_by_three())
     PH, PW = y.shape[1:3]
     pools = won[:, : PH * pool, : PW * pool].reshape(N, PH, pool, PW, pool, O)
     close(pools.sum(axis=(2, 4)), y)
-    plain, none, _ = cuda.forward(x, weight, bias, pool, winners=False)
+    plain, none, _ = convolution.forward(x, weight, bias, three_by_three(pool), winners=False)
     assert none is None
     np.testing.assert_array_equal(plain, found)
     for a, b in zip(
-        cuda.correlate(x, winner, drive, pool),
-        direct.correlate(x, winner, drive, (3, 3), pool),
+        convolution.correlate(x, winner, drive, three_by_three(pool)),
+        definition.convolution.correlate(x, winner, drive, three_by_three(pool)),
         strict=True,
     ):
         close(a, b)
     close(
-        cuda.back(winner, drive, weight, (H, W), pool),
-        direct.back(winner, drive, weight, (H, W), pool),
+        convolution.back(winner, drive, weight, (H, W), three_by_three(pool)),
+        definition.convolution.back(winner, drive, weight, (H, W), three_by_three(pool)),
     )
 
 
@@ -137,9 +142,9 @@ def test_a_launch_of_any_shape_gives_the_same_bits(monkeypatch, dtype, C, pool, 
     x, weight, bias, drive = case(1, dtype, 5, *space, C, 37, pool, True)
 
     def all_of_it():
-        y, winner, z = cuda.forward(x, weight, bias, pool)
-        error = cuda.back(winner, drive, weight, space, pool)
-        return y, winner, z, *cuda.correlate(x, winner, drive, pool), error
+        y, winner, z = convolution.forward(x, weight, bias, three_by_three(pool))
+        error = convolution.back(winner, drive, weight, space, three_by_three(pool))
+        return y, winner, z, *convolution.correlate(x, winner, drive, three_by_three(pool)), error
 
     wanted = all_of_it()
     for grid, block in GEOMETRIES:
@@ -150,13 +155,16 @@ def test_a_launch_of_any_shape_gives_the_same_bits(monkeypatch, dtype, C, pool, 
 
 def test_patches_may_go_through_in_chunks(monkeypatch):
     x, weight, bias, drive = case(2, np.float64, 7, 6, 5, 4, 9, 2, False)
-    y, winner, z = cuda.forward(x, weight, bias, 2)
-    wanted = [y, winner, z, *cuda.correlate(x, winner, drive, 2)]
-    wanted.append(cuda.back(winner, drive, weight, (6, 5), 2))
-    monkeypatch.setattr(cuda, "CHUNK_BYTES", 36 * 13 * 8 * 4 * 3)  # three patches
-    assert [tiles for _, tiles in cuda._chunks(7, 4, 36 * 13 * 8)] == [12, 12, 4]
-    found = [*cuda.forward(x, weight, bias, 2), *cuda.correlate(x, winner, drive, 2)]
-    found.append(cuda.back(winner, drive, weight, (6, 5), 2))
+    y, winner, z = convolution.forward(x, weight, bias, three_by_three(2))
+    wanted = [y, winner, z, *convolution.correlate(x, winner, drive, three_by_three(2))]
+    wanted.append(convolution.back(winner, drive, weight, (6, 5), three_by_three(2)))
+    monkeypatch.setattr(convolution, "CHUNK_BYTES", 36 * 13 * 8 * 4 * 3)  # three patches
+    assert [tiles for _, tiles in convolution._chunks(7, 4, 36 * 13 * 8)] == [12, 12, 4]
+    found = [
+        *convolution.forward(x, weight, bias, three_by_three(2)),
+        *convolution.correlate(x, winner, drive, three_by_three(2)),
+    ]
+    found.append(convolution.back(winner, drive, weight, (6, 5), three_by_three(2)))
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
@@ -165,8 +173,8 @@ def test_ties_go_to_the_first_neuron_and_silence_has_its_code():
     """Whole numbers that the transforms of 2x2 maps keep exact: equal neurons stay equal."""
     x, weight, bias, _ = case(3, np.float32, 20, 2, 2, 5, 33, 2, True)
     bias -= 60
-    y, winner, _ = direct.forward(x, weight, bias, 2)
-    found, places, _ = cuda.forward(x, weight, bias, 2)
+    y, winner, _ = definition.convolution.forward(x, weight, bias, three_by_three(2))
+    found, places, _ = convolution.forward(x, weight, bias, three_by_three(2))
     np.testing.assert_array_equal(places, winner)
     np.testing.assert_array_equal(found, y)
     assert set(winner.ravel().tolist()) == {0, 1, 2, 3, SILENT}
@@ -191,8 +199,8 @@ def test_patches_are_cut_bit_for_bit_as_defined(seed, dtype, images, patch, more
         rng.random(images) < 0.5,
     )
     how = {"crop": crop, "patch": patch, "mean": 0.4, "std": 0.25, "dtype": dtype}
-    found = cuda.extract_patches(*args, **how)
-    wanted = patches.extract(*args, **how)
+    found = patches.extract_patches(*args, **how)
+    wanted = definition.patches.extract_patches(*args, **how)
     assert found.dtype == wanted.dtype
     np.testing.assert_array_equal(found, wanted)
 
@@ -209,10 +217,10 @@ def test_events_agree_with_their_definitions(seed, dtype, events, count, D):
     rng = np.random.default_rng(seed)
     a, b = rng.standard_normal((2, count, D)).astype(dtype)
     to, source = rng.integers(0, count, (2, events))
-    close(cuda.scores(a, b, to, source), (a[to] * b[source]).sum(axis=1))
+    close(rows.scores(a, b, to, source), (a[to] * b[source]).sum(axis=1))
     factor = (rng.standard_normal(events) * (rng.random(events) < 0.7)).astype(dtype)
     found, wanted = a.copy(), a.copy()
-    cuda.add_rows(found, to, factor, b, source)
+    rows.add_rows(found, to, factor, b, source)
     np.add.at(wanted, to, factor[:, None] * b[source])
     np.testing.assert_array_equal(found, wanted)  # the same sums in the same order
 
@@ -233,19 +241,19 @@ def test_events_agree_with_their_definitions(seed, dtype, events, count, D):
 def test_chosen_synapses_agree_with_their_definition(
     seed, dtype, N, H, W, count, pool, stride, padding, driven
 ):
-    how = {"stride": stride, "padding": padding}
-    if min(direct.output_space((H, W), (3, 3), stride, padding)) < pool:
+    geometry = Geometry.of((3, 3), stride, padding, pool)
+    if min(geometry.space((H, W))) < 1:
         return
     x, weight, bias, _ = case(seed, dtype, N, H, W, 3, 7, 1, True)
-    winner = direct.forward(x, weight, bias, pool, **how)[1]
+    winner = definition.convolution.forward(x, weight, bias, geometry)[1]
     rng = np.random.default_rng(seed)
     synapses = rng.integers(0, (7, 3, 3, 3), (count, 4))
     drive = rng.integers(-4, 5, winner.shape).astype(dtype) if driven else None
-    found = cuda.coactivity(x, winner, synapses, drive, pool, stride, padding)
+    found = pairs.coactivity(x, winner, synapses, geometry, drive)
     assert found.dtype == dtype
     # Sums of whole numbers are exact.
     exact = drive.astype(float) if driven else None
-    wanted = pairs.coactivity(x.astype(float), winner, synapses, (3, 3), pool, exact, **how)
+    wanted = definition.pairs.coactivity(x.astype(float), winner, synapses, geometry, exact)
     np.testing.assert_array_equal(found, wanted)
 
 
@@ -256,8 +264,8 @@ def test_adam_moves_as_defined(dtype, sizes):
     state = [[np.abs(rng.standard_normal(size)) for _ in range(4)] for size in sizes]
     found, wanted = ([[a.astype(t) for a in own] for own in state] for t in (dtype, np.float64))
     for _ in range(3):
-        cuda.adam(found, 1e-3, 0.9, 0.999, 1e-8)
-        rows.adam(wanted, 1e-3, 0.9, 0.999, 1e-8)
+        rows.adam(found, 1e-3, 0.9, 0.999, 1e-8)
+        definition.rows.adam(wanted, 1e-3, 0.9, 0.999, 1e-8)
     for a, b in zip(chain(*found), chain(*wanted), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == np.float32 else 1e-13)
 
@@ -275,12 +283,14 @@ def test_rows_patches_and_synapses_do_not_depend_on_the_launch(monkeypatch, dtyp
 
     def all_of_it():
         out, moments = a.copy(), [b.copy(), abs(b), abs(a)]
-        cuda.add_rows(out, to, b[0, :50].copy(), b, source)
+        rows.add_rows(out, to, b[0, :50].copy(), b, source)
         parts = [[m.reshape(-1)[s] for m in (moments[0], a, *moments[1:])] for s in SPANS]
-        cuda.adam(parts, 1e-3, 0.9, 0.999, 1e-8)
-        patched = cuda.extract_patches(pixels, at, at, flip, **how)
-        chosen = cuda.coactivity(x, winner, synapses, a[:5, :54].reshape(5, 3, 3, 6), 2, 1, 1)
-        return out, *moments, cuda.scores(a, b, to, source), patched, chosen
+        rows.adam(parts, 1e-3, 0.9, 0.999, 1e-8)
+        patched = patches.extract_patches(pixels, at, at, flip, **how)
+        chosen = pairs.coactivity(
+            x, winner, synapses, three_by_three(2), a[:5, :54].reshape(5, 3, 3, 6)
+        )
+        return out, *moments, rows.scores(a, b, to, source), patched, chosen
 
     wanted = all_of_it()
     for grid, block in GEOMETRIES:
@@ -292,9 +302,9 @@ def test_rows_patches_and_synapses_do_not_depend_on_the_launch(monkeypatch, dtyp
 @pytest.mark.parametrize("columns", [1, 33, 5000, 2**40])
 @pytest.mark.parametrize("count", [1, 7, 2**40])
 def test_launches_keep_within_the_limits_of_cuda(columns, count):
-    (gx, gy), (bx, by) = cuda.geometry(columns, count)
+    (gx, gy), (bx, by) = launch.grid_of(columns, count)
     assert 1 <= gx < 2**31 and 1 <= gy <= 65535
-    assert bx * by <= cuda.BLOCK and bx % 32 == 0
+    assert bx * by <= launch.BLOCK and bx % 32 == 0
 
 
 @pytest.mark.skipif(SANITIZED, reason="this is the run under the sanitizers")

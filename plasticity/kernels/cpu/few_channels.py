@@ -1,17 +1,16 @@
 """The first layer: few input channels, so the work is reading and writing maps, not products.
 
-Compiled float32 forms of `direct.forward` and `direct.correlate` for 3x3 kernels without pooling.
+Compiled float32 forms of `forward` and `correlate` for 3x3 kernels without pooling.
 Each position's 3x3 window is gathered once and met with all output neurons.
 """
 
 import numpy as np
 from numba import njit
 
-from plasticity.kernels import memory, threads
-from plasticity.kernels.direct import SILENT
+from plasticity.kernels.cpu import memory, threads
+from plasticity.kernels.geometry import SILENT
 
 COMPILE = {"nogil": True, "cache": True, "fastmath": True}
-MAX_CHANNELS = 4
 
 
 @njit(**COMPILE)
@@ -80,8 +79,8 @@ def _correlate(x, winner, drive, dW, db):
                         row[o] += value * post[o]
 
 
-def forward(x, weight, bias, winners=True):
-    """See `direct.forward`, pool 1."""
+def forward(x, weight, bias, geometry, winners=True):
+    """See `definition.convolution.forward`."""
     O, C = weight.shape[:2]  # noqa: E741
     N, H, W, _ = x.shape
     taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(9 * C, O)
@@ -97,9 +96,10 @@ def forward(x, weight, bias, winners=True):
     return y, winner if winners else None, encoding
 
 
-def correlate(x, winner, drive):
-    """See `direct.correlate`, kernel 3x3, pool 1; drive `(N, H or 1, W or 1, O)`."""
+def correlate(x, winner, drive, geometry):
+    """See `definition.convolution.correlate`."""
     C, O = x.shape[-1], winner.shape[-1]  # noqa: E741
+    drive = np.ascontiguousarray(drive if drive.ndim == 4 else drive[:, None, None])
 
     def share(span):
         part = slice(*span)

@@ -6,13 +6,15 @@ channels are few, a convolution is taken as one of 1x1 over the windows of its i
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from plasticity.kernels import direct, memory, threads
+from plasticity.kernels.cpu import memory, threads
+from plasticity.kernels.definition import convolution
+from plasticity.kernels.forms import FEW_CHANNELS
 
 BLOCK_BYTES = 2**20  # of the larger of a block's two maps
-FEW = 4  # channels at most for which single kernel offsets would make too thin products
 
 
 def _patches(*shapes):
@@ -27,35 +29,35 @@ def _by_tap(weight):
     return taps.transpose(dims, dims + 1, *range(dims))
 
 
-def _windows(x, kernel, stride, padding):
+def _windows(x, geometry):
     """What each position of the output meets, in one row: `(N, *space, C K)`."""
-    dims = len(kernel)
-    stride, padding = direct.each(stride, dims), direct.each(padding, dims)
-    padded = np.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)])
-    every = np.lib.stride_tricks.sliding_window_view(padded, kernel, tuple(range(1, 1 + dims)))
-    met = every[:, *(slice(None, None, s) for s in stride)]
-    return met.reshape(*met.shape[: 1 + dims], -1)
+    axes = tuple(range(1, 1 + geometry.dims))
+    padded = np.pad(x, [(0, 0), *((p, p) for p in geometry.padding), (0, 0)])
+    every = np.lib.stride_tricks.sliding_window_view(padded, geometry.kernel, axes)
+    met = every[:, *(slice(None, None, s) for s in geometry.stride)]
+    return met.reshape(*met.shape[: 1 + geometry.dims], -1)
 
 
-def forward(x, weight, bias, pool, *, stride, padding, winners, linear):
-    """See `direct.forward`."""
+def _of_windows(geometry):
+    """The 1x1 convolution of windows, with the pool of theirs."""
+    one, none = (1,) * geometry.dims, (0,) * geometry.dims
+    return replace(geometry, kernel=one, stride=one, padding=none)
+
+
+def forward(x, weight, bias, geometry, winners=True):
+    """See `definition.convolution.forward`."""
     N, O, C, *kernel = len(x), *weight.shape  # noqa: E741
-    how = {"stride": stride, "padding": padding}
-    space = direct.output_space(x.shape[1:-1], kernel, **how)
-    pooled = space if linear else direct.pooled_space(space, pool)
-    y, z = memory.empty((N, *pooled, O)), memory.empty((N, O))
-    winner = memory.empty(y.shape, np.uint8) if winners and not linear else None
-    few = C <= FEW
+    space = geometry.output(x.shape[1:-1])
+    y, z = memory.empty((N, *geometry.pooled(space), O)), memory.empty((N, O))
+    winner = memory.empty(y.shape, np.uint8) if winners and geometry.rectified else None
+    few = C <= FEW_CHANNELS
     taps = weight.reshape(O, -1, *(1 for _ in kernel)) if few else _by_tap(weight)
+    its = _of_windows(geometry) if few else geometry
 
     def block(span):
         part = slice(*span)
-        met, geometry = x[part], how
-        if few:
-            met, geometry = _windows(met, kernel, **how), {"padding": 0}
-        y[part], won, z[part] = direct.forward(
-            met, taps, bias, pool, winners=winners, linear=linear, **geometry
-        )
+        met = _windows(x[part], geometry) if few else x[part]
+        y[part], won, z[part] = convolution.forward(met, taps, bias, its, winners)
         if winner is not None:
             winner[part] = won
 
@@ -63,22 +65,20 @@ def forward(x, weight, bias, pool, *, stride, padding, winners, linear):
     return y, winner, z
 
 
-def correlate(x, winner, drive, kernel, pool, *, stride, padding):
-    """See `direct.correlate`."""
-    C, O = x.shape[-1], drive.shape[-1]  # noqa: E741
-    how = {"stride": stride, "padding": padding}
-    size = _patches(x.shape, (1, *direct.output_space(x.shape[1:-1], kernel, **how), O))
-    few, ones = C <= FEW, tuple(1 for _ in kernel)
+def correlate(x, winner, drive, geometry):
+    """See `definition.convolution.correlate`."""
+    C, O, kernel = x.shape[-1], drive.shape[-1], geometry.kernel  # noqa: E741
+    size = _patches(x.shape, (1, *geometry.output(x.shape[1:-1]), O))
+    few = C <= FEW_CHANNELS
+    its = _of_windows(geometry) if few else geometry
 
     def share(span):
         dW, db = np.zeros((O, C, *kernel), np.float32), np.zeros(O, np.float32)
         for start, stop in threads.spans(span[1] - span[0], size):
             part = slice(span[0] + start, span[0] + stop)
             won = None if winner is None else winner[part]
-            met, geometry = x[part], {"kernel": kernel, **how}
-            if few:
-                met, geometry = _windows(met, kernel, **how), {"kernel": ones, "padding": 0}
-            more, bias = direct.correlate(met, won, drive[part], pool=pool, **geometry)
+            met = _windows(x[part], geometry) if few else x[part]
+            more, bias = convolution.correlate(met, won, drive[part], its)
             dW += more.reshape(dW.shape)
             db += bias
         return dW, db
@@ -91,17 +91,16 @@ def correlate(x, winner, drive, kernel, pool, *, stride, padding):
     return dW, db
 
 
-def back(winner, drive, weight, space, pool, *, stride, padding):
-    """See `direct.back`."""
+def back(winner, drive, weight, space, geometry):
+    """See `definition.convolution.back`."""
     N, (O, C) = len(drive), weight.shape[:2]  # noqa: E741
-    how = {"stride": stride, "padding": padding}
-    out = direct.output_space(space, weight.shape[2:], **how)
+    out = geometry.output(space)
     error, taps = memory.empty((N, *space, C)), _by_tap(weight)
 
     def block(span):
         part = slice(*span)
         won = None if winner is None else winner[part]
-        error[part] = direct.back(won, drive[part], taps, space, pool, **how)
+        error[part] = convolution.back(won, drive[part], taps, space, geometry)
 
     threads.each(block, threads.even(N, _patches(error.shape, (N, *out, O))))
     return error

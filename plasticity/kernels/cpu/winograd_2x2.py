@@ -7,14 +7,14 @@ product, which Karatsuba's trick does with three products,
     y1 = g0 d0 + g1 d1 = g1 (d0 + d1) + (g0 - g1) d0
 
 that is `y = A^T [(G g) * (B^T d)]` with the matrices below; rows and columns in two dimensions.
-The functions are those of `tiles4`, one tile for each patch.
+The functions are those of `winograd_4x4`, one tile for each patch.
 """
 
 import numpy as np
 from numba import njit
 
-from plasticity.kernels.direct import SILENT
-from plasticity.kernels.tiles4 import COMPILE, F, _compete
+from plasticity.kernels.cpu.winograd_4x4 import COMPILE, F, _compete
+from plasticity.kernels.geometry import SILENT
 
 SIDE = 2
 PRODUCTS = 9

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import cuda_resources
-from plasticity.kernels import cuda
+from plasticity.kernels.cuda import launch
 
 pytestmark = pytest.mark.skipif(
     cuda_resources.library() is None, reason="NVRTC is missing: pip install nvidia-cuda-nvrtc-cu12"
@@ -11,11 +11,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("architecture", cuda_resources.ARCHITECTURES)
-@pytest.mark.parametrize("file", cuda.FILES)
+@pytest.mark.parametrize("file", launch.FILES)
 def test_every_kernel_compiles_without_a_remark(file, architecture):
-    names = cuda.names(file)
+    names = launch.names(file)
     cubin, remarks, resources = cuda_resources.compile_kernels(
-        cuda.source(file), names, architecture
+        launch.source(file), names, architecture
     )
     assert cubin.startswith(b"\x7fELF")
     assert remarks == ""
@@ -37,7 +37,7 @@ def test_code_that_is_wrong_is_refused_with_the_log():
 
 
 def test_every_kernel_in_the_sources_is_among_those_compiled():
-    for file in cuda.FILES:
-        own = (cuda_resources.Path(cuda.__file__).parent / f"{file}.cu").read_text("utf-8")
+    for file in launch.FILES:
+        own = (cuda_resources.Path(launch.__file__).parent / f"{file}.cu").read_text("utf-8")
         declared = {line.split()[1].split("(")[0] for line in own.splitlines() if "KERNEL " in line}
-        assert declared == {name.split("<")[0] for name in cuda.names(file)}
+        assert declared == {name.split("<")[0] for name in launch.names(file)}

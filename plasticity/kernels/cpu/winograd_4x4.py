@@ -16,7 +16,7 @@ precedes its gradient (inhibition, rho') happens while a tile is at hand.
 import numpy as np
 from numba import njit
 
-from plasticity.kernels.direct import SILENT
+from plasticity.kernels.geometry import SILENT
 
 SIDE = 4  # of a tile
 PRODUCTS = 36

@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from plasticity.kernels import cuda
-from plasticity.kernels.direct import SILENT
+from plasticity.kernels.cuda import launch
+from plasticity.kernels.geometry import SILENT
 from tests.kernels import emulation
 
 LARGE = 2**31
@@ -61,11 +61,11 @@ def winners(*shape):
 
 def run(file, name, columns, rows, args, ending=False):
     """Launch a kernel as it would be; with `ending` the block that has the last row and column."""
-    grid, block = cuda.geometry(columns, rows)
+    grid, block = launch.grid_of(columns, rows)
     at = [(n - 1) // b % g for n, b, g in zip((columns, rows), block, grid, strict=True)]
     scalars = {bool: np.bool_, int: np.int64, float: np.float64}
     args = [scalars.get(type(a), lambda a: a)(a) for a in args]
-    kernels = emulation.build(cuda.source(file), cuda.names(file))
+    kernels = emulation.build(launch.source(file), launch.names(file))
     kernels[name](grid, block, args, only=tuple(at) if ending else None)
 
 

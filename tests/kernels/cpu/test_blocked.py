@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plasticity import kernels
-from plasticity.kernels import blocks, direct
+from plasticity.kernels import Geometry
+from plasticity.kernels.cpu import blocked
+from plasticity.kernels.definition import convolution
 
 GEOMETRIES = {
     "1x1": ((1, 1), 1, 0),
@@ -26,31 +28,28 @@ def close(found, wanted):
 
 def check(geometry, patches, channels, neurons, pool, linear, shared, seed=0):
     kernel, stride, padding = GEOMETRIES[geometry]
-    rng, how = np.random.default_rng(seed), {"stride": stride, "padding": padding}
+    its = Geometry.of(kernel, stride, padding, 1 if linear else pool, linear)
+    rng = np.random.default_rng(seed)
     space = (6, 7, 5)[: len(kernel)]
     x = rng.standard_normal((patches, *space, channels), np.float32)
     weight = rng.standard_normal((neurons, channels, *kernel), np.float32)
     bias = rng.standard_normal(neurons, np.float32)
     exact = [a.astype(float) for a in (x, weight, bias)]
-    y, winner, z = kernels.forward(x, weight, bias, pool, linear=linear, **how)
-    wanted_y, wanted_winner, wanted_z = direct.forward(*exact, pool, linear=linear, **how)
+    y, winner, z = kernels.forward(x, weight, bias, its)
+    wanted_y, wanted_winner, wanted_z = convolution.forward(*exact, its)
     close(y, wanted_y)
     close(z, wanted_z)
     assert (winner is None) == linear
     if not linear:
         # Rounding may decide otherwise between neurons that are all but equal.
         assert winner.size == 0 or (winner == wanted_winner).mean() > 0.999
-    if linear:
-        pool = 1
     drive = rng.standard_normal((patches, neurons) if shared else y.shape, np.float32)
-    dW, db = kernels.correlate(x, winner, drive, kernel, pool, **how)
-    wanted_dW, wanted_db = direct.correlate(
-        exact[0], winner, drive.astype(float), kernel, pool, **how
-    )
+    dW, db = kernels.correlate(x, winner, drive, its)
+    wanted_dW, wanted_db = convolution.correlate(exact[0], winner, drive.astype(float), its)
     close(dW, wanted_dW)
     close(db, wanted_db)
-    error = kernels.back(winner, drive, weight, space, pool, **how)
-    close(error, direct.back(winner, drive.astype(float), exact[1], space, pool, **how))
+    error = kernels.back(winner, drive, weight, space, its)
+    close(error, convolution.back(winner, drive.astype(float), exact[1], space, its))
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,7 +70,7 @@ def test_any_geometry(geometry, patches, channels, neurons, pool, linear, shared
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_many_blocks_are_no_different_from_one(geometry, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 700)
+    monkeypatch.setattr(blocked, "BLOCK_BYTES", 700)
     for channels in (2, 6):
         check(geometry, 23, channels, 5, 1, False, True)
         check(geometry, 23, channels, 5, 1, True, False)
@@ -80,6 +79,7 @@ def test_many_blocks_are_no_different_from_one(geometry, monkeypatch):
 def test_a_step_repeats_bit_for_bit():
     rng = np.random.default_rng(0)
     x, error = rng.standard_normal((2, 50, 8, 8, 16), np.float32)
-    found = [kernels.correlate(x, None, error, (1, 1), padding=0) for _ in range(2)]
+    one = Geometry.of((1, 1), padding=0, linear=True)
+    found = [kernels.correlate(x, None, error, one) for _ in range(2)]
     np.testing.assert_array_equal(found[0][0], found[1][0])
     np.testing.assert_array_equal(found[0][1], found[1][1])

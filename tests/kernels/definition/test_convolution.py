@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
-from plasticity.kernels import direct
-from plasticity.kernels.direct import SILENT
+from plasticity.kernels.definition import convolution
+from plasticity.kernels.geometry import SILENT, Geometry
 
 sizes = st.integers(1, 7)
+
+
+def three_by_three(pool=1, **how):
+    return Geometry.of((3, 3), pool=pool, **how)
 
 
 def case(seed, n, h, w, c, o, whole=False):
@@ -44,7 +48,7 @@ def test_forward_is_convolution_relu_and_the_first_of_the_largest(seed, n, h, w,
     if min(h, w) < pool:
         return
     x, weight, bias = case(seed, n, h, w, c, o, whole=True)  # whole numbers: many ties
-    y, winner, encoding = direct.forward(x, weight, bias, pool)
+    y, winner, encoding = convolution.forward(x, weight, bias, three_by_three(pool))
     wanted, places = plain_forward(x, weight, bias, pool)
     np.testing.assert_array_equal(y, wanted)
     np.testing.assert_array_equal(winner, places)
@@ -58,16 +62,16 @@ def test_correlate_and_back_are_the_gradient_of_the_activity(seed, n, h, w, c, o
     if min(h, w) < pool:
         return
     x, weight, bias = case(seed, n, h, w, c, o)
-    y, winner, _ = direct.forward(x, weight, bias, pool)
+    y, winner, _ = convolution.forward(x, weight, bias, three_by_three(pool))
     rng = np.random.default_rng(seed + 1)
     drive = rng.standard_normal(y.shape)
-    dW, db = direct.correlate(x, winner, drive, (3, 3), pool)
-    error = direct.back(winner, drive, weight, (h, w), pool)
+    dW, db = convolution.correlate(x, winner, drive, three_by_three(pool))
+    error = convolution.back(winner, drive, weight, (h, w), three_by_three(pool))
 
     def slope(change, step=1e-7):
         def value(sign):
             args = [a + sign * step * d for a, d in zip((x, weight, bias), change, strict=True)]
-            return (direct.forward(*args, pool)[0] * drive).sum()
+            return (convolution.forward(*args, three_by_three(pool))[0] * drive).sum()
 
         return (value(1) - value(-1)) / (2 * step)
 
@@ -83,9 +87,9 @@ def test_an_inhibited_neuron_has_no_post_factor():
     x = np.array([[1.0, 4.0], [3.0, 2.0]]).reshape(1, 2, 2, 1)
     weight = np.zeros((1, 1, 3, 3))
     weight[0, 0, 1, 1] = 1
-    y, winner, encoding = direct.forward(x, weight, np.zeros(1), 2)
+    y, winner, encoding = convolution.forward(x, weight, np.zeros(1), three_by_three(2))
     assert (y.item(), winner.item(), encoding.item()) == (4, 1, 4)
-    post = direct.post_factor(winner, np.array([[5.0]]), 2, (2, 2))
+    post = convolution.post_factor(winner, np.array([[5.0]]), three_by_three(2), (2, 2))
     assert post.ravel().tolist() == [0, 5, 0, 0]
 
 
@@ -93,14 +97,14 @@ def test_ties_go_to_the_first_neuron_in_row_major_order():
     x = np.array([[1.0, 7.0], [7.0, 7.0]]).reshape(1, 2, 2, 1)
     weight = np.zeros((1, 1, 3, 3))
     weight[0, 0, 1, 1] = 1
-    assert direct.forward(x, weight, np.zeros(1), 2)[1].item() == 1
+    assert convolution.forward(x, weight, np.zeros(1), three_by_three(2))[1].item() == 1
 
 
 def test_a_silent_pool_has_no_winner_and_learns_nothing():
     x, weight, bias = case(0, 2, 4, 4, 3, 5)
-    _, winner, _ = direct.forward(x, weight, bias - 1e3, 2)
+    _, winner, _ = convolution.forward(x, weight, bias - 1e3, three_by_three(2))
     assert (winner == SILENT).all()
-    dW, db = direct.correlate(x, winner, np.ones((2, 5)), (3, 3), 2)
+    dW, db = convolution.correlate(x, winner, np.ones((2, 5)), three_by_three(2))
     assert not dW.any() and not db.any()
 
 
@@ -112,22 +116,20 @@ def test_one_and_three_dimensions_agree_with_a_plain_sum(space, kernel, stride, 
     rng = np.random.default_rng(3)
     x, weight = rng.standard_normal((2, *space, 3)), rng.standard_normal((4, 3, *kernel))
     bias = rng.standard_normal(4)
-    a = direct.convolve(x, weight, bias, stride, padding)
-    dims = len(space)
-    steps, pads = direct.each(stride, dims), direct.each(padding, dims)
-    padded = np.pad(x, [(0, 0), *((p, p) for p in pads), (0, 0)])
+    geometry, dims = Geometry.of(kernel, stride, padding, pool), len(space)
+    a = convolution.convolve(x, weight, bias, geometry)
+    padded = np.pad(x, [(0, 0), *((p, p) for p in geometry.padding), (0, 0)])
     for place in np.ndindex(a.shape[1:-1]):
-        spans = zip(place, steps, kernel, strict=True)
+        spans = zip(place, geometry.stride, kernel, strict=True)
         window = padded[:, *(slice(i * s, i * s + k) for i, s, k in spans)]
         wanted = np.tensordot(np.moveaxis(window, -1, 1), weight, (range(1, dims + 2),) * 2) + bias
         np.testing.assert_allclose(a[:, *place], wanted, rtol=1e-10)
-    y, winner, _ = direct.forward(x, weight, bias, pool, stride=stride, padding=padding)
+    y, winner, _ = convolution.forward(x, weight, bias, geometry)
     direction = rng.standard_normal(weight.shape)
     drive = rng.standard_normal(y.shape)
-    dW, _ = direct.correlate(x, winner, drive, kernel, pool, stride=stride, padding=padding)
+    dW, _ = convolution.correlate(x, winner, drive, geometry)
     values = [
-        (direct.forward(x, weight + e * direction, bias, pool, stride=stride, padding=padding)[0])
-        for e in (1e-7, -1e-7)
+        convolution.forward(x, weight + e * direction, bias, geometry)[0] for e in (1e-7, -1e-7)
     ]
     slope = ((values[0] - values[1]) * drive).sum() / 2e-7
     assert slope == pytest.approx((dW * direction).sum(), rel=1e-5)
@@ -137,7 +139,8 @@ def test_one_and_three_dimensions_agree_with_a_plain_sum(space, kernel, stride, 
 def test_a_linear_layer_inhibits_nobody(drive_of):
     """Against a sum of windows: 3x3, stride 2, no padding; every neuron learns."""
     x, weight, bias = case(0, 2, 7, 5, 3, 4)
-    y, winner, encoding = direct.forward(x, weight, bias, stride=2, padding=0, linear=True)
+    geometry = Geometry.of((3, 3), stride=2, padding=0, linear=True)
+    y, winner, encoding = convolution.forward(x, weight, bias, geometry)
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2]
     np.testing.assert_allclose(y, np.einsum("nrscij,ocij->nrso", windows, weight) + bias)
     assert winner is None and (y < 0).any()
@@ -146,8 +149,8 @@ def test_a_linear_layer_inhibits_nobody(drive_of):
     post = np.broadcast_to(
         drive.reshape(2, *(y.shape[1:3] if drive.ndim == 4 else (1, 1)), 4), y.shape
     )
-    dW, db = direct.correlate(x, None, drive, (3, 3), stride=2, padding=0)
+    dW, db = convolution.correlate(x, None, drive, geometry)
     np.testing.assert_allclose(dW, np.einsum("nrscij,nrso->ocij", windows, post))
     np.testing.assert_allclose(db, post.sum(axis=(0, 1, 2)))
-    error = direct.back(None, drive, weight, (7, 5), stride=2, padding=0)
+    error = convolution.back(None, drive, weight, (7, 5), geometry)
     assert np.vdot(error, x) == pytest.approx(np.vdot(post, y - bias))  # the transposed map

@@ -1,27 +1,30 @@
-"""The compiled CPU form of `pairs`, float32, two spatial dimensions."""
+"""The compiled form of `coactivity`, float32, two spatial dimensions, without a drive."""
 
 import numpy as np
 from numba import njit
 
-from plasticity.kernels import threads
+from plasticity.kernels.cpu import threads
+from plasticity.kernels.geometry import Geometry
 
 
 def coactivity(
     x: np.ndarray,
     winner: np.ndarray,
     synapses: np.ndarray,
-    pool: int,
-    stride: int,
-    padding: int,
-    out: np.ndarray,
-) -> None:
-    """See `pairs.coactivity`; synapses of the same neuron are best neighbours."""
+    geometry: Geometry,
+    drive: None = None,
+) -> np.ndarray:
+    """See `definition.pairs.coactivity`; synapses of the same neuron are best neighbours."""
+    x, winner = map(np.ascontiguousarray, (x, winner))
+    sizes = geometry.pool[0], geometry.stride[0], geometry.padding[0]
+    out = np.empty((len(x), len(synapses)), x.dtype)
 
     def share(span: tuple[int, int]) -> None:
         part = slice(*span)
-        _coactivity(x[part], winner[part], synapses, pool, stride, padding, out[part])
+        _coactivity(x[part], winner[part], synapses, *sizes, out[part])
 
     threads.each(share, threads.shares(len(x)))
+    return out
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

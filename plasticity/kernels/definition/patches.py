@@ -5,7 +5,7 @@ import numpy as np
 from plasticity.arrays import Array, array_module
 
 
-def extract(
+def extract_patches(
     pixels: Array,
     top: Array,
     left: Array,

@@ -7,13 +7,15 @@ over input channels, each of the products becomes a matrix product, which BLAS d
     forward     M[p] = V[p] @ U[p]        V = B^T d B of tiles, U = G g G^T
     correlate   Q[p] = V[p]^T @ S[p]      S = A post A^T of tiles, dW = G^T Q G
 
-for p over 36 products (`tiles4`, any map) or 9 (`tiles2`, 2x2 maps). Patches go through in blocks
-that fit the caches, a Python thread for each core; no temporary has the size of the batch.
+for p over 36 products (`winograd_4x4`, any map) or 9 (`winograd_2x2`, 2x2 maps). Patches go
+through in blocks that fit the caches, a Python thread for each core; no temporary has the size of
+the batch.
 """
 
 import numpy as np
 
-from plasticity.kernels import direct, first, memory, threads, tiles2, tiles4
+from plasticity.kernels.cpu import memory, threads, winograd_2x2, winograd_4x4
+from plasticity.kernels.definition.convolution import post_factor
 
 FORWARD_TILES = 256  # tiles of a block
 TRANSFORM_TILES = 128  # that a thread transforms at a time for dW
@@ -21,7 +23,7 @@ CORRELATE_BYTES = 96 * 2**20  # of transformed tiles at a time
 
 
 def _algorithm(H, W):
-    return tiles2 if (H, W) == (2, 2) else tiles4
+    return winograd_2x2 if (H, W) == (2, 2) else winograd_4x4
 
 
 def _planes(name, products, rows, channels):
@@ -39,12 +41,10 @@ def _transformed(algorithm, weight):
     return U[:, :C]
 
 
-def forward(x, weight, bias, pool, winners=True):
-    """See `direct.forward`."""
+def forward(x, weight, bias, geometry, winners=True):
+    """See `definition.convolution.forward`."""
     N, H, W, C = x.shape
-    O = len(weight)  # noqa: E741
-    if C <= first.MAX_CHANNELS and pool == 1:
-        return first.forward(x, weight, bias, winners)
+    O, pool = len(weight), geometry.pool[0]  # noqa: E741
     algorithm = _algorithm(H, W)
     U = _transformed(algorithm, weight)
     y, encoding = memory.empty((N, H // pool, W // pool, O)), memory.empty((N, O))
@@ -65,14 +65,15 @@ def forward(x, weight, bias, pool, winners=True):
     return y, winner if winners else None, encoding
 
 
-def correlate(x, winner, drive, pool):
-    """See `direct.correlate`. Patches that nothing drives (all gates closed) are left out."""
+def correlate(x, winner, drive, geometry):
+    """See `definition.convolution.correlate`.
+
+    Inputs that nothing drives (all gates closed) are left out.
+    """
     H, W, C = x.shape[1:]
-    O = winner.shape[-1]  # noqa: E741
+    O, pool = winner.shape[-1], geometry.pool[0]  # noqa: E741
     alive = np.flatnonzero(drive.any(axis=tuple(range(1, drive.ndim))))
     drive = np.ascontiguousarray(drive if drive.ndim == 4 else drive[:, None, None])
-    if C <= first.MAX_CHANNELS and pool == 1:
-        return first.correlate(x, winner, drive)
     algorithm = _algorithm(H, W)
     per = algorithm.tiles(H) * algorithm.tiles(W)
     tiles = CORRELATE_BYTES // (4 * algorithm.PRODUCTS * (C + O))
@@ -107,9 +108,12 @@ def correlate(x, winner, drive, pool):
     return dW.reshape(O, C, 3, 3), db
 
 
-def back(winner, drive, weight, space, pool):
-    """See `direct.back`: the convolution of the post factor with the kernel turned by 180 degrees,
-    from output to input channels."""
+def back(winner, drive, weight, space, geometry):
+    """See `definition.convolution.back`.
+
+    It is the convolution of the post factor with the kernel turned by 180 degrees, from output to
+    input channels.
+    """
     (H, W), N = space, len(winner)
     O, C = weight.shape[:2]  # noqa: E741
     algorithm = _algorithm(H, W)
@@ -119,13 +123,13 @@ def back(winner, drive, weight, space, pool):
 
     def block(span):
         part, count = slice(*span), span[1] - span[0]
-        post = direct.post_factor(winner[part], drive[part], pool, space)
+        post = post_factor(winner[part], drive[part], geometry, space)
         V = _planes("V", algorithm.PRODUCTS, count * per, O)
         M = _planes("M", algorithm.PRODUCTS, count * per, C)
         algorithm.inputs(post, np.arange(count), V, 0)
         np.matmul(V[:, : count * per], U, out=M[:, : count * per])
         mean = memory.empty((count, C))
-        algorithm.activities(M, zero, tiles4.LINEAR, H, W, 1, error[part], none, mean)
+        algorithm.activities(M, zero, winograd_4x4.LINEAR, H, W, 1, error[part], none, mean)
 
     threads.each(block, threads.even(N, max(1, FORWARD_TILES // per)))
     return error

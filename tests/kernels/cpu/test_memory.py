@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from plasticity.kernels import memory
+from plasticity.kernels.cpu import memory
 
 LARGE = (memory.LEAST // 4, 2)
 

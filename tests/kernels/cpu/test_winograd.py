@@ -7,10 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plasticity.kernels import direct, first, tiles2, tiles4, winograd
-from plasticity.kernels.direct import SILENT
+from plasticity import kernels
+from plasticity.kernels.cpu import few_channels, winograd, winograd_2x2, winograd_4x4
+from plasticity.kernels.definition import convolution
+from plasticity.kernels.geometry import SILENT, Geometry
 
 F = np.float32
+
+
+def three_by_three(pool=1, **how):
+    return Geometry.of((3, 3), pool=pool, **how)
 
 
 def case(seed, N, H, W, C, O):  # noqa: E741
@@ -45,28 +51,28 @@ def test_any_shape_agrees_with_the_definition(seed, N, H, W, C, O, pool, shared)
     if min(H, W) < pool:
         return
     x, weight, bias = case(seed, N, H, W, C, O)
-    y, winner, z = direct.forward(x, weight, bias, pool)
-    found, places, encoding = winograd.forward(*single(x, weight, bias), pool)
+    y, winner, z = convolution.forward(x, weight, bias, three_by_three(pool))
+    found, places, encoding = winograd.forward(*single(x, weight, bias), three_by_three(pool))
     close(found, y)
     close(encoding, z)
     # A winner may differ where two neurons, or one and zero, are equal to rounding.
     assert (places != winner).mean() < 0.01 if places.size else True
-    plain, none, _ = winograd.forward(*single(x, weight, bias), pool, winners=False)
+    plain, none, _ = winograd.forward(*single(x, weight, bias), three_by_three(pool), winners=False)
     assert none is None
     np.testing.assert_array_equal(plain, found)
     rng = np.random.default_rng(seed + 1)
     drive = rng.standard_normal((N, O) if shared else y.shape)
-    dW, db = direct.correlate(x, winner, drive, (3, 3), pool)
-    error = direct.back(winner, drive, weight, (H, W), pool)
-    close(winograd.back(*single(winner, drive, weight), (H, W), pool), error)
-    found_dW, found_db = winograd.correlate(*single(x, winner, drive), pool)
+    dW, db = convolution.correlate(x, winner, drive, three_by_three(pool))
+    error = convolution.back(winner, drive, weight, (H, W), three_by_three(pool))
+    close(winograd.back(*single(winner, drive, weight), (H, W), three_by_three(pool)), error)
+    found_dW, found_db = winograd.correlate(*single(x, winner, drive), three_by_three(pool))
     close(found_dW, dW)
     close(found_db, db)
 
 
 @pytest.mark.parametrize("space", [(2, 2), (8, 8), (5, 7)])
 def test_two_by_two_tiles_and_the_first_layer_are_reached(space):
-    assert winograd._algorithm(*space) is (tiles2 if space == (2, 2) else tiles4)
+    assert winograd._algorithm(*space) is (winograd_2x2 if space == (2, 2) else winograd_4x4)
 
 
 def test_ties_in_the_pool_go_to_the_first_neuron():
@@ -75,28 +81,28 @@ def test_ties_in_the_pool_go_to_the_first_neuron():
     x = rng.integers(-1, 2, (6, 2, 2, 5)).astype(F)
     weight = rng.integers(-1, 2, (9, 5, 3, 3)).astype(F)
     bias = np.zeros(9, F)
-    _, winner, _ = direct.forward(x, weight, bias, 2)
-    np.testing.assert_array_equal(winograd.forward(x, weight, bias, 2)[1], winner)
+    _, winner, _ = convolution.forward(x, weight, bias, three_by_three(2))
+    np.testing.assert_array_equal(winograd.forward(x, weight, bias, three_by_three(2))[1], winner)
     assert len(set(winner.ravel().tolist())) == 5
 
 
 def test_all_silent_and_nothing_driven_change_nothing():
     x, weight, bias = single(*case(1, 4, 8, 8, 6, 10))
-    y, winner, z = winograd.forward(x, weight, bias - 1e3, 2)
+    y, winner, z = winograd.forward(x, weight, bias - 1e3, three_by_three(2))
     assert not y.any() and not z.any() and (winner == SILENT).all()
     for drive in (np.ones((4, 10), F), np.zeros((4, 10), F)):
-        dW, db = winograd.correlate(x, winner, drive, 2)
+        dW, db = winograd.correlate(x, winner, drive, three_by_three(2))
         assert not dW.any() and not db.any()
 
 
 def test_patches_that_nothing_drives_are_left_out_and_change_nothing():
     x, weight, bias = single(*case(2, 9, 8, 8, 6, 10))
-    _, winner, _ = winograd.forward(x, weight, bias, 1)
+    _, winner, _ = winograd.forward(x, weight, bias, three_by_three(1))
     drive = np.random.default_rng(0).standard_normal((9, 10)).astype(F)
     drive[[0, 3, 4, 8]] = 0
     kept = [1, 2, 5, 6, 7]
-    dW, _ = winograd.correlate(x, winner, drive, 1)
-    alone, _ = winograd.correlate(x[kept], winner[kept], drive[kept], 1)
+    dW, _ = winograd.correlate(x, winner, drive, three_by_three(1))
+    alone, _ = winograd.correlate(x[kept], winner[kept], drive[kept], three_by_three(1))
     close(dW, alone.astype(float), 1e-6)
 
 
@@ -104,19 +110,19 @@ def test_many_blocks_add_up(monkeypatch):
     monkeypatch.setattr(winograd, "CORRELATE_BYTES", 4 * 36 * 20 * 8)
     monkeypatch.setattr(winograd, "FORWARD_TILES", 3)
     x, weight, bias = case(3, 23, 7, 7, 8, 12)
-    y, winner, _ = direct.forward(x, weight, bias, 2)
+    y, winner, _ = convolution.forward(x, weight, bias, three_by_three(2))
     drive = np.random.default_rng(0).standard_normal((23, 12))
-    close(winograd.forward(*single(x, weight, bias), 2)[0], y)
-    dW, _ = direct.correlate(x, winner, drive, (3, 3), 2)
-    close(winograd.correlate(*single(x, winner, drive), 2)[0], dW)
+    close(winograd.forward(*single(x, weight, bias), three_by_three(2))[0], y)
+    dW, _ = convolution.correlate(x, winner, drive, three_by_three(2))
+    close(winograd.correlate(*single(x, winner, drive), three_by_three(2))[0], dW)
 
 
 def test_the_same_input_gives_the_same_bits_from_two_threads_at_once():
     x, weight, bias = single(*case(4, 40, 8, 8, 16, 24))
 
     def step(_):
-        y, winner, z = winograd.forward(x, weight, bias, 2)
-        return y, *winograd.correlate(x, winner, z, 2)
+        y, winner, z = winograd.forward(x, weight, bias, three_by_three(2))
+        return y, *winograd.correlate(x, winner, z, three_by_three(2))
 
     alone = step(0)
     with ThreadPoolExecutor(2) as pool:
@@ -125,13 +131,13 @@ def test_the_same_input_gives_the_same_bits_from_two_threads_at_once():
                 np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("algorithm", [tiles4, tiles2])
+@pytest.mark.parametrize("algorithm", [winograd_4x4, winograd_2x2])
 def test_the_matrices_are_a_convolution(algorithm):
     """y = A^T [(G g) * (B^T d)] for one tile, in one dimension and in float64."""
     rng = np.random.default_rng(0)
     g, inside = rng.standard_normal(3), algorithm.B_T.shape[1]
     d = rng.standard_normal(inside)
-    padded = d if algorithm is tiles4 else np.pad(d, 1)
+    padded = d if algorithm is winograd_4x4 else np.pad(d, 1)
     wanted = np.correlate(padded, g, "valid")
     np.testing.assert_allclose(
         algorithm.A_T @ ((algorithm.G @ g) * (algorithm.B_T @ d)), wanted, rtol=1e-12, atol=1e-12
@@ -139,7 +145,7 @@ def test_the_matrices_are_a_convolution(algorithm):
     assert len(algorithm.G) ** 2 == algorithm.PRODUCTS and len(wanted) == algorithm.SIDE
 
 
-@pytest.mark.parametrize("algorithm", [tiles4, tiles2])
+@pytest.mark.parametrize("algorithm", [winograd_4x4, winograd_2x2])
 def test_the_unrolled_transforms_are_the_matrices(algorithm):
     rng = np.random.default_rng(1)
     B, G, A = algorithm.B_T, algorithm.G, algorithm.A_T.T
@@ -147,7 +153,7 @@ def test_the_unrolled_transforms_are_the_matrices(algorithm):
     x = rng.standard_normal((3, side, side, 5)).astype(F)
     V = np.empty((P, 4, 5), F)
     algorithm.inputs(x, np.array([2, 0, 1]), V, 1)
-    d = x if algorithm is tiles2 else np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    d = x if algorithm is winograd_2x2 else np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     wanted = np.einsum("ar,nrsc,bs->abnc", B, d.astype(float), B).reshape(P, 3, 5)
     np.testing.assert_allclose(V[:, 1:], wanted[:, [2, 0, 1]], rtol=1e-5, atol=1e-5)
 
@@ -177,6 +183,6 @@ def test_the_unrolled_transforms_are_the_matrices(algorithm):
 
 def test_the_first_layer_takes_its_own_form():
     x, weight, bias = single(*case(5, 4, 6, 6, 1, 8))
-    y, winner, _ = first.forward(x, weight, bias)
-    np.testing.assert_array_equal(winograd.forward(x, weight, bias, 1)[0], y)
-    assert first.MAX_CHANNELS >= 1 and winner.dtype == np.uint8
+    y, winner, _ = few_channels.forward(x, weight, bias, three_by_three())
+    np.testing.assert_array_equal(kernels.forward(x, weight, bias, three_by_three())[0], y)
+    assert winner.dtype == np.uint8

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from plasticity import kernels
-from plasticity.kernels import direct, pairs, patches, rows
+from plasticity.kernels import Geometry
+from plasticity.kernels.definition import convolution, pairs, patches, rows
 
 
 def _missing() -> str:
@@ -55,16 +56,16 @@ def case(dtype, N, H, W, C, O, pool, shared):  # noqa: E741
 @pytest.mark.parametrize("shape", CASES)
 @pytest.mark.parametrize("dtype", TYPES)
 def test_a_convolution_on_the_card_agrees_and_repeats(dtype, shape, shared):
-    space, pool = shape[1:3], shape[-1]
+    space, geometry = shape[1:3], Geometry.of((3, 3), pool=shape[-1])
     x, weight, bias, drive = case(dtype, *shape, shared)
     exact = [a.astype(float) for a in (x, weight, bias, drive)]
-    y, winner, z = direct.forward(*exact[:3], pool)
+    y, winner, z = convolution.forward(*exact[:3], geometry)
     cx, cw, cb, cd, cwin = on_card(x, weight, bias, drive, winner)
 
     def all_of_it():
-        found = kernels.forward(cx, cw, cb, pool)
-        error = kernels.back(cwin, cd, cw, space, pool)
-        return (*found, *kernels.correlate(cx, cwin, cd, (3, 3), pool), error)
+        found = kernels.forward(cx, cw, cb, geometry)
+        error = kernels.back(cwin, cd, cw, space, geometry)
+        return (*found, *kernels.correlate(cx, cwin, cd, geometry), error)
 
     first, again = all_of_it(), all_of_it()
     for a, b in zip(first, again, strict=True):
@@ -72,10 +73,10 @@ def test_a_convolution_on_the_card_agrees_and_repeats(dtype, shape, shared):
     close(first[0], y)
     close(first[2], z)
     assert (first[1].get() != winner).mean() < 0.01 if winner.size else True
-    dW, db = direct.correlate(exact[0], winner, exact[3], (3, 3), pool)
+    dW, db = convolution.correlate(exact[0], winner, exact[3], geometry)
     close(first[3], dW)
     close(first[4], db)
-    close(first[5], direct.back(winner, exact[3], exact[1], space, pool))
+    close(first[5], convolution.back(winner, exact[3], exact[1], space, geometry))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -125,7 +126,7 @@ def test_patches_on_the_card_are_those_of_the_definition(dtype):
     )
     how = {"crop": 64, "patch": 16, "mean": 0.4, "std": 0.25, "dtype": dtype}
     found = kernels.extract_patches(*on_card(*args), **how)
-    np.testing.assert_array_equal(found.get(), patches.extract(*args, **how))
+    np.testing.assert_array_equal(found.get(), patches.extract_patches(*args, **how))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -133,17 +134,15 @@ def test_patches_on_the_card_are_those_of_the_definition(dtype):
 def test_chosen_synapses_on_the_card_agree_and_repeat(dtype, pool, stride):
     rng = np.random.default_rng(4)
     x, weight, bias, _ = case(dtype, 40, 16, 15, 20, 33, 1, True)
-    how = {"stride": stride, "padding": 1}
-    winner = direct.forward(x.astype(float), weight.astype(float), bias, pool, **how)[1]
+    geometry = Geometry.of((3, 3), stride, 1, pool)
+    winner = convolution.forward(x.astype(float), weight.astype(float), bias, geometry)[1]
     synapses = rng.integers(0, (33, 20, 3, 3), (1000, 4))
     drive = rng.standard_normal(winner.shape).astype(dtype)
     cx, cwinner, cdrive = on_card(x, winner, drive)
     for one, exact in ((None, None), (cdrive, drive.astype(float))):
-        found, again = (
-            kernels.coactivity(cx, cwinner, synapses, (3, 3), pool, one, **how) for _ in range(2)
-        )
+        found, again = (kernels.coactivity(cx, cwinner, synapses, geometry, one) for _ in range(2))
         np.testing.assert_array_equal(found.get(), again.get())
-        wanted = pairs.coactivity(x.astype(float), winner, synapses, (3, 3), pool, exact, **how)
+        wanted = pairs.coactivity(x.astype(float), winner, synapses, geometry, exact)
         close(found, wanted)
 
 
@@ -151,9 +150,9 @@ def test_two_hundred_steps_take_no_more_memory_than_a_few():
     import cupy
 
     x, weight, bias, drive = on_card(*case(np.float32, 49, 16, 16, 32, 64, 2, True))
-    pool, used = cupy.get_default_memory_pool(), []
+    pool, used, geometry = cupy.get_default_memory_pool(), [], Geometry.of((3, 3), pool=2)
     for _ in range(200):
-        _, winner, _ = kernels.forward(x, weight, bias, 2)
-        kernels.correlate(x, winner, drive, (3, 3), 2)
+        _, winner, _ = kernels.forward(x, weight, bias, geometry)
+        kernels.correlate(x, winner, drive, geometry)
         used.append((pool.used_bytes(), pool.total_bytes()))
     assert used[-1] == used[5]

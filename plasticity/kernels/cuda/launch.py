@@ -1,0 +1,79 @@
+"""How the `.cu` files beside this one are compiled and launched.
+
+CuPy compiles them when they are first called, for the card that is there, and keeps the result
+on disk.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from plasticity.arrays import Array
+
+CTYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+TRANSFORMS = ("inputs", "post_inputs", "weights", "activities", "errors", "posts", "gradients")
+FIRST_CHANNELS = (1, 3)  # of images and films, grey or in colour
+
+# File -> what stands in front of it, and its kernels for a type.
+FILES = {
+    "patches": (("common.cuh",), ("extract_patches<{}>",)),
+    "rows": (("common.cuh",), ("scores<{}>", "add_rows<{}>", "adam<{}>")),
+    "pairs": (("common.cuh",), ("coactivity<{}>",)),
+    "convolution": (
+        ("common.cuh", "tiles.cuh"),
+        tuple(f"{k}<{{}}, {tile}>" for k, tile in product(TRANSFORMS, ("Tile4", "Tile2"))),
+    ),
+    "first": (
+        ("common.cuh", "tiles.cuh", "convolution.cu"),
+        tuple(
+            f"first_{k}<{{}}, {C}>" for k, C in product(("forward", "correlate"), FIRST_CHANNELS)
+        ),
+    ),
+}
+OPTIONS = ("--std=c++17",)
+BLOCK = 256  # threads, the most that the kernels are compiled for
+
+
+def source(file: str) -> str:
+    """The whole CUDA C++ of a file, with what stands in front of it."""
+    folder = Path(__file__).parent
+    parts = (*FILES[file][0], f"{file}.cu")
+    return "".join(f'#line 1 "{p}"\n{(folder / p).read_text("utf-8")}\n' for p in parts)
+
+
+def names(file: str) -> list[str]:
+    """The kernels of a file: every template instance that is used."""
+    return [kernel.format(ctype) for kernel in FILES[file][1] for ctype in CTYPES.values()]
+
+
+@cache
+def _kernels(file: str) -> dict[str, Callable]:
+    """A file's kernels; CuPy compiles them for a card when they first run on it."""
+    import cupy
+
+    module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=names(file))
+    return {name: module.get_function(name) for name in names(file)}
+
+
+def run(file: str, name: str, columns: int, rows: int, *args: Array) -> None:
+    """Run a kernel with a thread for each of `columns` x `rows`, as far as a grid goes."""
+    if not columns or not rows:
+        return
+    grid, block = grid_of(columns, rows)
+    _kernels(file)[name](grid, block, args)
+
+
+def grid_of(columns: int, rows: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Grid and block: whole warps along the columns, up to `BLOCK` threads in all."""
+    wide = min(BLOCK, max(32, 1 << (columns - 1).bit_length()))
+    high = min(BLOCK // wide, rows)
+    return (min(-(-columns // wide), 2**31 - 1), min(-(-rows // high), 65535)), (wide, high)
+
+
+def integers(*arrays: Array) -> list[Array]:
+    import cupy
+
+    return [cupy.ascontiguousarray(a, np.int64) for a in arrays]
