@@ -1,8 +1,8 @@
 """`plasticity data`."""
 
-from pathlib import Path
-
 import click
+
+from plasticity.data.fetch import ARCHIVES
 
 WHERE = {
     "stl10": "unlabeled_X.bin, train_X.bin, train_y.bin, test_X.bin, test_y.bin",
@@ -51,39 +51,52 @@ def data(ctx: click.Context, data_dir: str | None) -> None:
 
 
 @data.command()
-@click.argument("name", type=click.Choice(sorted(WHERE)))
-@click.option("--url", help="Another address of the same archive.")
-@click.option("--md5", hidden=True, help="Checksum of the archive at --url.")
+@click.argument("name", type=click.Choice(sorted(ARCHIVES)))
+@click.option(
+    "--url", multiple=True, help="Another address of the same archive; once for each of several."
+)
+@click.option("--md5", multiple=True, hidden=True, help="Checksum of the archive at --url.")
 @click.pass_obj
-def fetch(data_dir: str | None, name: str, url: str | None, md5: str | None) -> None:
+def fetch(data_dir: str | None, name: str, url: tuple[str, ...], md5: tuple[str, ...]) -> None:
     """Download a data set from its official address.
 
-    Goes on where a broken download stopped, checks the archive, and unpacks it.
+    Goes on where a broken download stopped, checks each archive, and unpacks it.
     """
     from dataclasses import replace
 
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from plasticity.data import data_folder
-    from plasticity.data import fetch as fetching
+    from plasticity.data.fetch import fetch
+    from plasticity.errors import UserError
 
-    archive = fetching.ARCHIVES[name]
-    archive = replace(archive, url=url or archive.url, md5=md5 or archive.md5)
-    where: Path = data_folder(data_dir)
+    archives = ARCHIVES[name]
+    for option, given in (("--url", url), ("--md5", md5)):
+        if given and len(given) != len(archives):
+            raise UserError(f"{option}: {len(given)} given, {name} has {len(archives)} archive(s)")
+    if url:
+        archives = tuple(replace(a, url=u) for a, u in zip(archives, url, strict=True))
+    if md5:
+        archives = tuple(replace(a, digest=f"md5:{d}") for a, d in zip(archives, md5, strict=True))
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
     ) as bar:
         tasks: dict[str, int] = {}
 
         def report(what: str, done: int, total: int) -> None:
+            if not (done or total):
+                return bar.console.print(what, markup=False, highlight=False, soft_wrap=True)
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total or None)
-            bar.update(tasks[what], completed=done)
+            bar.update(tasks[what], completed=done, total=total or None)
 
         try:
-            goal = fetching.fetch(name, where, archive, report)
+            goals = fetch(data_folder(data_dir), archives, report)
         except KeyboardInterrupt:
             bar.stop()
             click.echo("Interrupted; the same command goes on from what has arrived.")
             raise SystemExit(130) from None
-    click.echo(f"{name} is in {goal}")
+    click.echo(f"{name} is in {', '.join(map(str, goals))}")

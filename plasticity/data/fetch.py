@@ -1,148 +1,165 @@
-"""Fetching published archives: resumed after a break, checked, and unpacked safely."""
+"""Published data sets: where their archives are, and how one comes to lie unpacked in its place."""
 
+import fcntl
 import hashlib
 import os
 import shutil
-import tarfile
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from plasticity.data.download import CHUNK, Report, download
+from plasticity.data.unpack import unpack
 from plasticity.errors import UserError
 
-CHUNK = 1 << 18
-TIMEOUT = 60  # seconds without a byte
-
-Report = Callable[[str, int, int], None]
+MB = 10**6
 
 
 @dataclass(frozen=True)
 class Archive:
-    """Where an archive is, its MD5, and the folder it unpacks to."""
+    """An archive, and where its content goes.
+
+    Attributes:
+        digest: of the archive, as `md5:...` or another of hashlib's.
+        goal: the folder (or file) that it holds, below the data folder: `a/b` is the archive's `b`,
+            put into `a`.
+        packed, unpacked, files: limits: bytes of the archive, bytes and members unpacked.
+    """
 
     url: str
-    md5: str
-    folder: str
+    digest: str
+    goal: str
+    packed: int
+    unpacked: int
+    files: int
+
+    @property
+    def name(self) -> str:
+        return self.url.rstrip("/").rpartition("/")[2]
 
 
+# Every set is one or several archives. Limits are the published sizes, rounded up.
 ARCHIVES = {
-    "stl10": Archive(
-        "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
-        "91f7769df0f17e558f3565bffb0c7dfb",
-        "stl10_binary",
+    "stl10": (
+        Archive(
+            "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+            "md5:91f7769df0f17e558f3565bffb0c7dfb",
+            "stl10_binary",
+            packed=2_700 * MB,
+            unpacked=3_200 * MB,
+            files=100,
+        ),
     ),
-    "cifar10": Archive(
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        "c32a1d4ab5d03f1284b67883e8d87530",
-        "cifar-10-batches-bin",
+    "cifar10": (
+        Archive(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            "md5:c32a1d4ab5d03f1284b67883e8d87530",
+            "cifar-10-batches-bin",
+            packed=175 * MB,
+            unpacked=200 * MB,
+            files=100,
+        ),
+    ),
+    # The audio alone: the lists and labels of phones have no address that a program may fetch from.
+    "librispeech": (
+        Archive(
+            "https://www.openslr.org/resources/12/train-clean-100.tar.gz",
+            "md5:2a93770f6d5c6c964bc36631d331a522",
+            "librispeech/LibriSpeech",
+            packed=6_400 * MB,
+            unpacked=7_500 * MB,
+            files=60_000,
+        ),
     ),
 }
 
 
-def fetch(name: str, where: Path, archive: Archive, report: Report) -> Path:
-    """Download, check and unpack an archive into `where`; what is there already is kept.
+def fetch(where: Path, archives: tuple[Archive, ...], report: Report) -> list[Path]:
+    """Download, check and unpack archives into `where`; whatever is there already is kept.
 
     Args:
-        report: called with what is going on, how many bytes are done, of how many (0: unknown).
+        report: called with the present activity, how many bytes are done, of how many (0: unknown).
 
     Returns:
-        The folder that now holds the data set.
+        The places that now hold the content of each archive.
 
     Raises:
-        UserError: no connection, a wrong checksum, an unsafe archive or a full disk. What has been
-            downloaded stays, and the next call goes on from there, unless its checksum is wrong.
+        UserError: no connection, a wrong checksum, an unsafe archive, a full disk, or another fetch
+            of the same archive. Bytes that have arrived stay, and the next call goes on from there,
+            unless their checksum is wrong.
     """
-    goal = where / archive.folder
-    if goal.is_dir():
+    return [_fetch(where / archive.goal, archive, report) for archive in archives]
+
+
+def _fetch(goal: Path, archive: Archive, report: Report) -> Path:
+    if goal.exists():
         return goal
-    part = where / f"{name}.tar.gz.part"
+
+    def tell(what: str, done: int, total: int) -> None:
+        report(f"{what} {archive.name}" if total or done else what, done, total)
+
     try:
-        where.mkdir(parents=True, exist_ok=True)
-        _download(archive.url, part, report)
-        _check(part, archive.md5, report)
-        _unpack(part, goal, report)
-        part.unlink()
+        with _claimed(goal.with_name(f"{goal.name}.part")) as staging:
+            if not goal.exists():  # nobody has put it there meanwhile
+                part = staging / "archive"
+                download(archive.url, part, archive.packed, tell)
+                _check(part, archive.digest, tell)
+                _place(part, staging / "unpacked", goal, archive, tell)
+            shutil.rmtree(staging)
     except OSError as error:
         raise UserError(
-            f"{archive.url} could not be fetched into {where}: {error}; "
+            f"{archive.url} could not be fetched into {goal.parent}: {error}; "
             "the same command goes on from what has arrived"
         ) from error
     return goal
 
 
-def _download(url: str, part: Path, report: Report) -> None:
-    """Append to `part` what it still lacks of the file at `url`."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left: the whole file is here
-            return
-        raise
-    with answer:
-        goes_on = answer.status == 206
-        have = have if goes_on else 0
-        total = have + int(answer.headers.get("Content-Length") or 0)
-        with open(part, "ab" if goes_on else "wb") as file:
-            while chunk := answer.read(CHUNK):
-                file.write(chunk)
-                have += len(chunk)
-                report("downloading", have, total)
-    if have < total:
-        raise OSError(f"the connection broke after {have} of {total} bytes")
+@contextmanager
+def _claimed(staging: Path) -> Iterator[Path]:
+    """A folder for one fetch at a time; the claim ends with the process that holds it.
+
+    Raises:
+        UserError: another fetch works in it.
+    """
+    staging.mkdir(parents=True, exist_ok=True)
+    with open(staging / "claim", "a") as claim:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another fetch is at work in {staging}: wait until it has ended, or stop it"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield staging
 
 
-def _check(part: Path, md5: str, report: Report) -> None:
-    digest, size, done = hashlib.md5(usedforsecurity=False), part.stat().st_size, 0
+def _check(part: Path, digest: str, report: Report) -> None:
+    kind, _, wanted = digest.partition(":")
+    found, size, done = hashlib.new(kind, usedforsecurity=False), part.stat().st_size, 0
     with open(part, "rb") as file:
         while chunk := file.read(CHUNK):
-            digest.update(chunk)
+            found.update(chunk)
             done += len(chunk)
             report("checking", done, size)
-    if digest.hexdigest() != md5:
+    if found.hexdigest() != wanted.lower():
         part.unlink()
         raise UserError(
-            f"what arrived has MD5 {digest.hexdigest()}, expected {md5}: it was removed; "
-            "run the same command again"
+            f"the file that arrived has {kind.upper()} {found.hexdigest()}, expected {wanted}: "
+            "it was removed; run the same command again"
         )
 
 
-def _unpack(part: Path, goal: Path, report: Report) -> None:
-    """Unpack beside the goal, then rename: the folder is there whole or not at all.
-
-    Plain files alone, written by their content: that is safe in every Python, old ones whose
-    tarfile has no filters included.
-    """
-    with tempfile.TemporaryDirectory(dir=goal.parent, prefix=f"{goal.name}.") as scratch:
-        try:
-            with tarfile.open(part) as tar:
-                members = tar.getmembers()
-                for done, member in enumerate(members, 1):
-                    if not member.isdir():
-                        _write(tar, member, Path(scratch).resolve())
-                    report("unpacking", done, len(members))
-        except (tarfile.TarError, EOFError) as error:
-            raise UserError(f"{part} is refused: {error}") from error
-        inner = Path(scratch) / goal.name
-        if not inner.is_dir():
-            raise UserError(f"{part} does not hold the folder {goal.name} that was expected")
-        shutil.move(inner, goal)
+def _place(part: Path, scratch: Path, goal: Path, archive: Archive, report: Report) -> None:
+    """Unpack beside the goal, then rename: it is there whole or not at all."""
+    shutil.rmtree(scratch, ignore_errors=True)  # of a fetch that was killed
+    scratch.mkdir()
+    try:
+        unpack(part, scratch, archive.unpacked, archive.files, report)
+        if not (scratch / goal.name).exists():
+            raise UserError(f"{archive.url} does not hold '{goal.name}', which was expected")
         os.sync()
-
-
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write a plain file of the archive below `folder`.
-
-    Raises:
-        tarfile.TarError: a path that leads out of the folder, or a link or device.
-    """
-    path = (folder / member.name).resolve()
-    if not member.isfile() or not path.is_relative_to(folder):
-        raise tarfile.TarError(f"'{member.name}' is no plain file of its own folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tar.extractfile(member) as source, open(path, "wb") as file:
-        shutil.copyfileobj(source, file)
+        os.rename(scratch / goal.name, goal)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
