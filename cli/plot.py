@@ -44,7 +44,7 @@ def plot(
     predictions  norm, alignment and spectrum of W_pred and W_retro
     kernels      the first layer's kernels
     patches      the patches that excite neurons most, boxed in their images
-    tsne         t-SNE of the encodings by layer (wants 'plasticity[plot]')
+    tsne         t-SNE of the encodings by layer (wants the extra 'plot')
 
     kernels, patches and tsne stand beside those of the run's random start.
 

@@ -17,7 +17,7 @@ def report(run: Path, out: Path | None, **how: object) -> None:
 
     Everything is in the one file, which opens offline in any browser and prints. What the run
     does not have, such as a probe that was never taken, is left out with a word. Wants
-    'plasticity[plot]'.
+    the extra 'plot'.
     """
     from plasticity.cli import screen
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from plasticity.errors import UserError
+from plasticity.errors import UserError, installs
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -74,7 +74,7 @@ def gpus() -> tuple[int, str]:
     try:
         import cupy
     except ImportError:
-        return 0, "needs CuPy: pip install 'plasticity[gpu]'"
+        return 0, f"needs CuPy: {installs('gpu')}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -85,7 +85,7 @@ def gpus() -> tuple[int, str]:
         cupy.cuda.nvrtc.getVersion(), cupy.cuda.cublas
     except (ImportError, RuntimeError) as error:
         return 0, (
-            "needs CUDA's libraries, and CuPy does not find them: pip install 'plasticity[gpu]' "
+            f"needs CUDA's libraries, and CuPy does not find them: {installs('gpu')} "
             f"({str(error).splitlines()[0]})"
         )
     return count, ""

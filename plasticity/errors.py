@@ -1,4 +1,12 @@
-"""The one error that a user can cause."""
+"""The one error that a user can cause, and how to mend what is not installed."""
+
+EXTRAS = {
+    "gpu": "'cupy-cuda12x[ctk]'",
+    "verify": "torch",
+    "mpi": "mpi4py",
+    "plot": "scikit-learn jinja2",
+}
+"""What an extra brings, as `pyproject.toml` has it, without versions."""
 
 
 class UserError(Exception):
@@ -6,3 +14,8 @@ class UserError(Exception):
 
     The command line prints the sentence and exits with status 2.
     """
+
+
+def installs(extra: str) -> str:
+    """The commands that bring an extra, for a sentence that says what is missing."""
+    return f"pip install '.[{extra}]' in the clone, or pip install {EXTRAS[extra]}"

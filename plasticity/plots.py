@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from plasticity import experiment, figures, runs, views
 from plasticity.arrays import to_host
 from plasticity.data import ImageSet
 from plasticity.errors import UserError
+from plasticity.figures import Figure
 from plasticity.inspection.records import NAME, read
 from plasticity.inspection.step import index_of
 from plasticity.network import Parameters

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from plasticity.arrays import Array, array_module, gpus, resolve_device, to_host
-from plasticity.errors import UserError
+from plasticity.errors import UserError, installs
 from plasticity.events import Layout
 
 # How many processes a launcher has started: MPICH and Intel MPI, Open MPI.
@@ -231,7 +231,7 @@ def world() -> Ranks | None:
     except (ImportError, RuntimeError) as error:
         raise UserError(
             "mpiexec has started several processes, and they cannot speak to each other without "
-            "mpi4py and an MPI library of the same kind: pip install 'plasticity[mpi]' "
+            f"mpi4py and an MPI library of the same kind: {installs('mpi')} "
             f"({str(error).splitlines()[0]})"
         ) from error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from plasticity.errors import UserError
+from plasticity.errors import UserError, installs
 from plasticity.events import Events, Layout
 from plasticity.learning import NETWORKS_OWN, Modules, layerwise
 from plasticity.network import Block, Layer, Network, Parameters
@@ -21,7 +21,7 @@ try:
     from torch import Tensor
 except ImportError as error:
     raise UserError(
-        "the reference needs torch: pip install 'plasticity[verify]'; or, without it, "
+        f"the reference needs torch ({installs('verify')}); or, without it, "
         "'plasticity verify --method finite-difference'"
     ) from error
 

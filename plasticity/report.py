@@ -10,11 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
 import plasticity
 from plasticity import experiment, figures, plots, runs
-from plasticity.errors import UserError
+from plasticity.errors import UserError, installs
+from plasticity.figures import Figure
 from plasticity.figures.style import styled
 from plasticity.files import whole
 from plasticity.options import RunOptions
@@ -150,7 +149,7 @@ def _template() -> "jinja2.Template":
     try:
         import jinja2
     except ImportError as error:
-        raise UserError("a report needs Jinja: pip install 'plasticity[plot]'") from error
+        raise UserError(f"a report needs Jinja: {installs('plot')}") from error
     text = resources.files("plasticity").joinpath("report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"told": told, "numeric_columns": numeric_columns}

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from plasticity import data, experiment, seeds, training
 from plasticity.arrays import to_host
 from plasticity.data.loader import learning_batch
-from plasticity.errors import UserError
+from plasticity.errors import UserError, installs
 from plasticity.inspection.layer import cosine_by_step, open_gates
 from plasticity.inspection.step import role_on_host
 from plasticity.learning import Watched
@@ -131,7 +131,7 @@ def tsne(encoding: np.ndarray, seed: int) -> np.ndarray:
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise MissingError("t-SNE needs scikit-learn: pip install 'plasticity[plot]'") from error
+        raise MissingError(f"t-SNE needs scikit-learn: {installs('plot')}") from error
     if len(encoding) < 4:
         raise UserError(f"t-SNE needs at least 4 images, got {len(encoding)}: take more --images")
     spread = encoding.std(axis=0, dtype=float)

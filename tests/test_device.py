@@ -243,7 +243,7 @@ def test_cudas_libraries_that_are_not_there_are_named(monkeypatch):
         import cupy
 
         monkeypatch.setattr(cupy.cuda.nvrtc, "getVersion", missing)
-        sentence = r"needs CUDA's libraries.*pip install 'plasticity\[gpu\]'.*libnvrtc.so.12\"\)$"
+        sentence = r"needs CUDA's libraries.*pip install '.\[gpu\]'.*libnvrtc.so.12\"\)$"
         with pytest.raises(UserError, match=sentence):
             begun()
 

@@ -159,7 +159,7 @@ def test_what_is_missing_is_told_in_a_sentence(made, monkeypatch, tmp_path):
     assert done.exit_code == 2 and "is no run folder" in done.output
     monkeypatch.setitem(sys.modules, "jinja2", None)
     done = call("report", made["clapp"][0], "--out", tmp_path / "page.html")
-    assert done.exit_code == 2 and "pip install 'plasticity[plot]'" in done.output
+    assert done.exit_code == 2 and "pip install '.[plot]'" in done.output
     assert not (tmp_path / "page.html").exists()
 
 

@@ -4,6 +4,11 @@
 labelled with units, colours that are distinct also to the colour-blind.
 """
 
+from plasticity.figures.display import matplotlib  # before anything else imports it
+
+# isort: split
+from matplotlib.figure import Figure
+
 from plasticity.figures.events import gates, hinge, predictions
 from plasticity.figures.images import embeddings, kernel_grid, patches
 from plasticity.figures.published import beside_published, losses_of_splits, over_layers
@@ -13,6 +18,7 @@ from plasticity.figures.terms import cpc_terms
 from plasticity.figures.updates import gate_history, kernel, layer_update, trace
 
 __all__ = [
+    "Figure",
     "beside_published",
     "check_suffix",
     "cpc_terms",
@@ -25,6 +31,7 @@ __all__ = [
     "layer_update",
     "losses",
     "losses_of_splits",
+    "matplotlib",
     "over_layers",
     "patches",
     "predictions",

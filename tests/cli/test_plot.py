@@ -124,4 +124,4 @@ def test_a_run_that_is_not_there_is_told(tmp_path):
 def test_a_missing_extra_is_told_with_what_mends_it(runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     done = plot(runs["clapp"], "tsne", "--layer", "1")
-    assert done.exit_code == 2 and "pip install 'plasticity[plot]'" in done.output
+    assert done.exit_code == 2 and "pip install '.[plot]'" in done.output

@@ -5,12 +5,12 @@ Each position's 3x3 window is gathered once and met with all output neurons.
 """
 
 import numpy as np
-from numba import njit
 
 from plasticity.kernels.cpu import memory, threads
+from plasticity.kernels.cpu.compiled import njit
 from plasticity.kernels.geometry import SILENT
 
-COMPILE = {"nogil": True, "cache": True, "fastmath": True}
+COMPILE = {"fastmath": True}
 
 
 @njit(**COMPILE)

@@ -1,9 +1,9 @@
 """The compiled form of `coactivity`, float32, two spatial dimensions, without a drive."""
 
 import numpy as np
-from numba import njit
 
 from plasticity.kernels.cpu import threads
+from plasticity.kernels.cpu.compiled import njit
 from plasticity.kernels.geometry import Geometry
 
 
@@ -27,7 +27,7 @@ def coactivity(
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _coactivity(x, winner, synapses, pool, stride, padding, out):
     N, H, W, C = x.shape
     width = W + 2 * padding

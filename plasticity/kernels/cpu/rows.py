@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from plasticity.arrays import Array
 from plasticity.kernels.cpu import threads
+from plasticity.kernels.cpu.compiled import njit
 
 ADAM_PARTS = 2**18  # parameters that a thread moves at a time
 ALONE = 2**14  # parameters that are moved sooner than shared out
@@ -42,7 +42,7 @@ def adam(
         threads.each(lambda part: _adam(*part, *numbers), parts)
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+@njit(fastmath={"reassoc", "contract", "nsz"})
 def _scores(a, b, in_a, in_b, out):
     for e in range(len(in_a)):
         left, right = a[in_a[e]], b[in_b[e]]
@@ -52,7 +52,7 @@ def _scores(a, b, in_a, in_b, out):
         out[e] = total
 
 
-@njit(nogil=True, cache=True)
+@njit()
 def _add_rows(out, to, factor, values, source):
     for e in range(len(to)):
         if factor[e] != 0:  # a closed gate changes nothing
@@ -62,7 +62,7 @@ def _add_rows(out, to, factor, values, source):
 
 
 # Without NumPy's error model a check for division by zero would keep it from vector instructions.
-@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+@njit(fastmath={"contract"}, error_model="numpy")
 def _adam(parameter, dW, m, v, rate, beta1, beta2, epsilon):
     one = np.float32(1)
     for i in range(len(parameter)):

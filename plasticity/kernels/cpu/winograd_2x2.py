@@ -11,8 +11,8 @@ The functions are those of `winograd_4x4`, one tile for each patch.
 """
 
 import numpy as np
-from numba import njit
 
+from plasticity.kernels.cpu.compiled import njit
 from plasticity.kernels.cpu.winograd_4x4 import COMPILE, F, _compete
 from plasticity.kernels.geometry import SILENT
 

@@ -14,8 +14,8 @@ precedes its gradient (inhibition, rho') happens while a tile is at hand.
 """
 
 import numpy as np
-from numba import njit
 
+from plasticity.kernels.cpu.compiled import njit
 from plasticity.kernels.geometry import SILENT
 
 SIDE = 4  # of a tile
@@ -45,7 +45,7 @@ A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0
 
 F = np.float32
 LINEAR = F(-3e38)
-COMPILE = {"nogil": True, "cache": True, "fastmath": True}
+COMPILE = {"fastmath": True}
 
 
 def tiles(side: int) -> int:
