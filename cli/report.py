@@ -23,12 +23,13 @@ def report(run: Path, out: Path | None, **how: object) -> None:
 
     from plasticity import plots
     from plasticity import report as reports
+    from plasticity.files import make_folder
 
     path = out or run / "report.html"
     with screen.bars() as progress:
         look = plots.open_look(run, report=progress, **how)
         made = reports.report(look)
-    plots.make_folder(path.parent)
+    make_folder(path.parent)
     reports.write(made, path)
     for name, why in made.left_out.items():
         click.echo(f"Left out, {name}: {why}")

@@ -1,5 +1,6 @@
 """`plasticity run`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -198,18 +199,20 @@ def run(
     """
     from plasticity.cli import screen
 
-    from plasticity import experiment, ranks
+    from plasticity import claims, experiment, ranks, runs
     from plasticity.errors import UserError
     from plasticity.inspection import recording
     from plasticity.options import RunOptions
 
-    with ranks.together() as several:
+    with ranks.together() as several, ExitStack() as held:
         if several:
             screen.console.quiet = several.rank > 0
         if several and record is not None:
             raise UserError("--record is for one process: start the run without mpiexec")
         if resume is None:
-            state, folder = experiment.plan(RunOptions(**values), out, several)
+            options = RunOptions(**values)
+            folder = held.enter_context(experiment.folder_of(options, out, several))
+            state = experiment.plan(options, several)
         else:
             given = {
                 name: value
@@ -218,7 +221,11 @@ def run(
             }
             if out is not None or preset is not None:
                 raise UserError("--resume goes on in its own folder, with its own options")
-            state, folder = experiment.resume(Path(resume), given, FREE, several)
+            folder = Path(resume)
+            runs.checkpoint_of(folder)  # says if there is none, before the folder is written to
+            if not several or several.rank == 0:
+                held.enter_context(claims.held(folder))
+            state = experiment.resume(folder, given, FREE, several)
 
         every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
         if resume is not None and every_given and record is None:
@@ -230,6 +237,8 @@ def run(
             raise UserError(f"{folder} is being recorded, by one process: resume without mpiexec")
         if resume is None:
             experiment.make(state, folder)
+        else:
+            experiment.complete(state, folder)
         try:
             ended = screen.train(state, folder, recorder)
         finally:

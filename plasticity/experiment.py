@@ -2,18 +2,19 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from plasticity import data, figures, plugins, probe, runs, seeds, training
+from plasticity import claims, data, figures, plugins, probe, runs, seeds, training
 from plasticity.device import peak_bytes
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.files import MARK
+from plasticity.files import make_folder
 from plasticity.network import Parameters
 from plasticity.options import RunOptions
 from plasticity.ranks import Ranks
@@ -23,32 +24,43 @@ from plasticity.training import State
 def start(
     options: RunOptions, out: str | None = None, ranks: Ranks | None = None
 ) -> tuple[State, Path]:
-    """A new run and its folder, made by `plan` and `make`."""
-    state, folder = plan(options, out, ranks)
+    """A new run in the folder `out`, for one process that writes to it alone."""
+    state = plan(options, ranks)
+    folder = Path(out)
+    make_folder(folder)
     make(state, folder)
     return state, folder
 
 
-def plan(
+@contextmanager
+def folder_of(
     options: RunOptions, out: str | None = None, ranks: Ranks | None = None
-) -> tuple[State, Path]:
-    """A new run and its folder, by default `runs/RULE-NET-TIME`, which is not made yet.
+) -> Iterator[Path]:
+    """The folder of a new run, by default `runs/RULE-NET-TIME`, held for as long as it is entered.
 
-    Everything that can be wrong with the options is said here.
+    Of several ranks the first makes and holds it. It goes again if the run never began.
 
     Raises:
-        UserError: options or data that do not fit, or a folder that holds something already.
+        UserError: a folder that holds something already, or cannot be made.
     """
     when = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{plugins.short(options.rule)}-{plugins.short(options.net)}-{when}"
     folder = Path(out) if out else Path("runs") / name
-    folder = ranks.tell(folder) if ranks else folder
-    writes = ranks is None or ranks.rank == 0
-    held = (path.name for path in folder.iterdir()) if folder.exists() else ()
-    if writes and not all(name.endswith(MARK) for name in held):
-        raise UserError(
-            f"{folder} holds something already: name another --out, or go on with it by --resume"
-        )
+    if ranks is not None and ranks.rank:
+        yield ranks.tell(None)
+        return
+    with claims.new(folder, numbered=not out) as made:
+        yield ranks.tell(made) if ranks else made
+
+
+def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
+    """A new run at its start, in memory.
+
+    Everything that can be wrong with the options is said here.
+
+    Raises:
+        UserError: options or data that do not fit.
+    """
     images = options.learning_set()
     if len(images) < options.batch:
         raise UserError(
@@ -58,21 +70,21 @@ def plan(
     state = training.begin(options, ranks)
     layout = Layout(options.rows, options.batch, options.rows)
     state.rule.draw(layout, seeds.generator(options.seed))  # says if there is nothing to draw from
-    return state, folder
+    return state
 
 
 def make(state: State, folder: Path) -> None:
-    """Make the folder of a planned run, with its configuration and its first checkpoint.
+    """Write the first checkpoint of a planned run, and what else its folder holds.
 
-    Of several ranks the first makes and writes it.
+    Of several ranks the first writes.
     """
-    if state.writes:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the run folder {folder} cannot be made: {error.strerror}") from error
     training.save(state, folder)  # first: what is killed before the rest can be resumed
-    if state.writes:
+    complete(state, folder)
+
+
+def complete(state: State, folder: Path) -> None:
+    """Write the configuration and the copies of the run's files that the folder lacks."""
+    if state.writes and not (folder / "config.toml").is_file():
         stored = {n: v for n, v in state.options.as_dict().items() if n != "files"}
         runs.write_config(folder, stored)
         for kind in ("rule", "net"):
@@ -82,7 +94,7 @@ def make(state: State, folder: Path) -> None:
 
 def resume(
     folder: Path, given: dict[str, object], free: set[str], ranks: Ranks | None = None
-) -> tuple[State, Path]:
+) -> State:
     """A run where its last checkpoint left it.
 
     Args:
@@ -108,7 +120,7 @@ def resume(
     if "epochs" in changes and "steps" not in changes:
         changes["steps"] = 0
     options = options.changed(**changes)
-    return training.restore(options, checkpoint, ranks), folder
+    return training.restore(options, checkpoint, ranks)
 
 
 def reopen(

@@ -13,6 +13,18 @@ MARK = ".writing"  # a file under way: NAME.PID.writing
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def make_folder(folder: Path) -> None:
+    """The folder of a file to be written.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be made: {error.strerror}") from error
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to, which takes its place when all is written.

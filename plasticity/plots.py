@@ -13,6 +13,7 @@ from plasticity.arrays import to_host
 from plasticity.data import ImageSet
 from plasticity.errors import UserError
 from plasticity.figures import Figure
+from plasticity.files import make_folder
 from plasticity.inspection.records import NAME, read
 from plasticity.inspection.step import index_of
 from plasticity.network import Parameters
@@ -336,15 +337,3 @@ def draw(
             figures.save(figure, path)
             written.append(path)
     return written, left_out
-
-
-def make_folder(folder: Path) -> None:
-    """The folder of a file to be written.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {folder} cannot be made: {error.strerror}") from error

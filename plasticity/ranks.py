@@ -28,8 +28,8 @@ from plasticity.arrays import Array, array_module, gpus, resolve_device, to_host
 from plasticity.errors import UserError, installs
 from plasticity.events import Layout
 
-# How many processes a launcher has started: MPICH and Intel MPI, Open MPI.
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+# How many processes a launcher has started: Open MPI, MPICH and Intel MPI, MVAPICH, srun.
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 POLITE = 3.0  # seconds that other ranks leave rank 0 to say what all of them would
 LINGER = 1.0  # seconds for the launcher to pass the sentence on: Abort ends it with all it holds
 
@@ -217,6 +217,21 @@ def launched() -> int:
     return int(found[0]) if found else 1
 
 
+def _check_size(size: int) -> None:
+    """Compare MPI's count of processes with the launcher's: else each would train by itself.
+
+    Raises:
+        UserError: they differ.
+    """
+    if size != launched():
+        raise UserError(
+            f"{launched()} processes were started, but mpi4py's MPI counts {size}: the launcher is "
+            "of another MPI, or gives its processes no PMI; take the mpiexec that belongs to "
+            f"mpi4py's {_mpi().Get_library_version().splitlines()[0].strip()}, or srun --mpi=pmi2 "
+            "or --mpi=pmix"
+        )
+
+
 @cache
 def world() -> Ranks | None:
     """The ranks that `mpiexec` has started, or None for a process of its own.
@@ -227,7 +242,9 @@ def world() -> Ranks | None:
     if launched() == 1:
         return None
     try:
-        return Ranks(_mpi().COMM_WORLD)
+        ranks = Ranks(_mpi().COMM_WORLD)
+        _check_size(ranks.size)
+        return ranks
     except (ImportError, RuntimeError) as error:
         raise UserError(
             "mpiexec has started several processes, and they cannot speak to each other without "

@@ -24,6 +24,9 @@ from plasticity.options import RunOptions
 from plasticity.ranks import Ranks
 from plasticity.rule import Draw, Rule, reads_labels
 
+POLITE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+"""Signals at which a run saves before it ends, by name, as far as the system has them."""
+
 FLUSH = 20
 """Losses stay on the device for so many steps at most, then they are read and checked."""
 
@@ -358,7 +361,11 @@ def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C and a polite kill set an event; a second Ctrl-C stops at once."""
+    """Ctrl-C and the signals that end a process politely set an event.
+
+    Schedulers send such a signal before the time of a job is over, a terminal that is closed sends
+    SIGHUP, unless the process was started to ignore it. A second Ctrl-C stops at once.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -368,7 +375,9 @@ def _interruptible() -> Iterator[threading.Event]:
         event.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    polite = [getattr(signal, name) for name in POLITE if hasattr(signal, name)]
+    heard = [s for s in polite if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {s: signal.signal(s, interrupt) for s in heard}
     try:
         yield event
     finally:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from plasticity import experiment, runs, training
+from plasticity import claims, experiment, runs, training
 from plasticity.errors import UserError
+from plasticity.files import make_folder
 from plasticity.options import RunOptions
 from plasticity.reproduce.tables import Row, Table
 
@@ -204,11 +205,17 @@ def carry_out(wanted: Experiment, folder: Path, budget: Budget, report: Report) 
         UserError: a run with other options in its folder, data that are missing, losses that are
             not finite.
     """
-    place, options = folder / wanted.name, wanted.options
+    place = folder / wanted.name
+    make_folder(place)
+    with claims.held(place):
+        return _carry_out(place, wanted.options, budget, report)
+
+
+def _carry_out(place: Path, options: RunOptions, budget: Budget, report: Report) -> bool:
     if not trained(place, options):
         if runs.checkpoint_path(place).is_file():
             _same(place, runs.load(runs.checkpoint_path(place), moments=False).options, options)
-            state, _ = experiment.resume(place, {n: getattr(options, n) for n in FREE}, FREE)
+            state = experiment.resume(place, {n: getattr(options, n) for n in FREE}, FREE)
         else:
             state, _ = experiment.start(options, str(place))
 

@@ -56,7 +56,7 @@ def start(folder, *more):
 def test_a_run_leaves_weights_figures_and_what_ran(whole):
     folder, output = whole
     names = {p.name for p in folder.iterdir()}
-    assert names == {
+    assert names - {".lock"} == {
         "checkpoint.h5", "config.toml", "summary.json",
         "losses.png", "losses.svg", "probe.png", "probe.svg",
     }  # fmt: skip
