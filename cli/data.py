@@ -100,3 +100,55 @@ def fetch(data_dir: str | None, name: str, url: tuple[str, ...], md5: tuple[str,
             click.echo("Interrupted; the same command goes on from what has arrived.")
             raise SystemExit(130) from None
     click.echo(f"{name} is in {', '.join(map(str, goals))}")
+
+
+@data.group()
+def make() -> None:
+    """Make a data set."""
+
+
+@make.command()
+@click.option("--hours", type=float, default=1.5, show_default=True, help="How much, in hours.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same makes the same.")
+@click.option("--words", help="A text file whose words are spoken.  [default: a list that ships]")
+@click.option("--out", help="A new folder for it.  [default: flite, in the data folder]")
+@click.option("--processes", type=int, help="Of flite at a time.  [default: one for each core]")
+@click.pass_obj
+def speech(
+    data_dir: str | None,
+    hours: float,
+    seed: int,
+    words: str | None,
+    out: str | None,
+    processes: int | None,
+) -> None:
+    """Let flite speak random words, with the times of phones."""
+    import os
+    from pathlib import Path
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from plasticity.data import data_folder
+    from plasticity.data.speech import MADE
+    from plasticity.data.synthesis import make_speech
+
+    place = Path(out).expanduser() if out else data_folder(data_dir) / MADE
+    vocabulary = Path(words).expanduser() if words else None
+    with Progress(
+        "speaking, in seconds", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as bar:
+        task = bar.add_task("", total=round(hours * 3600) if hours > 0 else None)
+        try:
+            make_speech(
+                place,
+                hours,
+                seed,
+                vocabulary,
+                (os.cpu_count() or 1) if processes is None else processes,
+                lambda _, done, total: bar.update(task, completed=done, total=total),
+            )
+        except KeyboardInterrupt:
+            bar.stop()
+            click.echo("Interrupted; nothing is left of it.")
+            raise SystemExit(130) from None
+    click.echo(f"The speech is in {place}")

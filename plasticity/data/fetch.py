@@ -1,14 +1,12 @@
 """Published data sets: where their archives are, and how one comes to lie unpacked in its place."""
 
-import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from plasticity.data.claim import claimed
 from plasticity.data.download import CHUNK, Report, download
 from plasticity.data.unpack import unpack
 from plasticity.errors import UserError
@@ -100,7 +98,12 @@ def _fetch(goal: Path, archive: Archive, report: Report) -> Path:
         report(f"{what} {archive.name}" if total or done else what, done, total)
 
     try:
-        with _claimed(goal.with_name(f"{goal.name}.part")) as staging:
+        staging = goal.with_name(f"{goal.name}.part")
+        with claimed(staging, wait=False) as mine:
+            if not mine:
+                raise UserError(
+                    f"another fetch is at work in {staging}: wait until it has ended, or stop it"
+                )
             if not goal.exists():  # nobody has put it there meanwhile
                 part = staging / "archive"
                 download(archive.url, part, archive.packed, tell)
@@ -113,26 +116,6 @@ def _fetch(goal: Path, archive: Archive, report: Report) -> Path:
             "the same command goes on from what has arrived"
         ) from error
     return goal
-
-
-@contextmanager
-def _claimed(staging: Path) -> Iterator[Path]:
-    """A folder for one fetch at a time; the claim ends with the process that holds it.
-
-    Raises:
-        UserError: another fetch works in it.
-    """
-    staging.mkdir(parents=True, exist_ok=True)
-    with open(staging / "claim", "a") as claim:
-        try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another fetch is at work in {staging}: wait until it has ended, or stop it"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield staging
 
 
 def _check(part: Path, digest: str, report: Report) -> None:

@@ -1,31 +1,35 @@
 """Archives from elsewhere: unpacked within limits, plain files alone, inside one folder."""
 
-import bz2
-import gzip
-import lzma
 import shutil
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
 
 from plasticity.data.download import Report
 from plasticity.errors import UserError
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it
+    LZMAError = zlib.error
+
 METADATA = 1 << 20  # bytes that a tar archive may want read at once; contents are copied in pieces
 DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
+    LZMAError,
     EOFError,
     ValueError,  # a name with a NUL, numbers that are none
     OverflowError,
     NotImplementedError,  # a compression that zipfile does not know
     RuntimeError,  # a zip file with a password
+    ImportError,  # a compression that this Python was built without
 )
 PLAIN = 0o100000  # the type of a plain file in the mode that a zip archive keeps
 
@@ -104,8 +108,8 @@ class _Limited:
 def _tar(packed: BinaryIO, most: int, files: int) -> Iterator[Member]:
     head = packed.read(2)
     packed.seek(0)
-    opener = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(head)
-    content = opener(packed) if opener else packed
+    library = {b"\x1f\x8b": "gzip", b"BZ": "bz2", b"\xfd7": "lzma"}.get(head)
+    content = import_module(library).open(packed) if library else packed
     overhead = files * 4 * tarfile.BLOCKSIZE + METADATA  # headers and padding
     limited = _Limited(content, most + overhead)
     with tarfile.open(fileobj=limited, mode="r:") as tar:

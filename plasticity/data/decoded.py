@@ -1,0 +1,153 @@
+"""Audio files decoded once, into one file of 16-bit samples that is mapped into memory."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+
+from plasticity.data.claim import claimed
+from plasticity.data.download import Report
+from plasticity.errors import UserError
+from plasticity.files import FULL
+
+RATE = 16_000  # samples a second
+SUFFIXES = {".flac", ".wav", ".wave", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au"}
+BATCH = 32  # files decoded between two writes
+FORMAT = 1  # of the cache; a change of the decoding is a new one
+
+
+def decoded(
+    base: Path, files: list[Path], caches: list[Path], report: Report
+) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of all files, one file after another; decoded once, then mapped.
+
+    The cache is keyed by names, sizes and times of the files. A decoding that was interrupted goes
+    on where it stopped; of several processes one decodes and the others wait.
+
+    Args:
+        base: the folder that `files` are named relative to.
+        caches: folders of caches: one that holds this decoding is taken, or else the first that can
+            be written to.
+        report: called with the activity, files done and files in all.
+
+    Returns:
+        Samples `(all,)`, int16 at 16 kHz, mapped; and the length of each file `(files,)`, int64,
+        -1 where a file could not be decoded.
+
+    Raises:
+        UserError: a cache that cannot be written, or no library to decode with.
+    """
+    digest = _digest(base, files)
+    held = [c for c in caches if len(_lengths(c / digest)) == len(files)]
+    cache = next(iter(held or filter(_writable, caches)), caches[0])
+    folder = cache / digest
+    lengths = _lengths(folder)
+    if len(lengths) < len(files):
+        need_soundfile()
+        try:
+            with claimed(folder, wait=True):
+                _decode(folder, files, report)
+        except OSError as error:
+            full = "; it goes on from there once there is room" if error.errno in FULL else ""
+            raise UserError(
+                f"decoded audio could not be kept in {cache}: {error.strerror or error}{full}; "
+                "--data-dir or PLASTICITY_DATA names another folder"
+            ) from error
+        lengths = _lengths(folder)
+    if not np.maximum(lengths, 0).sum():
+        return np.zeros(0, np.int16), lengths
+    return np.memmap(folder / "samples.int16", np.int16, "r"), lengths
+
+
+def _digest(base: Path, files: list[Path]) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {RATE}\n".encode())
+    for file in files:
+        about = file.stat()
+        name = os.fsencode(file.relative_to(base))
+        digest.update(b"%s\0%d\0%d\n" % (name, about.st_size, about.st_mtime_ns))
+    return digest.hexdigest()[:24]
+
+
+def _writable(folder: Path) -> bool:
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+def _lengths(folder: Path) -> np.ndarray:
+    """Lengths of the files that are decoded already: whole lines whose samples are there."""
+    journal, store = folder / "lengths.txt", folder / "samples.int16"
+    if not journal.is_file() or not store.is_file():
+        return np.zeros(0, np.int64)
+    lines = journal.read_bytes().split(b"\n")[:-1]
+    lengths = np.array([int(line) for line in lines], np.int64)
+    ends = 2 * np.cumsum(np.maximum(lengths, 0))
+    return lengths[: np.searchsorted(ends, store.stat().st_size, side="right")]
+
+
+def _decode(folder: Path, files: list[Path], report: Report) -> None:
+    """Append the samples of the files that are not decoded yet, then their lengths."""
+    done = _lengths(folder)
+    with (
+        open(folder / "samples.int16", "ab") as store,
+        open(folder / "lengths.txt", "ab") as journal,
+        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
+    ):
+        store.truncate(2 * int(np.maximum(done, 0).sum()))
+        journal.truncate(sum(len(b"%d\n" % length) for length in done))
+        for first in range(len(done), len(files), BATCH):
+            report("decoding", first, len(files))
+            lengths = []
+            for samples in pool.map(_try, files[first : first + BATCH]):
+                lengths.append(-1 if samples is None else len(samples))
+                store.write(b"" if samples is None else samples.tobytes())
+            _flush(store)
+            journal.write(b"".join(b"%d\n" % length for length in lengths))
+            _flush(journal)
+        report("decoding", len(files), len(files))
+
+
+def _flush(file) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _try(file: Path) -> np.ndarray | None:
+    try:
+        return read_audio(file)
+    except UserError:
+        return None
+
+
+def read_audio(file: Path) -> np.ndarray:
+    """One file as int16 samples `(n,)` at 16 kHz: channels averaged, other rates resampled.
+
+    Raises:
+        UserError: the file cannot be decoded.
+    """
+    import soundfile
+    from scipy.signal import resample_poly
+
+    try:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file} cannot be read as audio ({error})") from error
+    if not np.isfinite(samples).all():
+        raise UserError(f"{file} cannot be read as audio (samples that are no numbers)")
+    mono = samples.mean(axis=1)
+    if rate != RATE and len(mono):
+        common = gcd(rate, RATE)
+        mono = resample_poly(mono, RATE // common, rate // common)
+    return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+
+
+def need_soundfile() -> None:
+    try:
+        import soundfile  # noqa: F401
+    except (ImportError, OSError) as error:  # OSError: without libsndfile
+        raise UserError(
+            f"audio files are read by the package soundfile, which is missing ({error}): "
+            "pip install soundfile"
+        ) from error

@@ -1,0 +1,83 @@
+"""Sets of speech by name: the sample that comes with the package, LibriSpeech, a folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from plasticity.data.corpus import read_folder
+from plasticity.data.download import Report
+from plasticity.data.packed import unpacked
+from plasticity.data.sets import data_folder
+from plasticity.data.utterances import WINDOW, Note, Speech
+from plasticity.errors import UserError
+
+MADE = "flite"  # the set that plasticity.data.synthesis makes
+
+
+def open_speech(
+    name: str,
+    data_dir: str | None = None,
+    shortest: int = WINDOW,
+    report: Report = lambda what, done, total: None,
+) -> Speech:
+    """A set of speech: `speech` (shipped), `librispeech`, `flite` (made), or the path of a folder.
+
+    A folder is LibriSpeech in its published layout, or any folder of audio files; of what
+    `train_split.txt` and `test_split.txt`, `converted_aligned_phones.txt` (an id and its labels a
+    line) and `phone_names.txt` (a name a line) say, it has what is there. Speakers are the first
+    number of LibriSpeech's ids, or else the subfolders. Without lists every fifth utterance of each
+    speaker is for testing.
+
+    Args:
+        data_dir: where data sets and decoded audio are, as `plasticity.data.data_folder` has it.
+        shortest: samples that an utterance must have; shorter ones are left out.
+        report: called while audio is decoded: the activity, files done, files in all.
+
+    Raises:
+        UserError: no such set, no usable utterance in it, lists or labels that cannot be read.
+    """
+    if name == "speech":
+        found = unpacked()
+    else:
+        found = read_folder(name, _base(name, data_dir), _caches(data_dir), report)
+    short = found.lengths < shortest
+    if short.any():
+        ids = tuple(np.array(found.ids, object)[short])
+        note = Note(f"utterances are shorter than {shortest} samples", ids, len(found))
+        found = replace(found.pick(np.flatnonzero(~short)), notes=(*found.notes, note))
+    if not len(found):
+        raise UserError(
+            f"no utterance in {found.place} can be used: {'; '.join(map(str, found.notes))}"
+        )
+    return found
+
+
+def _caches(data_dir: str | None) -> list[Path]:
+    """Where decoded audio may be kept: with the data, or else in a folder of the user's."""
+    return [data_folder(data_dir) / "decoded", user_cache_path("plasticity") / "decoded"]
+
+
+def _base(name: str, data_dir: str | None) -> Path:
+    where = data_folder(data_dir)
+    if name == MADE:
+        if not (where / name).is_dir():
+            raise UserError(f"{where / name} is not there: run 'plasticity data make speech'")
+        return where / name
+    if name == "librispeech":
+        for base in (where / name, where):
+            if (base / "LibriSpeech").is_dir():
+                return base
+        raise UserError(
+            f"the folder LibriSpeech is neither in {where / name} nor in {where}: put it there, "
+            "name another folder by --data-dir or PLASTICITY_DATA, or run "
+            "'plasticity data fetch librispeech'"
+        )
+    base = Path(name).expanduser()
+    if not base.is_dir():
+        raise UserError(
+            f"unknown speech '{name}': expected speech, librispeech, {MADE} or the path of a "
+            "folder with audio files"
+        )
+    return base.absolute()

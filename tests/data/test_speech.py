@@ -1,0 +1,218 @@
+"""Speech is read as published, and whatever is wrong with it is counted and named."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from plasticity.data.packed import pack, unpacked
+from plasticity.data.speech import open_speech
+from plasticity.data.utterances import LABELS, LIST_FOLDER, label_count
+from plasticity.errors import UserError
+from tests.data.speech import librispeech, noise, write_wav
+
+LENGTHS = {"10-1-0000": 2000, "10-1-0001": 400, "9-2-0000": 1679, "9-2-0001": 30000}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A small corpus below a data folder; its samples by id."""
+    base = tmp_path / "data" / "librispeech"
+    base.mkdir(parents=True)
+    return base, librispeech(base, LENGTHS, testing={"9-2-0001"})
+
+
+def opened(corpus, **options):
+    return open_speech("librispeech", str(corpus[0].parent), **options)
+
+
+def notes(speech):
+    return [str(note) for note in speech.notes]
+
+
+def test_the_published_layout(corpus):
+    speech = opened(corpus)
+    assert speech.ids == ("10-1-0000", "10-1-0001", "9-2-0000", "9-2-0001")
+    assert speech.speakers == ("9", "10") and speech.speaker.tolist() == [1, 1, 0, 0]
+    assert speech.notes == () and speech.lengths.tolist() == list(LENGTHS.values())
+    for i, name in enumerate(speech.ids):
+        assert np.array_equal(speech.samples(i), corpus[1][name])
+    assert speech.phones(0).tolist() == list(range(11))
+    assert speech.phones(1).tolist() == [1] and speech.phones(3)[:3].tolist() == [3, 4, 5]
+    assert len(speech.phone_names) == 41
+    assert isinstance(speech.store, np.memmap) and speech.store.dtype == np.int16
+
+
+def test_a_label_for_each_window_of_400_samples_at_steps_of_160():
+    counted = [len(range(0, n - 399, 160)) for n in range(1500)]
+    assert label_count(np.arange(1500)).tolist() == counted
+
+
+def test_samples_of_a_part(corpus):
+    speech = opened(corpus)
+    whole = corpus[1]["9-2-0000"]
+    assert np.array_equal(speech.samples(2, 160, 480), whole[160:480])
+    assert np.array_equal(speech.samples(2, 1600, 9999), whole[1600:])
+    assert len(speech.samples(2, 5000, 6000)) == 0
+
+
+def test_splits_keep_the_numbers_of_speakers(corpus):
+    train, test = (opened(corpus).split(split) for split in ("train", "test"))
+    assert train.ids == ("10-1-0000", "10-1-0001", "9-2-0000") and test.ids == ("9-2-0001",)
+    assert test.speakers == train.speakers and test.speaker.tolist() == [0]
+    assert np.array_equal(test.samples(0), corpus[1]["9-2-0001"])
+    assert len(test.phones(0)) == label_count(30000)
+    with pytest.raises(UserError, match="unknown split 'valid'"):
+        train.split("valid")
+    with pytest.raises(UserError, match="no utterance for 'test'"):
+        train.split("test")
+
+
+def test_what_is_missing_short_damaged_or_mislabelled_is_counted_and_named(corpus):
+    base, _ = corpus
+    audio = base / "LibriSpeech" / "train-clean-100"
+    (audio / "9/2/9-2-0001.flac").unlink()
+    (audio / "10/1/10-1-0001.flac").write_bytes(b"fLaC and no more")
+    soundfile.write(audio / "9/2/9-2-0007.flac", noise(900), 16000)
+    labels = (base / LABELS).read_text().replace("9-2-0000 2", "9-2-0000 2 2")
+    (base / LABELS).write_text(labels)
+    speech = opened(corpus, shortest=1680)
+    assert speech.ids == ("10-1-0000",)
+    assert notes(speech) == [
+        "1 of 4 utterances of the lists have no file: 9-2-0001",
+        "1 of 4 files are in no list and are left out: 9-2-0007",
+        "1 of 3 files cannot be decoded: 10-1-0001",
+        "1 of 3 utterances have more or fewer labels than 10 ms frames: 9-2-0000",
+        "1 of 2 utterances are shorter than 1680 samples: 9-2-0000",
+    ]
+    assert len(opened(corpus).labelled()) == 1
+    with pytest.raises(UserError, match=r"no utterance in .* can be used: .*shorter than 9999"):
+        opened(corpus, shortest=9999)
+
+
+def test_without_labels_and_lists_the_audio_serves(corpus):
+    base, _ = corpus
+    (base / LABELS).unlink()
+    for file in (base / LIST_FOLDER).iterdir():
+        file.unlink()
+    speech = opened(corpus)
+    assert len(speech) == 4 and speech.phone_names == () and speech.notes == ()
+    assert len(speech.phones(0)) == 0 and not speech.testing.any()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        (LABELS, "9-2-0000 1 x 3\n", "line 1: expected an id and phones"),
+        (LABELS, "9-2-0000 1 256\n", "line 1: expected an id and phones"),
+        (LABELS, "9-2-0000 -1\n", "line 1: expected an id and phones"),
+        (LABELS, f"9-2-0000 {'9' * 40}\n", "line 1: expected an id and phones"),
+        (LABELS, "9-2-0000 1\n\n9-2-0000 1\n", "line 3: '9-2-0000' is there twice"),
+        (LABELS, b"\xff\xfe", "cannot be read as text"),
+        (f"{LIST_FOLDER}/test_split.txt", "10-1-0000\n", "1 ids are in the lists of both"),
+        (f"{LIST_FOLDER}/test_split.txt", b"\xff", "cannot be read as text"),
+        (f"{LIST_FOLDER}/test_split.txt", None, "no test_split.txt beside it"),
+        ("phone_names.txt", "pau\naa\n", "names 2 phones, the labels have 41"),
+    ],
+)
+def test_a_bad_text_file_is_one_sentence(corpus, file, text, told):
+    place = corpus[0] / file
+    if text is None:
+        place.unlink()
+    else:
+        place.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=told):
+        opened(corpus)
+
+
+def test_names_of_phones(corpus):
+    (corpus[0] / "phone_names.txt").write_text("\n".join(f"p{k}" for k in range(42)))
+    assert opened(corpus).phone_names[41] == "p41"
+
+
+def test_a_folder_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
+    mine = tmp_path / "my speech"
+    sounds = {f"{who}/{k}.wav": noise(3000, k) for who in ("ann", "bob") for k in range(6)}
+    for name, samples in sounds.items():
+        write_wav(mine / name, samples)
+    write_wav(mine / ".hidden" / "x.wav", noise(10))
+    (mine / "ann" / "notes.txt").write_text("no audio")
+    speech = open_speech(str(mine))
+    assert speech.speakers == ("ann", "bob") and speech.speaker.tolist() == [0] * 6 + [1] * 6
+    assert speech.ids[0] == "ann/0" and speech.split("test").ids == ("ann/4", "bob/4")
+    for i, name in enumerate(speech.ids):
+        assert np.array_equal(speech.samples(i), sounds[f"{name}.wav"])
+
+
+def test_files_side_by_side_have_no_speakers(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
+    write_wav(tmp_path / "a.wav", noise(800))
+    (tmp_path / LABELS).write_text("a 3 1 2\n")
+    speech = open_speech(str(tmp_path))
+    assert speech.speaker is None and speech.speakers == ()
+    assert speech.phones(0).tolist() == [3, 1, 2] and len(speech.phone_names) == 4
+    soundfile.write(tmp_path / "a.flac", noise(800), 16000)
+    with pytest.raises(UserError, match="two audio files for 'a'"):
+        open_speech(str(tmp_path))
+
+
+def test_a_link_in_a_circle_ends(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
+    write_wav(tmp_path / "set" / "ann" / "a.wav", noise(800))
+    os.symlink(tmp_path / "set", tmp_path / "set" / "ann" / "again")
+    write_wav(tmp_path / "elsewhere" / "b.wav", noise(800))
+    os.symlink(tmp_path / "elsewhere", tmp_path / "set" / "bob")
+    assert open_speech(str(tmp_path / "set")).ids == ("a", "b")
+
+
+def test_no_set_and_no_audio_are_told(tmp_path):
+    with pytest.raises(UserError, match="plasticity data fetch librispeech"):
+        open_speech("librispeech", str(tmp_path))
+    with pytest.raises(UserError, match="unknown speech 'libri'"):
+        open_speech("libri")
+    with pytest.raises(UserError, match="no audio file of use"):
+        open_speech(str(tmp_path), str(tmp_path))
+
+
+def test_the_shipped_sample():
+    speech = open_speech("speech")
+    assert speech.seconds == pytest.approx(360, abs=5) and len(speech.speakers) == 4
+    assert all(len(speech.phones(i)) == label_count(speech.lengths[i]) for i in range(len(speech)))
+    assert set(np.concatenate([speech.phones(i) for i in range(len(speech))])) == set(range(41))
+    for split in ("train", "test"):
+        assert set(speech.split(split).speaker) == {0, 1, 2, 3}
+    silence, sound = [], []
+    for i in range(len(speech)):
+        for j, phone in enumerate(speech.phones(i)):
+            frame = speech.samples(i, 160 * j + 120, 160 * j + 280).astype(float)
+            (silence if phone == 0 else sound).append(frame.std())
+    assert np.median(sound) > 50 * np.median(silence)  # labels lie where the speech is
+    assert speech.place.stat().st_size < 4e6
+
+
+def test_packed_speech_is_what_it_was(corpus, tmp_path):
+    speech = opened(corpus)
+    pack(speech, tmp_path / "packed.npz")
+    again = unpacked(tmp_path / "packed.npz")
+    assert again.ids == speech.ids and again.speakers == speech.speakers
+    for i in range(len(speech)):
+        true, found = speech.samples(i).astype(float), again.samples(i)
+        assert np.array_equal(again.phones(i), speech.phones(i))
+        assert 10 * np.log10((true**2).mean() / ((found - true) ** 2).mean()) > 37  # decibels
+    assert np.array_equal(again.testing, speech.testing)
+
+
+@pytest.mark.data
+def test_real_librispeech():
+    try:
+        speech = open_speech("librispeech")
+    except UserError as error:
+        pytest.skip(str(error))
+    labelled = speech.labelled()
+    assert len(labelled) > 0 and len(speech.phone_names) == 41
+    assert not any("labels than" in note for note in notes(speech))
+    for i in range(min(len(labelled), 20)):
+        assert len(labelled.phones(i)) == (labelled.lengths[i] - 400) // 160 + 1
+    assert all(name.split("-")[0] in speech.speakers for name in speech.ids)
