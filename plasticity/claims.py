@@ -1,6 +1,5 @@
 """A run's folder belongs to one process at a time: that which writes to it."""
 
-import errno
 import json
 import os
 import socket
@@ -10,14 +9,13 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, SoftFileLock, Timeout
-
 from plasticity import runs
 from plasticity.errors import UserError
 from plasticity.files import MARK, whole
+from plasticity.locks import LOCK, locked
 
-LOCK, OWNER = ".lock", "running.json"
-"""The lock, which the system lets go of when its process ends, and who holds it, to be read."""
+OWNER = "running.json"
+"""Who holds the folder, to be read."""
 
 
 @contextmanager
@@ -28,16 +26,14 @@ def held(folder: Path) -> Iterator[Path]:
         UserError: another process holds it, or the folder cannot be written to.
     """
     folder = Path(folder)
-    lock = _lock(folder)
-    try:
-        with whole(folder / OWNER) as part:
-            part.write_text(json.dumps(_me(), indent=2) + "\n", encoding="utf-8")
-        yield folder
-    finally:
-        with suppress(OSError):
-            (folder / OWNER).unlink(missing_ok=True)
-        with suppress(OSError):
-            lock.release()
+    with locked(folder, lambda: f"{folder} is being written to{_owner(folder)}"):
+        try:
+            with whole(folder / OWNER) as part:
+                part.write_text(json.dumps(_me(), indent=2) + "\n", encoding="utf-8")
+            yield folder
+        finally:
+            with suppress(OSError):
+                (folder / OWNER).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -89,24 +85,6 @@ def _make(folder: Path, numbered: bool) -> tuple[Path, bool]:
             wanted = folder.with_name(f"{folder.name}-{number}")
     except OSError as error:
         raise UserError(f"the run folder {wanted} cannot be made: {error.strerror}") from error
-
-
-def _lock(folder: Path) -> FileLock | SoftFileLock:
-    """The folder's lock, taken; the system's own, or where it has none, that of a file's being."""
-    for kind in (FileLock, SoftFileLock):
-        lock = kind(str(folder / LOCK), timeout=0)
-        try:
-            lock.acquire()
-            return lock
-        except NotImplementedError:
-            continue  # a file system without locks
-        except Timeout as error:
-            raise UserError(f"{folder} is being written to{_owner(folder)}") from error
-        except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                continue
-            raise UserError(f"{folder} cannot be written to: {error.strerror}") from error
-    raise UserError(f"{folder} cannot be claimed: its file system knows neither locks nor files")
 
 
 def _me() -> dict[str, object]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity.data.claim import claimed
 from plasticity.data.download import Report
 from plasticity.errors import UserError
 from plasticity.files import FULL
+from plasticity.locks import locked
 
 RATE = 16_000  # samples a second
 SUFFIXES = {".flac", ".wav", ".wave", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au"}
@@ -48,7 +48,8 @@ def decoded(
     if len(lengths) < len(files):
         need_soundfile()
         try:
-            with claimed(folder, wait=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder, busy=None):
                 _decode(folder, files, report)
         except OSError as error:
             full = "; it goes on from there once there is room" if error.errno in FULL else ""

@@ -6,10 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from plasticity.data.claim import claimed
 from plasticity.data.download import CHUNK, Report, download
 from plasticity.data.unpack import unpack
 from plasticity.errors import UserError
+from plasticity.locks import locked
 
 MB = 10**6
 
@@ -97,13 +97,11 @@ def _fetch(goal: Path, archive: Archive, report: Report) -> Path:
     def tell(what: str, done: int, total: int) -> None:
         report(f"{what} {archive.name}" if total or done else what, done, total)
 
+    staging = goal.with_name(f"{goal.name}.part")
+    busy = f"another fetch is at work in {staging}: wait until it has ended, or stop it"
     try:
-        staging = goal.with_name(f"{goal.name}.part")
-        with claimed(staging, wait=False) as mine:
-            if not mine:
-                raise UserError(
-                    f"another fetch is at work in {staging}: wait until it has ended, or stop it"
-                )
+        staging.mkdir(parents=True, exist_ok=True)
+        with locked(staging, lambda: busy):
             if not goal.exists():  # nobody has put it there meanwhile
                 part = staging / "archive"
                 download(archive.url, part, archive.packed, tell)
