@@ -21,6 +21,8 @@ from plasticity.data.utterances import (
 from plasticity.errors import UserError
 
 NO_LABELS = np.zeros(0, np.uint8)
+SPLIT_FOLDERS = {"train": False, "training": False, "test": True, "testing": True}
+LIKE_SPLITS = {"val", "valid", "validation", "dev", "eval", "unlabelled", "unlabeled"}
 PUBLISHED_ID = re.compile(r"(\d+)-\d+-\d+")  # speaker, chapter, utterance
 
 
@@ -41,18 +43,25 @@ def read_folder(name: str, base: Path, caches: list[Path], report: Report) -> Sp
     ids = np.array(list(files), object)
     damaged = lengths < 0
     lengths = np.maximum(lengths, 0)
-    speakers, speaker = _speakers(base, files)
-    testing = _every_fifth(speaker, len(ids))
+    inside = [path.relative_to(base).parts[:-1] for path in files.values()]
+    testing = None
     if lists is not None:
         testing = np.array([i in lists["test"] for i in ids], bool)
+    else:
+        testing, inside = _split_folders(base, inside)
+    speakers, speaker = _speakers(list(files), inside)
+    if testing is None:
+        testing = _every_fifth(speaker, len(ids))
     given = [table.get(i, NO_LABELS) for i in ids]
     counts = np.array([len(labels) for labels in given], np.int64)
     right = counts == label_count(lengths)
     wrong = ~right & (counts > 0) & ~damaged
+    loose = np.array([speaker is None and any(inside) and not parts for parts in inside])
     for what, which in (
         ("files cannot be decoded", damaged),
         ("utterances have more or fewer labels than 10 ms frames", wrong),
         ("utterances have no labels", (counts == 0) & bool(table)),
+        ("files lie beside the folders of speakers, hence none is known", loose),
     ):
         notes.append(Note(what, tuple(ids[which]), len(ids)))
     counts = np.where(right, counts, 0)
@@ -118,12 +127,29 @@ def _audio_files(base: Path) -> dict[str, Path]:
     return dict(sorted(zip(ids, found, strict=True)))
 
 
-def _speakers(base: Path, files: dict[str, Path]) -> tuple[tuple[str, ...], np.ndarray | None]:
-    matches = [PUBLISHED_ID.fullmatch(i) for i in files]
-    inside = [path.relative_to(base).parts for path in files.values()]
+def _split_folders(base: Path, inside: list[tuple[str, ...]]) -> tuple[np.ndarray | None, list]:
+    """Which files lie in a folder for testing, if folders are splits; and the folders in those."""
+    first = [parts[0].lower() if parts else "" for parts in inside]
+    named = sorted(set(first) & (SPLIT_FOLDERS.keys() | LIKE_SPLITS))
+    if not named:
+        return None, inside
+    testing = [SPLIT_FOLDERS.get(name) for name in first]
+    if set(testing) != {True, False}:
+        raise UserError(
+            f"{base} has a folder '{named[0]}': expected all files in the folders train and test, "
+            f"or else the lists {' and '.join(LISTS.values())}"
+        )
+    return np.array(testing), [parts[1:] for parts in inside]
+
+
+def _speakers(
+    ids: list[str], inside: list[tuple[str, ...]]
+) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Speakers by LibriSpeech's ids, or else by the folders that the files lie in."""
+    matches = [PUBLISHED_ID.fullmatch(i) for i in ids]
     if all(matches):
         names = [match[1] for match in matches]
-    elif all(len(parts) > 1 for parts in inside):
+    elif all(inside):
         names = [parts[0] for parts in inside]
     else:
         return (), None

@@ -158,6 +158,26 @@ def test_files_side_by_side_have_no_speakers(tmp_path, monkeypatch):
         open_speech(str(tmp_path))
 
 
+def test_folders_named_as_splits_are_no_speakers(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
+    for k, place in enumerate(("Train/ann/a", "Train/bob/b", "test/ann/c")):
+        write_wav(tmp_path / "set" / f"{place}.wav", noise(800, k))
+    speech = open_speech(str(tmp_path / "set"))
+    assert speech.speakers == ("ann", "bob") and speech.testing.tolist() == [False, False, True]
+    assert speech.split("test").ids == ("c",)
+    write_wav(tmp_path / "set" / "val" / "ann" / "d.wav", noise(800))
+    with pytest.raises(UserError, match="has a folder 'test': expected all files in the folders"):
+        open_speech(str(tmp_path / "set"))
+
+
+def test_a_file_beside_the_speakers_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
+    for place in ("ann/a", "bob/b", "stray"):
+        write_wav(tmp_path / "set" / f"{place}.wav", noise(800))
+    speech = open_speech(str(tmp_path / "set"))
+    assert speech.speaker is None and "1 of 3 files lie beside" in notes(speech)[0]
+
+
 def test_a_link_in_a_circle_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
     write_wav(tmp_path / "set" / "ann" / "a.wav", noise(800))
