@@ -10,11 +10,25 @@ WHERE = {
 }
 
 
-@click.group(invoke_without_command=True)
+class Sets(click.Group):
+    """A name that is no command is that of a data set, to be checked."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
+        if args and args[0] not in self.commands:
+            args = ["check", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Sets, invoke_without_command=True, subcommand_metavar="[NAME | FOLDER | fetch]")
 @click.option("--data-dir", help="Where data sets are.  [default: PLASTICITY_DATA, or your own]")
 @click.pass_context
 def data(ctx: click.Context, data_dir: str | None) -> None:
-    """List the data sets that are found, and say where the others go."""
+    """List the data sets that are found, or check one.
+
+    Without NAME or FOLDER: the sets that are found, and where the files of others go. A set is
+    checked by its name or path: its classes, its images by split, whatever is passed over, and
+    every image that cannot be decoded; the exit status is 1 if there are such.
+    """
     ctx.obj = data_dir
     if ctx.invoked_subcommand is not None:
         return
@@ -45,9 +59,33 @@ def data(ctx: click.Context, data_dir: str | None) -> None:
         console.print(f"{name}: {reason}. Its files: {WHERE[name]}.", soft_wrap=True)
     console.print(
         "A folder of images is a data set too: --data FOLDER, with a subfolder for each class if "
-        "there are labels.",
+        "there are labels. Check it by 'plasticity data FOLDER'.",
         soft_wrap=True,
     )
+
+
+@data.command(hidden=True)
+@click.argument("name")
+@click.pass_obj
+def check(data_dir: str | None, name: str) -> None:
+    """Say what a data set holds, and decode every image."""
+    from plasticity.cli import screen
+
+    from plasticity.data import damaged, described
+
+    for line in described(name, data_dir):
+        screen.console.print(line, markup=False, soft_wrap=True)
+    with screen.bars() as report:
+        found = damaged(name, lambda done, total: report("decoding", done, total))
+    for path, reason in found.items():
+        screen.console.print(f"{path}: {reason}", markup=False, soft_wrap=True)
+    if found:
+        screen.console.print(
+            f"{len(found)} images cannot be used: a run stops at them, or leaves them out with "
+            "--skip-damaged."
+        )
+        raise SystemExit(1)
+    screen.console.print("Every image can be decoded.")
 
 
 @data.command()

@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from plasticity.cli.options import set_option
 
 # What may differ between a run and its resumption: how long, where, how often, what after.
-FREE = {"epochs", "steps", "data_dir", "device", "checkpoint_minutes"}
+FREE = {"epochs", "steps", "data_dir", "device", "checkpoint_minutes", "skip_damaged"}
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
@@ -23,7 +23,11 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -
         keys = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {path}: not a readable TOML file ({error})") from error
-    known = {p.name for p in ctx.command.params if p.name not in ("config", "resume", "set")}
+    known = {
+        p.name
+        for p in ctx.command.params
+        if p.name not in ("config", "resume", "set", "changed_data")
+    }
     keys = {name.replace("-", "_"): value for name, value in keys.items()}
     if isinstance(fields := keys.pop("set", {}), dict):
         ctx.meta["set"] = fields
@@ -89,7 +93,15 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     help="sample, stl10, cifar10 or a folder of images; see 'plasticity data'.",
 )
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
-@click.option("--images", default=0, help="Learn from only so many images.  [default: all]")
+@click.option(
+    "--images", default=0, help="Learn from only so many images, drawn by --seed.  [default: all]"
+)
+@click.option("--skip-damaged", is_flag=True, help="Leave out images that cannot be decoded.")
+@click.option(
+    "--changed-data",
+    is_flag=True,
+    help="With --resume: go on although images were added, removed or replaced.",
+)
 @click.option("--epochs", default=0, help="How long to train, in passes over the images.")
 @click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 24]")
 @click.option("--batch", default=32, show_default=True, help="Images in a batch.")
@@ -185,6 +197,7 @@ def run(
     config: str | None,
     out: str | None,
     resume: str | None,
+    changed_data: bool,
     record: str | None,
     record_every: int,
     probe: bool,
@@ -225,7 +238,7 @@ def run(
             runs.checkpoint_of(folder)  # says if there is none, before the folder is written to
             if not several or several.rank == 0:
                 held.enter_context(claims.held(folder))
-            state = experiment.resume(folder, given, FREE, several)
+            state = experiment.resume(folder, given, FREE, several, changed_data=changed_data)
 
         every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
         if resume is not None and every_given and record is None:
@@ -239,6 +252,7 @@ def run(
             experiment.make(state, folder)
         else:
             experiment.complete(state, folder)
+        screen.data_set(state)
         try:
             ended = screen.train(state, folder, recorder)
         finally:

@@ -30,6 +30,15 @@ def _bar(*extra: TextColumn) -> Progress:
     )
 
 
+def data_set(state: "State") -> None:
+    """The images of a run: its classes, how many there are, and what was passed over."""
+    from plasticity import data
+
+    options = state.options
+    for line in data.described(options.data, options.data_dir or None):
+        console.print(line, markup=False, soft_wrap=True)
+
+
 def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> bool:
     """Train to the end, showing every module's loss and gates or accuracy. False if interrupted."""
     from plasticity import training
@@ -145,6 +154,14 @@ def _reading(found: dict[str, object]) -> str:
     return f"{start}; learning lowers it and closes gates"
 
 
+def left_out(state: "State") -> None:
+    """The damaged images that a run met and left out."""
+    if state.damaged:
+        console.print(f"Damaged images that were left out: {len(state.damaged)}")
+        for place, reason in state.damaged.items():
+            console.print(f"  {place}: {reason}", markup=False, soft_wrap=True)
+
+
 def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
     """The end of a run: what happened, how to read it, how to go on."""
     from plasticity import experiment
@@ -195,4 +212,5 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
         console.print(
             f"Train on:  plasticity run --resume {folder} --steps {further}", soft_wrap=True
         )
+    left_out(state)
     console.print(f"Written to {folder}: checkpoint.h5, summary.json, losses.png, losses.svg")

@@ -1,6 +1,8 @@
 """A run as a folder: where it begins, how it goes on, and what is measured and drawn at its end."""
 
+import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,9 @@ from plasticity.network import Parameters
 from plasticity.options import RunOptions
 from plasticity.ranks import Ranks
 from plasticity.training import State
+
+BOUND = ("files", "identity")
+"""Options that bind a run to its files and images: a configuration for other runs has none."""
 
 
 def start(
@@ -67,7 +72,7 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
             f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
         )
     data.crops(0, images.side, options.crop)
-    state = training.begin(options, ranks)
+    state = training.begin(options.bound(), ranks)
     layout = Layout(options.rows, options.batch, options.rows)
     state.rule.draw(layout, seeds.generator(options.seed))  # says if there is nothing to draw from
     return state
@@ -85,7 +90,7 @@ def make(state: State, folder: Path) -> None:
 def complete(state: State, folder: Path) -> None:
     """Write the configuration and the copies of the run's files that the folder lacks."""
     if state.writes and not (folder / "config.toml").is_file():
-        stored = {n: v for n, v in state.options.as_dict().items() if n != "files"}
+        stored = {n: v for n, v in state.options.as_dict().items() if n not in BOUND}
         runs.write_config(folder, stored)
         for kind in ("rule", "net"):
             if plugins.is_file(path := getattr(state.options, kind)):
@@ -93,21 +98,29 @@ def complete(state: State, folder: Path) -> None:
 
 
 def resume(
-    folder: Path, given: dict[str, object], free: set[str], ranks: Ranks | None = None
+    folder: Path,
+    given: dict[str, object],
+    free: set[str],
+    ranks: Ranks | None = None,
+    *,
+    changed_data: bool = False,
 ) -> State:
     """A run where its last checkpoint left it.
 
     Args:
         given: options asked for now; those in `free` replace the stored ones, others must agree.
+        changed_data: go on although images were added, removed or replaced.
 
     Raises:
-        UserError: no run there, a damaged checkpoint, or an option that would make another run.
+        UserError: no run there, a damaged checkpoint, images that are not those the run began
+            with, or an option that would make another run.
     """
     checkpoint = runs.load(runs.checkpoint_of(folder))
     options = RunOptions.from_dict(checkpoint.options)
     for name in ("rule", "net"):
         if name in given:
             options = options.moved(name, given.pop(name))
+    options = _with_data(options, given.pop("data", options.data), changed_data)
     asked = options.changed(**given)
     for name, value in given.items():
         stored = getattr(options, name)
@@ -121,6 +134,20 @@ def resume(
         changes["steps"] = 0
     options = options.changed(**changes)
     return training.restore(options, checkpoint, ranks)
+
+
+def _with_data(options: RunOptions, name: str, changed: bool) -> RunOptions:
+    """The options of a stored run with its images where they are now."""
+    if changed:
+        return options.changed(data=name, identity={}).bound()
+    if options.images and not options.identity:
+        raise UserError(
+            f"the run learned from the first {options.images} images, as version 0.1.0 took them; "
+            "now they are drawn by the seed: start a new run, or agree by --changed-data"
+        )
+    options = options.moved_data(name)
+    options.learning_set()
+    return options
 
 
 def reopen(
@@ -183,10 +210,10 @@ class Probed:
         return {**self.__dict__, "error": self.error}
 
 
-def chosen(count: int, wanted: int) -> np.ndarray:
-    """`wanted` of `count` images (0: all), always the same ones."""
-    order = seeds.generator(0, seeds.PROBE).permutation(count)
-    return np.sort(order[: wanted or count])
+def chosen(images: data.ImageSet, wanted: int) -> np.ndarray:
+    """`wanted` of the images (0: all), always the same ones, without those left out as damaged."""
+    order = seeds.generator(0, seeds.PROBE).permutation(len(images))
+    return images.usable(np.sort(order[: wanted or len(images)]))
 
 
 def random_start(state: State) -> Parameters:
@@ -222,14 +249,15 @@ def probe_run(
         UserError: a data set without labels.
     """
     options = state.options
-    name, where = data_name or options.data, options.data_dir or None
-    train, test = (data.open_set(name, split, where) for split in ("train", "test"))
+    name = data_name or options.data
+    train, test = (options.open(split, data_name) for split in ("train", "test"))
     if train.labels is None or test.labels is None:
         raise UserError(
             f"the images of {name} have no labels, a probe needs them: sort them into a folder "
             "for each class, or take --no-probe"
         )
-    pick_train, pick_test = chosen(len(train), train_images), chosen(len(test), test_images)
+    pick_train, pick_test = chosen(train, train_images), chosen(test, test_images)
+    state.damaged |= train.left_out | test.left_out
     train_y, test_y = train.labels[pick_train], test.labels[pick_test]
     classes = len(train.classes)
     found: dict[str, list[float]] = {}
@@ -286,7 +314,10 @@ def probe_run(
 
 def probe_path(folder: Path, protocol: str, data_name: str) -> Path:
     """Where a run keeps the result of a probe."""
-    return Path(folder) / f"probe-{protocol}-{Path(data_name).name}.json"
+    name = Path(data_name).name
+    if data_name not in data.SETS:  # two folders may have one last name
+        name += f"-{hashlib.sha256(os.fsencode(data.absolute(data_name))).hexdigest()[:8]}"
+    return Path(folder) / f"probe-{protocol}-{name}.json"
 
 
 def outcome(state: State) -> dict[str, object]:
@@ -321,6 +352,7 @@ def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, objec
         "versions": training.versions(state.device),
         "steps": state.step,
         "layers": state.names,
+        **({"damaged": state.damaged} if state.damaged else {}),
     }
     if found := outcome(state):
         summary |= {**found, "seconds_waited_for_data": state.waited}

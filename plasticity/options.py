@@ -1,9 +1,10 @@
 """Everything that decides what a run computes, in one place, with its defaults."""
 
+import os
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from plasticity import interface, networks, plugins, rules
-from plasticity.data import ImageSet, open_set
+from plasticity.data import SETS, ImageSet, absolute, open_set, open_splits
 from plasticity.errors import UserError
 from plasticity.network import Network
 from plasticity.rule import Rule, reads_labels
@@ -49,8 +50,10 @@ class RunOptions:
     Attributes:
         rule, net: a name, or the path of a file (made absolute); files: the SHA-256 of these
             files by path, which the run is bound to.
-        data: `sample`, `stl10`, `cifar10` or a folder of images; data_dir: where to look for it.
-        images: learn from only so many of the images; 0 takes all.
+        data: `sample`, `stl10`, `cifar10`, or a folder of images (made absolute); data_dir: where
+            to look for it.
+        images: learn from only so many of the images, drawn by the seed; 0 takes all.
+        skip_damaged: leave out images that cannot be decoded.
         epochs, steps: how long; `steps` wins, with neither a first look of `FIRST_LOOK` steps.
         width: multiplies the neurons of every layer; layers: how many, 0 for all.
         modules: how the network is split, see `Network.modules`; weights: `retro`, W_pred and
@@ -60,6 +63,7 @@ class RunOptions:
         crop, patch: sides in pixels; patches overlap by half.
         lr: the optimiser's rate; optimiser: `adam` or `plain`, W += lr dW; 0 and empty are the
             rule's own. checkpoint_minutes: how often the run is saved.
+        identity: of the images that the run began with, by split, see `ImageSet.identity`.
     """
 
     rule: str = "clapp"
@@ -67,6 +71,7 @@ class RunOptions:
     data: str = "sample"
     data_dir: str = ""
     images: int = 0
+    skip_damaged: bool = False
     epochs: int = 0
     steps: int = 0
     batch: int = 32
@@ -95,6 +100,7 @@ class RunOptions:
     device: str = "auto"
     checkpoint_minutes: float = 5.0
     files: dict[str, str] = field(default_factory=dict)
+    identity: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("rule", "net"):
@@ -103,6 +109,7 @@ class RunOptions:
                 object.__setattr__(self, name, path)
                 if path not in self.files:
                     object.__setattr__(self, "files", {**self.files, path: plugins.digest(path)})
+        object.__setattr__(self, "data", absolute(self.data))
         object.__setattr__(self, "set", {name: str(value) for name, value in self.set.items()})
         for name in ("batch", "crop", "patch"):
             if getattr(self, name) < 1:
@@ -157,8 +164,8 @@ class RunOptions:
         """
         labelled = reads_labels(rules.find(self.rule, self.files.get(self.rule, "")))
         split = "train" if labelled else "unlabelled"
-        images = open_set(self.data, split, self.data_dir or None)
-        images = images.first(self.images) if self.images else images
+        images = self.open(split)
+        images = images.drawn(self.images, self.seed) if self.images else images
         if labelled and images.labels is None:
             raise UserError(
                 f"{self.rule} learns from labels, and the images of {self.data} have none: sort "
@@ -170,6 +177,44 @@ class RunOptions:
                 f"{self.data} are all '{images.classes[images.labels[0]]}'"
             )
         return images
+
+    def open(self, split: str, name: str | None = None) -> ImageSet:
+        """A split of the run's data set, or of another one that is named.
+
+        Raises:
+            UserError: as `open_set`, and images that are not those the run began with.
+        """
+        if not name and self.identity and self.data not in SETS and not os.path.isdir(self.data):
+            raise UserError(
+                f"{self.data}, which the run learned from, is not there: if the images were moved, "
+                "name their folder by --data"
+            )
+        images = open_set(
+            name or self.data, split, self.data_dir or None, skip_damaged=self.skip_damaged
+        )
+        if not name:
+            self._check(images)
+        return images
+
+    def _check(self, images: ImageSet) -> None:
+        """Refuse images that are not those the run began with."""
+        began = self.identity.get(images.split, images.identity)
+        if began != images.identity:
+            was, now = (identity.split(", ")[0] for identity in (began, images.identity))
+            change = "their names or sizes differ" if was == now else f"{now} instead of {was}"
+            raise UserError(
+                f"the '{images.split}' images of {images.name} are not those that the run began "
+                f"with ({change}): images were added, removed or replaced; put them back (or "
+                "agree, with run --resume, by --changed-data)"
+            )
+
+    def bound(self) -> "RunOptions":
+        """The same options, bound to the images that are there now."""
+        found = open_splits(self.data, self.data_dir or None)
+        if self.data in SETS:  # other splits may be fetched later on
+            split = self.learning_set().split
+            found = {split: found[split]}
+        return self.changed(identity={name: images.identity for name, images in found.items()})
 
     def classes(self) -> int:
         """How many classes the images to learn from have."""
@@ -241,6 +286,25 @@ class RunOptions:
             )
         files = {value if path == stored else path: sha for path, sha in self.files.items()}
         return self.changed(**{name: value, "files": files})
+
+    def moved_data(self, name: str) -> "RunOptions":
+        """The same options where the folder of images has another path now.
+
+        Raises:
+            UserError: images that are not those the run began with.
+        """
+        moved = self.changed(data=name)
+        if moved.data == self.data:
+            return self
+        another = f"--data {name} would make another run: this one began with {self.data}"
+        if self.data in SETS or not self.identity:
+            raise UserError(another)
+        try:
+            for images in open_splits(moved.data).values():
+                self._check(images)
+        except UserError as error:
+            raise UserError(f"{another}, and {error}") from error
+        return moved
 
     def changed(self, **values: object) -> "RunOptions":
         """A copy with other values."""

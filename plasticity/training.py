@@ -45,6 +45,7 @@ class State:
     step: int = 0
     ranks: Ranks | None = None  # the processes that learn together, if there are several
     waited: float = 0.0  # seconds that learning has waited for batches since it was resumed
+    damaged: dict[str, str] = field(default_factory=dict)  # images left out, and why
     metrics: dict[str, list] = field(
         default_factory=lambda: {"loss": [], "open_gates": [], "seconds": []}
     )
@@ -305,7 +306,8 @@ def train(
         ) as batches,
     ):
         fed = (with_draws(state, batch) for batch in batches)
-        for batch, choices in ahead(fed, state.device):
+        failed: list[UserError] = []
+        for batch, choices in _while_loading(ahead(fed, state.device), failed):
             watch = onlooker.watching(batch.step + 1) if onlooker else None
             pending.append(learn_batch(state, batch, images, watch, choices))
             if onlooker:
@@ -329,8 +331,36 @@ def train(
             if state.metrics["loss"] and not pending:
                 report(_progress(state, steps))
             if stop and not done:
-                return False
-    return True
+                break
+        state.damaged |= images.left_out
+        if failed:
+            _stop(state, folder, pending, onlooker, failed[0])
+    return state.step == steps
+
+
+def _while_loading(batches: Iterator, failed: list[UserError]) -> Iterator:
+    """The batches, up to one that cannot be loaded, whose error is put into `failed`."""
+    try:
+        yield from batches
+    except UserError as error:
+        failed.append(error)
+
+
+def _stop(
+    state: State, folder: Path, pending: list, onlooker: Onlooker | None, error: UserError
+) -> None:
+    """Save what was learned before a batch that cannot be loaded, and raise its error."""
+    if state.ranks:  # the others learn on: the last checkpoint stands
+        raise error
+    _flush(state, pending)
+    if onlooker:
+        onlooker.flush()
+    save(state, folder)
+    hint = "--changed-data if you mend or remove the image, or by --skip-damaged"
+    raise UserError(
+        f"{error}; the run is saved at step {state.step}: go on with it by --resume, and "
+        + (hint if isinstance(error, data.DamagedError) else "mend the data")
+    ) from error
 
 
 def _progress(state: State, steps: int) -> Progress:

@@ -47,8 +47,8 @@ class Survey:
 
 def test_images(options: RunOptions, count: int) -> tuple[data.ImageSet, np.ndarray]:
     """The test images of the run's data set, and the indices of `count` of them (0: all)."""
-    images = data.open_set(options.data, "test", options.data_dir or None)
-    return images, experiment.chosen(len(images), count)
+    images = options.open("test")
+    return images, experiment.chosen(images, count)
 
 
 def survey(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plasticity import seeds
-from plasticity.data.sets import ImageSet
+from plasticity.data.image_set import ImageSet
 from plasticity.errors import UserError
 
 
@@ -67,9 +67,10 @@ def learning_batch(
     epoch, place = divmod(step, each)
     index = order(seed, epoch, len(images))[place * batch : (place + 1) * batch]
     rng = seeds.generator(seed, seeds.AUGMENT, step)
-    labels = None if images.labels is None else images.labels[index]
     drawn = (values[share] for values in crops(batch, images.side, crop, rng))
-    return Batch(step, index, images.gray(index[share]), *drawn, labels)
+    index[share], pixels = images.sound(index[share])
+    labels = None if images.labels is None else images.labels[index]
+    return Batch(step, index, pixels, *drawn, labels)
 
 
 class Batches:

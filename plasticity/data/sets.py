@@ -1,55 +1,31 @@
-"""The data sets: what an image set is, and how each format is read."""
+"""The data sets by name, and how each format is read."""
 
+import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from plasticity.data import folders
+from plasticity.data.image_set import ImageSet
+from plasticity.data.images import DamagedError, square
+from plasticity.data.tree import few, shown
 from plasticity.errors import UserError
 
 SPLITS = ("unlabelled", "train", "test")
+PURPOSES = {
+    "unlabelled": "to learn from without labels",
+    "train": "with labels",
+    "test": "for tests",
+}
 SAMPLE_SIDE = 64
 CIFAR_SIDE = 72  # 32x32 images, scaled up so that a 64x64 crop can move
 FOLDER_SIDE = 96
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Grey images of one size, some of them with labels.
-
-    Attributes:
-        read: from indices `(B,)` to grey uint8 `(B, h, w)`; side: h = w.
-        labels: int64 `(count,)`, counted from 0, or None.
-        mean, std: of grey values between 0 and 1, for normalisation.
-    """
-
-    name: str
-    split: str
-    count: int
-    side: int
-    read: Callable[[np.ndarray], np.ndarray]
-    labels: np.ndarray | None
-    classes: tuple[str, ...]
-    mean: float
-    std: float
-    place: Path
-
-    def __len__(self) -> int:
-        return self.count
-
-    def gray(self, indices: np.ndarray) -> np.ndarray:
-        """The images of these indices, grey, uint8 `(B, h, w)`."""
-        return self.read(np.asarray(indices))
-
-    def first(self, count: int) -> "ImageSet":
-        """The set with its first `count` images alone (all, if it has fewer)."""
-        labels = None if self.labels is None else self.labels[:count]
-        return replace(self, count=min(count, self.count), labels=labels)
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -75,28 +51,144 @@ def user_folder() -> Path:
 
 def data_folder(data_dir: str | Path | None = None) -> Path:
     """`data_dir`, or `PLASTICITY_DATA`, or the user's own folder."""
-    return Path(data_dir or os.environ.get("PLASTICITY_DATA") or user_folder())
+    named = data_dir or os.environ.get("PLASTICITY_DATA")
+    return Path(os.path.expanduser(named)) if named else user_folder()
 
 
-def open_set(name: str, split: str, data_dir: str | Path | None = None) -> ImageSet:
+def open_set(
+    name: str, split: str, data_dir: str | Path | None = None, *, skip_damaged: bool = False
+) -> ImageSet:
     """Open a data set by name (`sample`, `stl10`, `cifar10`), or a folder of images by its path.
 
     Args:
         split: `unlabelled` (for learning), `train` or `test` (for probes).
         data_dir: the folder that holds data sets, see `data_folder`.
+        skip_damaged: leave damaged images of a folder out, see `ImageSet.sound`.
 
     Raises:
-        UserError: an unknown name, or files that are missing or damaged.
+        UserError: an unknown name, a split that is not there, files that are missing or damaged.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split '{split}': expected {', '.join(SPLITS)}")
     if name in SETS:
+        return _named(name, split, data_dir)
+    found = folder(folder_path(name), skip_damaged=skip_damaged)
+    if split not in found:
+        held = ", ".join(f"{len(one)} for '{other}'" for other, one in found.items())
+        raise UserError(f"{name} holds no image for '{split}', but {held}")
+    return found[split]
+
+
+def open_splits(
+    name: str, data_dir: str | Path | None = None, *, skip_damaged: bool = False
+) -> dict[str, ImageSet]:
+    """The splits of a data set that are there, at least one.
+
+    Raises:
+        UserError: as `open_set`.
+    """
+    if name not in SETS:
+        return folder(folder_path(name), skip_damaged=skip_damaged)
+    found, missing = {}, None
+    for split in SPLITS:
+        try:
+            found[split] = _named(name, split, data_dir)
+        except UserError as error:
+            missing = error
+    if not found and missing:
+        raise missing
+    return found
+
+
+def described(name: str, data_dir: str | Path | None = None) -> list[str]:
+    """Lines that say what a data set holds, and what was passed over.
+
+    Raises:
+        UserError: as `open_set`.
+    """
+    found = open_splits(name, data_dir)
+    counts = ", ".join(f"{PURPOSES[split]} {len(one)}" for split, one in found.items())
+    classes = max((one.classes for one in found.values()), key=len)
+    named = f"; classes: {len(classes)} ({few(classes, most=20)})" if classes else "; no labels"
+    remarks = next(iter(found.values())).remarks
+    return [f"Images of {shown(name)}: {counts}{named}", *(f"  {remark}" for remark in remarks)]
+
+
+def damaged(name: str, report: Callable[[int, int], None]) -> dict[str, str]:
+    """The images of a folder that cannot be decoded, and what is wrong with them.
+
+    A data set by name has none: its files hold plain bytes, and their sizes are checked.
+
+    Args:
+        report: called with the number of images decoded, and that of all.
+    """
+    if name in SETS:
+        return {}
+    splits = folders.read(folder_path(name)).splits.values()
+    files = sorted({file for split in splits for file in split.files})
+    found = {}
+    for done, file in enumerate(files, 1):
+        try:
+            square(file, FOLDER_SIDE)
+        except DamagedError as error:
+            found[shown(file)] = error.reason
+        report(done, len(files))
+    return found
+
+
+def absolute(name: str) -> str:
+    """The name of a data set, or the absolute path of a folder of images, which stays if it is not
+    there: a run must mean the same from everywhere."""
+    if name in SETS:
+        return name
+    path = os.path.abspath(os.path.expanduser(name))
+    return path if name.strip() and (os.sep in name or os.path.isdir(path)) else name
+
+
+def folder_path(name: str) -> Path:
+    """The folder of images that a name stands for.
+
+    Raises:
+        UserError: no such folder, or one that cannot be looked at.
+    """
+    if not name.strip():
+        raise UserError(
+            f"the name of the data set is empty: expected {', '.join(SETS)}, or a folder of images"
+        )
+    try:
+        path = Path(os.path.expanduser(name))
+        if stat.S_ISDIR(path.stat().st_mode):
+            return path
+        raise UserError(f"{name} is a file: expected a folder of images, or a data set")
+    except PermissionError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # nothing there, or a null byte in the name
+        near = get_close_matches(Path(name).name.lower().replace("-", ""), SETS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"expected {', '.join(SETS)}"
+        raise UserError(
+            f"unknown data set '{name}': {hint}, or the path of a folder of images"
+        ) from error
+
+
+def _named(name: str, split: str, data_dir: str | Path | None) -> ImageSet:
+    with _readable():
         return SETS[name](split, data_folder(data_dir))
-    if Path(name).is_dir():
-        return folder(Path(name), split)
-    near = get_close_matches(name.lower().replace("-", ""), SETS, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"expected {', '.join(SETS)}"
-    raise UserError(f"unknown data set '{name}': {hint}, or the path of a folder of images")
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Files and folders without rights, or on a broken disk, are told in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _identity(files: Iterable[Path]) -> str:
+    """The number of a set's files, and a digest of their names and sizes."""
+    told = [f"{file.name} {file.stat().st_size}" for file in files]
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+    return f"{len(told)} files, {digest}"
 
 
 def sample(split: str, _: Path) -> ImageSet:
@@ -111,8 +203,9 @@ def sample(split: str, _: Path) -> ImageSet:
     def read(indices: np.ndarray) -> np.ndarray:
         return scale(images[indices], SAMPLE_SIDE)
 
+    shape = len(images), SAMPLE_SIDE
     return ImageSet(
-        "sample", split, len(images), SAMPLE_SIDE, read, labels, classes, mean, std, place
+        "sample", split, *shape, read, labels, classes, mean, std, place, _identity([place])
     )
 
 
@@ -141,6 +234,7 @@ def _records(place: Path, length: int) -> np.memmap:
 
 STL10_IMAGES = {"unlabelled": "unlabeled_X.bin", "train": "train_X.bin", "test": "test_X.bin"}
 STL10_LABELS = {"train": "train_y.bin", "test": "test_y.bin"}
+STL10_GREY = (0.4120, 0.2570)  # mean and deviation (published)
 STL10_CLASSES = "airplane bird car cat deer dog horse monkey ship truck"
 
 
@@ -148,9 +242,10 @@ def stl10(split: str, where: Path) -> ImageSet:
     """STL-10 (Coates, Ng & Lee 2011): 96x96 colour images in planes that run down columns."""
     place = _find(where, "stl10_binary", STL10_IMAGES[split])
     planes = _records(place, 3 * 96 * 96)
-    labels = None
+    labels, files = None, [place]
     if split in STL10_LABELS:
         file = _find(where, "stl10_binary", STL10_LABELS[split])
+        files.append(file)
         labels = _records(file, 1)[:, 0].astype(np.int64) - 1
         if len(labels) != len(planes):
             raise UserError(f"{file} has {len(labels)} labels, {place} has {len(planes)} images")
@@ -161,14 +256,16 @@ def stl10(split: str, where: Path) -> ImageSet:
         return luma(planes[indices].reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1))
 
     classes = tuple(STL10_CLASSES.split())
-    return ImageSet("stl10", split, len(planes), 96, read, labels, classes, 0.4120, 0.2570, place)
+    grey = *STL10_GREY, place, _identity(files)
+    return ImageSet("stl10", split, len(planes), 96, read, labels, classes, *grey)
 
 
 def stl10_folds(where: Path) -> list[np.ndarray]:
     """The ten published folds of the training images, from `fold_indices.txt`."""
-    place = _find(where, "stl10_binary", "fold_indices.txt")
     try:
-        lines = place.read_text(encoding="ascii").splitlines()
+        with _readable():
+            place = _find(where, "stl10_binary", "fold_indices.txt")
+            lines = place.read_text(encoding="ascii").splitlines()
         return [np.array(line.split(), np.int64) for line in lines if line.strip()]
     except ValueError as error:
         raise UserError(f"{place}: expected lines of image numbers ({error})") from error
@@ -177,6 +274,19 @@ def stl10_folds(where: Path) -> list[np.ndarray]:
 # Mean and deviation of the grey values of 10,000 training images, scaled as below.
 CIFAR10_GREY = (0.4823, 0.2342)
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+
+
+def _class_names(place: Path) -> tuple[str, ...]:
+    """CIFAR-10's classes, from its own file if that is there."""
+    if not place.is_file():
+        return tuple(CIFAR10_CLASSES.split())
+    try:
+        names = tuple(place.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place} is not UTF-8: expected the names of ten classes") from error
+    if len(names) != 10:
+        raise UserError(f"{place} holds {len(names)} names, expected those of ten classes")
+    return names
 
 
 def cifar10(split: str, where: Path) -> ImageSet:
@@ -190,10 +300,10 @@ def cifar10(split: str, where: Path) -> ImageSet:
     parts = [_records(file, 3073) for file in files]
     starts = np.cumsum([0, *(len(part) for part in parts)])
     labels = np.concatenate([part[:, 0] for part in parts]).astype(np.int64)
-    if labels.max() > 9:
-        raise UserError(f"{files[0]} holds labels above 9: it is not CIFAR-10's binary format")
-    names = files[0].parent / "batches.meta.txt"
-    classes = tuple(names.read_text().split() if names.is_file() else CIFAR10_CLASSES.split())
+    for file, part in zip(files, parts, strict=True):
+        if part[:, 0].max() > 9:
+            raise UserError(f"{file} holds labels above 9: it is not CIFAR-10's binary format")
+    classes = _class_names(files[0].parent / "batches.meta.txt")
 
     def read(indices: np.ndarray) -> np.ndarray:
         rows = np.empty((len(indices), 3072), np.uint8)
@@ -213,71 +323,35 @@ def cifar10(split: str, where: Path) -> ImageSet:
         classes,
         *CIFAR10_GREY,
         files[0],
+        _identity(files),
     )
 
 
-def folder(where: Path, split: str) -> ImageSet:
-    """A folder of images, by class in subfolders if it has any.
-
-    With subfolders `train` and `test` these are the splits (and `unlabelled`, or else `train`, is
-    what is learned from); otherwise every fifth image of each class is for testing. Images are
-    scaled and cropped at the centre to 96x96.
+def folder(where: Path, *, skip_damaged: bool = False) -> dict[str, ImageSet]:
+    """The splits of a folder of images, as `folders.read` understands it, at 96x96 pixels.
 
     Raises:
-        UserError: no image in it, or one that cannot be read.
+        UserError: no image in it, or classes and splits that could be understood in two ways.
     """
-    parts = {name: where / name for name in SPLITS if (where / name).is_dir()}
-    if parts and {"train", "test"} <= set(parts):
-        base, whole = parts.get(split, parts["train"]), True
-    else:
-        base, whole = where, False
-    files = sorted(p for p in base.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    inside = [p.relative_to(base).parts for p in files]
-    classes = tuple(sorted({parts[0] for parts in inside if len(parts) > 1}))
-    labelled = bool(classes) and all(len(parts) > 1 for parts in inside)
-    number = {name: i for i, name in enumerate(classes)}
-    labels = np.array([number[parts[0]] for parts in inside], np.int64) if labelled else None
-    if not whole and split != "unlabelled":
-        seen: dict[int, int] = {}
-        order = []
-        for label in labels if labels is not None else np.zeros(len(files), np.int64):
-            order.append(seen.setdefault(int(label), 0))
-            seen[int(label)] += 1
-        pick = [i for i, place in enumerate(order) if (place % 5 == 4) == (split == "test")]
-        files = [files[i] for i in pick]
-        labels = None if labels is None else labels[pick]
-    if not files:
-        raise UserError(f"no image for '{split}' in {base}: expected files such as .png or .jpg")
+    held = folders.read(where)
 
-    def read(indices: np.ndarray) -> np.ndarray:
-        return np.stack([_open(files[i]) for i in indices])
+    def opened(split: str, part: folders.Split) -> ImageSet:
+        return ImageSet(
+            str(where),
+            split,
+            len(part.files),
+            FOLDER_SIDE,
+            lambda indices: np.stack([square(part.files[i], FOLDER_SIDE) for i in indices]),
+            part.labels,
+            held.classes if part.labels is not None else (),
+            *STL10_GREY,
+            where,
+            held.identity(split),
+            held.remarks,
+            skip_damaged,
+        )
 
-    return ImageSet(
-        str(where),
-        split,
-        len(files),
-        FOLDER_SIDE,
-        read,
-        labels,
-        classes if labelled else (),
-        0.4120,
-        0.2570,
-        where,
-    )
-
-
-def _open(place: Path) -> np.ndarray:
-    """One image as a grey square, uint8 `(96, 96)`."""
-    try:
-        with Image.open(place) as image:
-            grey = image.convert("L")
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise UserError(f"{place} cannot be read as an image ({error})") from error
-    ratio = FOLDER_SIDE / min(grey.size)
-    width, height = (max(FOLDER_SIDE, round(n * ratio)) for n in grey.size)
-    grey = grey.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - FOLDER_SIDE) // 2, (height - FOLDER_SIDE) // 2
-    return np.asarray(grey.crop((left, top, left + FOLDER_SIDE, top + FOLDER_SIDE)))
+    return {split: opened(split, part) for split, part in held.splits.items() if part.files}
 
 
 SETS = {"sample": sample, "stl10": stl10, "cifar10": cifar10}

@@ -145,7 +145,7 @@ def _same(place: Path, stored: Mapping[str, object], options: RunOptions) -> Non
     """Refuse a folder whose run is another one."""
     for name, value in options.as_dict().items():
         was = RunOptions.from_dict(dict(stored)).as_dict()[name]
-        if name not in FREE and was != value:
+        if name not in (*FREE, "identity") and was != value:  # of images that resuming compares
             raise UserError(
                 f"{place} was made with {name} {was or 'its default'}, this budget asks for "
                 f"{value}: name another --out, or the budget that it was made with"

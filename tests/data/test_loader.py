@@ -13,7 +13,7 @@ from plasticity.errors import UserError
 
 @pytest.fixture
 def images():
-    return data.open_set("sample", "unlabelled").first(50)
+    return data.open_set("sample", "unlabelled").drawn(50, 0)
 
 
 def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(images):

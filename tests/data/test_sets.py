@@ -120,8 +120,71 @@ def test_what_is_missing_is_said(tmp_path):
         data.open_set("stl10", "train", tmp_path)
     with pytest.raises(UserError, match="did you mean 'cifar10'"):
         data.open_set("cifar-10", "train", tmp_path)
-    with pytest.raises(UserError, match="no image for"):
+    with pytest.raises(UserError, match="holds no image"):
         data.open_set(str(tmp_path), "train")
     (tmp_path / "broken.png").write_bytes(b"not an image")
-    with pytest.raises(UserError, match=r"broken\.png cannot be read as an image"):
+    with pytest.raises(UserError, match=r"broken\.png cannot be used as an image"):
         data.open_set(str(tmp_path), "unlabelled").gray(np.array([0]))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"caf\xe9\n" * 10, "is not UTF-8"), (b"cat dog", "holds 2 names"), (b"", "holds 0 names")],
+)
+def test_damaged_names_of_classes_are_told(cifar10, content, said):
+    where, _ = cifar10
+    (where / "cifar-10-batches-bin" / "batches.meta.txt").write_bytes(content)
+    with pytest.raises(UserError, match=rf"batches\.meta\.txt {said}"):
+        data.open_set("cifar10", "train", where)
+
+
+def test_the_damaged_file_of_several_is_named(cifar10):
+    where, _ = cifar10
+    place = where / "cifar-10-batches-bin" / "data_batch_2.bin"
+    place.write_bytes(b"\xff" + place.read_bytes()[1:])
+    with pytest.raises(UserError, match=r"data_batch_2\.bin holds labels above 9"):
+        data.open_set("cifar10", "train", where)
+
+
+@pytest.mark.parametrize("name", ["stl10", "cifar10"])
+def test_files_without_rights_are_told(request, monkeypatch, name):
+    where, _ = request.getfixturevalue(name)
+
+    def denied(path, *how, **named):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(np, "memmap", denied)
+    with pytest.raises(UserError, match=r"\.bin cannot be read: Permission denied"):
+        data.open_set(name, "train", where)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "the name of the data set is empty"),
+        (" ", "the name of the data set is empty"),
+        ("a\0b", "unknown data set"),
+        ("x" * 5000, "unknown data set"),
+        ("~nobody-has-this-name/images", "unknown data set"),
+        (__file__, "is a file: expected a folder of images"),
+    ],
+)
+def test_names_that_name_no_set_are_told(name, said):
+    with pytest.raises(UserError, match=said):
+        data.open_set(name, "train")
+
+
+def test_home_is_known_in_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLASTICITY_DATA", "~/sets")
+    assert data.data_folder() == tmp_path / "sets"
+    (tmp_path / "images").mkdir()
+    assert data.absolute("~/images") == str(tmp_path / "images")
+
+
+def test_a_set_by_name_stays_the_same_until_a_file_changes(cifar10):
+    where, _ = cifar10
+    before = data.open_set("cifar10", "train", where).identity
+    assert before.startswith("2 files, ")
+    (where / "cifar-10-batches-bin" / "data_batch_2.bin").unlink()
+    assert data.open_set("cifar10", "train", where).identity != before
