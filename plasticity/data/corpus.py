@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -172,9 +173,10 @@ def _find(base: Path, name: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _lines(place: Path) -> list[str]:
+def _lines(place: Path) -> Iterator[str]:
     try:
-        return place.read_text(encoding="utf-8").splitlines()
+        with open(place, encoding="utf-8") as file:
+            yield from file
     except (OSError, ValueError) as error:
         raise UserError(f"{place} cannot be read as text ({error})") from error
 
