@@ -81,8 +81,9 @@ def check(data_dir: str | None, name: str) -> None:
         screen.console.print(f"{path}: {reason}", markup=False, soft_wrap=True)
     if found:
         screen.console.print(
-            f"{len(found)} images cannot be used: a run stops at them, or leaves them out with "
-            "--skip-damaged."
+            f"Images that cannot be used: {len(found)}. A run stops at them, or leaves them out "
+            "with --skip-damaged.",
+            soft_wrap=True,
         )
         raise SystemExit(1)
     screen.console.print("Every image can be decoded.")

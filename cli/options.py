@@ -34,7 +34,11 @@ checkpoint_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Another checkpoint file.",
 )
-data_dir_option = click.option("--data-dir", help="Where data sets are.  [default: as in the run]")
+data_dir_option = click.option(
+    "--data-dir",
+    help="Where data sets are, or the run's folder of images, if it was moved.  [default: as in "
+    "the run]",
+)
 
 
 def opens_run(command: Callable) -> Callable:

@@ -161,6 +161,7 @@ def reopen(
     """A run as it was saved, to look at, without its optimiser.
 
     Args:
+        data_dir: where data sets are, or the run's folder of images, if it was moved.
         rule: where the run's rule file is now, if it was moved.
     """
     stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
@@ -178,6 +179,8 @@ def restored(
     options = RunOptions.from_dict(stored.options)
     if rule is not None:
         options = options.moved("rule", rule)
+    if data_dir and options.lacks_images:
+        options = options.moved_data(data_dir)
     changes = {"data_dir": data_dir, "device": device}
     options = options.changed(**{n: value for n, value in changes.items() if value is not None})
     return training.restore(options, stored)

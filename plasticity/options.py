@@ -178,16 +178,21 @@ class RunOptions:
             )
         return images
 
+    @property
+    def lacks_images(self) -> bool:
+        """Whether the images are a folder that is not there."""
+        return self.data not in SETS and not os.path.isdir(self.data)
+
     def open(self, split: str, name: str | None = None) -> ImageSet:
         """A split of the run's data set, or of another one that is named.
 
         Raises:
             UserError: as `open_set`, and images that are not those the run began with.
         """
-        if not name and self.identity and self.data not in SETS and not os.path.isdir(self.data):
+        if not name and self.identity and self.lacks_images:
             raise UserError(
                 f"{self.data}, which the run learned from, is not there: if the images were moved, "
-                "name their folder by --data"
+                "name their folder by --data (run --resume) or --data-dir (all others)"
             )
         images = open_set(
             name or self.data, split, self.data_dir or None, skip_damaged=self.skip_damaged

@@ -105,6 +105,19 @@ def replaced(images):
     Image.fromarray(np.zeros((50, 50), np.uint8)).save(images / "dog" / "5.png")
 
 
+@pytest.mark.parametrize(
+    "command", [("probe", "--train", 8, "--test", 4), ("inspect", "--layer", 1)]
+)
+def test_whoever_looks_at_a_run_finds_moved_images(images, tmp_path, command):
+    assert train(images, "--out", tmp_path / "run", "--rule", "supervised").exit_code == 0
+    moved = images.rename(tmp_path / "moved")
+    name, *how = command
+    gone = call(name, tmp_path / "run", *how)
+    assert gone.exit_code == 2 and "is not there: if the images were moved" in gone.output
+    done = call(name, tmp_path / "run", *how, "--data-dir", moved)
+    assert done.exit_code == 0, done.output
+
+
 @pytest.mark.parametrize("change", [added, removed, replaced])
 def test_images_that_changed_are_noticed(images, tmp_path, change):
     assert train(images, "--out", tmp_path / "run").exit_code == 0
