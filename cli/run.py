@@ -222,6 +222,10 @@ def run(
             screen.console.quiet = several.rank > 0
         if several and record is not None:
             raise UserError("--record is for one process: start the run without mpiexec")
+        if changed_data and resume is None:
+            raise UserError(
+                "--changed-data goes with --resume: a new run takes the images it finds"
+            )
         if resume is None:
             options = RunOptions(**values)
             folder = held.enter_context(experiment.folder_of(options, out, several))

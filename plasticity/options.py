@@ -50,8 +50,8 @@ class RunOptions:
     Attributes:
         rule, net: a name, or the path of a file (made absolute); files: the SHA-256 of these
             files by path, which the run is bound to.
-        data: `sample`, `stl10`, `cifar10`, or a folder of images (made absolute); data_dir: where
-            to look for it.
+        data: `sample`, `stl10`, `cifar10`, or a folder of images; data_dir: where to look for it;
+            paths are made absolute.
         images: learn from only so many of the images, drawn by the seed; 0 takes all.
         skip_damaged: leave out images that cannot be decoded.
         epochs, steps: how long; `steps` wins, with neither a first look of `FIRST_LOOK` steps.
@@ -110,6 +110,9 @@ class RunOptions:
                 if path not in self.files:
                     object.__setattr__(self, "files", {**self.files, path: plugins.digest(path)})
         object.__setattr__(self, "data", absolute(self.data))
+        if self.data_dir:
+            path = os.path.abspath(os.path.expanduser(self.data_dir))
+            object.__setattr__(self, "data_dir", path)
         object.__setattr__(self, "set", {name: str(value) for name, value in self.set.items()})
         for name in ("batch", "crop", "patch"):
             if getattr(self, name) < 1:

@@ -79,6 +79,24 @@ def test_a_run_finds_its_images_from_another_folder(images, tmp_path, monkeypatc
     assert done.exit_code == 0 and f"data {images}" in done.output.replace("\n", "")
 
 
+def test_a_run_finds_its_data_folder_from_another_folder(tmp_path, monkeypatch):
+    records = np.zeros((8, 3073), np.uint8)
+    records[:, 0] = np.arange(8)
+    (tmp_path / "sets").mkdir()
+    for name in ("data_batch_1.bin", "test_batch.bin"):
+        records.tofile(tmp_path / "sets" / name)
+    monkeypatch.chdir(tmp_path)
+    assert train("cifar10", "--data-dir", "sets", "--out", tmp_path / "run").exit_code == 0
+    monkeypatch.chdir(tmp_path / "run")
+    assert resume(tmp_path / "run", "--steps", 3).exit_code == 0
+
+
+def test_agreeing_to_changes_goes_with_resuming(images, tmp_path):
+    done = train(images, "--changed-data", "--out", tmp_path / "run")
+    assert done.exit_code == 2 and "--changed-data goes with --resume" in done.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_moved_images_go_on_bit_for_bit_and_others_do_not(images, tmp_path):
     assert train(images, "--out", tmp_path / "whole", steps=4).exit_code == 0
     assert train(images, "--out", tmp_path / "run").exit_code == 0
