@@ -18,11 +18,6 @@ from plasticity.data.tree import few, shown
 from plasticity.errors import UserError
 
 SPLITS = ("unlabelled", "train", "test")
-PURPOSES = {
-    "unlabelled": "to learn from without labels",
-    "train": "with labels",
-    "test": "for tests",
-}
 SAMPLE_SIDE = 64
 CIFAR_SIDE = 72  # 32x32 images, scaled up so that a 64x64 crop can move
 FOLDER_SIDE = 96
@@ -107,7 +102,7 @@ def described(name: str, data_dir: str | Path | None = None) -> list[str]:
         UserError: as `open_set`.
     """
     found = open_splits(name, data_dir)
-    counts = ", ".join(f"{PURPOSES[split]} {len(one)}" for split, one in found.items())
+    counts = ", ".join(f"{split} {len(one)}" for split, one in found.items())
     classes = max((one.classes for one in found.values()), key=len)
     named = f"; classes: {len(classes)} ({few(classes, most=20)})" if classes else "; no labels"
     remarks = next(iter(found.values())).remarks

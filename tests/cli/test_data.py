@@ -55,10 +55,7 @@ def test_a_run_says_first_what_its_set_holds(images, tmp_path):
     done = train(images, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     first, second, *_ = done.output.splitlines()
-    assert first == (
-        f"Images of {images}: to learn from without labels 20, with labels 16, for tests 4; "
-        "classes: 2 (cat, dog)"
-    )
+    assert first == (f"Images of {images}: unlabelled 20, train 16, test 4; classes: 2 (cat, dog)")
     assert second == "  passed over, files of other kinds: 1 (.txt 1)"
 
 
