@@ -1,14 +1,17 @@
 """A folder of speech: LibriSpeech in its published layout, or audio files of any other."""
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from plasticity.data import folders
 from plasticity.data.decoded import SUFFIXES, decoded
 from plasticity.data.download import Report
+from plasticity.data.folders import Split
+from plasticity.data.tree import Kind, Passed
 from plasticity.data.utterances import (
     LABELS,
     LIST_FOLDER,
@@ -22,9 +25,31 @@ from plasticity.data.utterances import (
 from plasticity.errors import UserError
 
 NO_LABELS = np.zeros(0, np.uint8)
-SPLIT_FOLDERS = {"train": False, "training": False, "test": True, "testing": True}
-LIKE_SPLITS = {"val", "valid", "validation", "dev", "eval", "unlabelled", "unlabeled"}
 PUBLISHED_ID = re.compile(r"(\d+)-\d+-\d+")  # speaker, chapter, utterance
+AUDIO = Kind(
+    "audio file",
+    "audio files",
+    "speaker",
+    ".flac or .wav",
+    SUFFIXES,
+    beside=frozenset({".txt", LIST_FOLDER}),
+    disjoint=True,
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The audio files of a folder, by id, in order; and what is to be said of them.
+
+    Attributes:
+        speaker: int64 `(files,)` or None; testing: bool `(files,)`.
+    """
+
+    files: dict[str, Path]
+    speakers: tuple[str, ...]
+    speaker: np.ndarray | None
+    testing: np.ndarray
+    notes: tuple[str | Note, ...]
 
 
 def read_folder(name: str, base: Path, caches: list[Path], report: Report) -> Speech:
@@ -37,41 +62,29 @@ def read_folder(name: str, base: Path, caches: list[Path], report: Report) -> Sp
         UserError: no audio in it, or lists or labels that cannot be read.
     """
     lists, table = _lists(base), _label_table(base)
-    files, notes = _listed(_audio_files(base), lists)
-    if not files:
-        raise UserError(f"no audio file of use in {base}" + "".join(f"; {n}" for n in notes))
-    store, lengths = decoded(base, list(files.values()), caches, report)
-    ids = np.array(list(files), object)
+    found = _by_folders(base) if lists is None else _by_lists(base, lists)
+    notes = list(found.notes)
+    store, lengths = decoded(base, list(found.files.values()), caches, report)
+    ids = np.array(list(found.files), object)
     damaged = lengths < 0
     lengths = np.maximum(lengths, 0)
-    inside = [path.relative_to(base).parts[:-1] for path in files.values()]
-    testing = None
-    if lists is not None:
-        testing = np.array([i in lists["test"] for i in ids], bool)
-    else:
-        testing, inside = _split_folders(base, inside)
-    speakers, speaker = _speakers(list(files), inside)
-    if testing is None:
-        testing = _every_fifth(speaker, len(ids))
     given = [table.get(i, NO_LABELS) for i in ids]
     counts = np.array([len(labels) for labels in given], np.int64)
     right = counts == label_count(lengths)
     wrong = ~right & (counts > 0) & ~damaged
-    loose = np.array([speaker is None and any(inside) and not parts for parts in inside])
     for what, which in (
         ("files cannot be decoded", damaged),
         ("utterances have more or fewer labels than 10 ms frames", wrong),
         ("utterances have no labels", (counts == 0) & bool(table)),
-        ("files lie beside the folders of speakers, hence none is known", loose),
     ):
         notes.append(Note(what, tuple(ids[which]), len(ids)))
     counts = np.where(right, counts, 0)
-    found = Speech(
+    speech = Speech(
         name=name,
         place=base,
         ids=tuple(ids),
-        speakers=speakers,
-        speaker=speaker,
+        speakers=found.speakers,
+        speaker=found.speaker,
         starts=starts(lengths),
         lengths=lengths,
         store=store,
@@ -79,93 +92,86 @@ def read_folder(name: str, base: Path, caches: list[Path], report: Report) -> Sp
         label_counts=counts,
         labels=np.concatenate([NO_LABELS, *(g for g, r in zip(given, right, strict=True) if r)]),
         phone_names=_phone_names(base, table),
-        testing=testing,
-        notes=tuple(note for note in notes if note.ids),
+        testing=found.testing,
+        notes=tuple(note for note in notes if not isinstance(note, Note) or note.ids),
     )
-    return found.pick(np.flatnonzero(~damaged))
+    return speech.pick(np.flatnonzero(~damaged))
 
 
-def _listed(
-    files: dict[str, Path], lists: dict[str, set[str]] | None
-) -> tuple[dict[str, Path], list[Note]]:
-    """The files that the lists name, all without lists; and which are missing or too many."""
-    if lists is None:
-        return files, []
+def _by_lists(base: Path, lists: dict[str, set[str]]) -> Found:
+    """The files that the lists name; their folders say no more than who speaks."""
+    passed = Passed(base, AUDIO)
+    paths = sorted(file for file, _ in passed.walk(base).all())
+    files = dict(zip(_ids(base, paths), paths, strict=True))
     wanted = sorted(lists["train"] | lists["test"])
-    missing = tuple(i for i in wanted if i not in files)
-    unlisted = tuple(sorted(files.keys() - set(wanted)))
-    return {i: files[i] for i in wanted if i in files}, [
+    kept = {i: files[i] for i in wanted if i in files}
+    missing = tuple(i for i in wanted if i not in kept)
+    unlisted = tuple(i for i in files if i not in kept)
+    notes = (
         Note("utterances of the lists have no file", missing, len(wanted)),
         Note("files are in no list and are left out", unlisted, len(files)),
-    ]
+    )
+    if not kept:
+        raise UserError(f"no audio file in {base} can be used: {notes[0]}")
+    names = _published(kept)
+    if names is None:
+        inside = [path.relative_to(base).parts for path in kept.values()]
+        names = [parts[0] for parts in inside] if min(map(len, inside)) > 1 else None
+    testing = np.array([i in lists["test"] for i in kept], bool)
+    return Found(kept, *_numbered(names), testing, passed.sentences() + notes)
 
 
-def _audio_files(base: Path) -> dict[str, Path]:
-    """Audio files below a folder by their ids, in order; links to folders are followed once.
-
-    An id is the name without its ending, or the path without it where two names are equal.
-    """
-    found, seen = [], set()
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-    for root, folders, names in os.walk(base, onerror=refuse, followlinks=True):
-        place = os.path.realpath(root)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
-        if place in seen:
-            folders[:] = []
-            continue
-        seen.add(place)
-        found += [Path(root, n) for n in names if not n.startswith(".")]
-    found = sorted(p for p in found if p.suffix.lower() in SUFFIXES)
-    ids = [p.stem for p in found]
-    if len(set(ids)) < len(ids):
-        ids = [p.relative_to(base).with_suffix("").as_posix() for p in found]
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise UserError(f"{base} has two audio files for '{twice}': keep one format of each")
-    return dict(sorted(zip(ids, found, strict=True)))
-
-
-def _split_folders(base: Path, inside: list[tuple[str, ...]]) -> tuple[np.ndarray | None, list]:
-    """Which files lie in a folder for testing, if folders are splits; and the folders in those."""
-    first = [parts[0].lower() if parts else "" for parts in inside]
-    named = sorted(set(first) & (SPLIT_FOLDERS.keys() | LIKE_SPLITS))
-    if not named:
-        return None, inside
-    testing = [SPLIT_FOLDERS.get(name) for name in first]
-    if set(testing) != {True, False}:
-        raise UserError(
-            f"{base} has a folder '{named[0]}': expected all files in the folders train and test, "
-            f"or else the lists {' and '.join(LISTS.values())}"
-        )
-    return np.array(testing), [parts[1:] for parts in inside]
-
-
-def _speakers(
-    ids: list[str], inside: list[tuple[str, ...]]
-) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Speakers by LibriSpeech's ids, or else by the folders that the files lie in."""
-    matches = [PUBLISHED_ID.fullmatch(i) for i in ids]
-    if all(matches):
-        names = [match[1] for match in matches]
-    elif all(inside):
-        names = [parts[0] for parts in inside]
+def _by_folders(base: Path) -> Found:
+    """All files: LibriSpeech's by their ids, others by folders of splits and speakers."""
+    passed = Passed(base, AUDIO)
+    held = sorted(passed.walk(base).all())
+    names = _published(file.stem for file, _ in held)
+    if held and names is not None:
+        speakers, speaker = _numbered(names)
+        files, sizes = (list(column) for column in zip(*held, strict=True))
+        splits = folders.fifths(Split(files, sizes, speaker), speakers, passed)
+        remarks = passed.sentences()
     else:
+        folder = folders.read(base, AUDIO)
+        speakers, splits, remarks = folder.classes, folder.splits, folder.remarks
+        if "train" not in splits:
+            raise UserError(f"{base} has a folder of unlabelled audio: expected train/ beside it")
+    parts = [splits["train"], splits["test"]]
+    paths = [path for part in parts for path in part.files]
+    order = sorted(range(len(paths)), key=lambda k: paths[k])
+    paths = [paths[k] for k in order]
+    speaker = None
+    if all(part.labels is not None for part in parts):
+        speaker = np.concatenate([part.labels for part in parts])[order]
+    testing = np.array(order) >= len(parts[0].files)
+    files = dict(zip(_ids(base, paths), paths, strict=True))
+    return Found(files, speakers if speaker is not None else (), speaker, testing, remarks)
+
+
+def _published(ids: Iterable[str]) -> list[str] | None:
+    """The speakers of LibriSpeech's ids, None for other ids."""
+    matches = [PUBLISHED_ID.fullmatch(i) for i in ids]
+    return [match[1] for match in matches] if all(matches) else None
+
+
+def _numbered(names: list[str] | None) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Speakers in order, and the number of each one of the names."""
+    if names is None:
         return (), None
-    speakers = sorted(set(names), key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
+    speakers = sorted(set(names), key=lambda n: (not n.isdecimal(), n.zfill(20), n))
     number = {name: k for k, name in enumerate(speakers)}
     return tuple(speakers), np.array([number[name] for name in names], np.int64)
 
 
-def _every_fifth(speaker: np.ndarray | None, count: int) -> np.ndarray:
-    """The last of every five utterances of each speaker, bool `(count,)`."""
-    testing = np.zeros(count, bool)
-    speaker = np.zeros(count, np.int64) if speaker is None else speaker
-    for one in np.unique(speaker):
-        testing[np.flatnonzero(speaker == one)[4::5]] = True
-    return testing
+def _ids(base: Path, files: list[Path]) -> list[str]:
+    """Names without their ending, or paths without it where two names are equal."""
+    ids = [file.stem for file in files]
+    if len(set(ids)) < len(ids):
+        ids = [file.relative_to(base).with_suffix("").as_posix() for file in files]
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise UserError(f"{base} has two audio files for '{twice}': keep one format of each")
+    return ids
 
 
 def _find(base: Path, name: str) -> Path | None:

@@ -14,7 +14,7 @@ from plasticity.files import FULL
 from plasticity.locks import locked
 
 RATE = 16_000  # samples a second
-SUFFIXES = {".flac", ".wav", ".wave", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au"}
+SUFFIXES = frozenset({".flac", ".wav", ".wave", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au"})
 BATCH = 32  # files decoded between two writes
 FORMAT = 1  # of the cache; a change of the decoding is a new one
 

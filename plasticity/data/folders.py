@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity.data.tree import Branch, Passed, few, shown
+from plasticity.data.tree import IMAGES, Branch, Kind, Passed, few, shown
 from plasticity.errors import UserError
 
 SPELLINGS = {
@@ -36,7 +36,7 @@ FIFTH = 5
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one purpose, in the order of their paths; labels int64 `(n,)` or None."""
+    """Files of one purpose, in the order of their paths; labels int64 `(n,)` or None."""
 
     files: list[Path]
     sizes: list[int]
@@ -50,7 +50,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder of images holds.
+    """What a folder of images (or of another kind of files) holds.
 
     Attributes:
         classes: their names, numbered once for all splits; empty where no split has labels.
@@ -64,7 +64,7 @@ class Folder:
     remarks: tuple[str, ...]
 
     def identity(self, split: str) -> str:
-        """The number of a split's images, and a digest of their names, sizes and classes."""
+        """The number of a split's files, and a digest of their names, sizes and classes."""
         found = self.splits[split]
         told = hashlib.sha256(repr(self.classes).encode())
         above = len(self.path.parts)
@@ -73,20 +73,20 @@ class Folder:
         return f"{len(found.files)} images, {told.hexdigest()[:32]}"
 
 
-def read(path: Path) -> Folder:
-    """Find the classes and splits of a folder of images; no image is opened.
+def read(path: Path, kind: Kind = IMAGES) -> Folder:
+    """Find the classes and splits of a folder of images, or of another kind; no file is opened.
 
     Links are followed. Hidden folders and files, and runs of this program, are passed over.
 
     Raises:
-        UserError: no image; a folder that cannot be read; splits or classes that could be
+        UserError: no such file; a folder that cannot be read; splits or classes that could be
             understood in two ways.
     """
-    passed = Passed(path)
+    passed = Passed(path, kind)
     root = passed.walk(path)
     if not root.count:
         raise UserError(
-            f"{shown(path)} holds no image: expected files such as .png or .jpg"
+            f"{shown(path)} holds no {kind.one}: expected files such as {kind.example}"
             + passed.in_brackets()
         )
     root = _unwrapped(root, passed)
@@ -97,7 +97,7 @@ def read(path: Path) -> Folder:
     base = _base(root, passed)
     names = tuple(sorted(one.name for one in base.classes))
     whole = _split(base, names)
-    splits = {"unlabelled": whole, **_fifths(whole, names, passed)}
+    splits = {"unlabelled": whole, **fifths(whole, names, passed)}
     return Folder(path, names, splits, passed.sentences())
 
 
@@ -109,11 +109,11 @@ def _by_splits(path: Path, parts: dict[str, Branch], passed: Passed) -> Folder:
     held = {kind: {one.name for one in base.classes} for kind, base in bases.items()}
     tests = "test" if "test" in bases else "val"
     if tests in held and "test" not in held:
-        passed.remark(f"'{parts['val'].name}' serves as the test images")
+        passed.remark(f"'{parts['val'].name}' serves as the test {passed.kind.many}")
     elif "val" in held:
         passed.remark(
-            f"'{parts['val'].name}' ({bases['val'].count} images) is neither learned from nor "
-            "tested on"
+            f"'{parts['val'].name}' ({bases['val'].count} {passed.kind.many}) is neither learned "
+            "from nor tested on"
         )
     train, test = held.get("train", set()), held.get(tests, set())
     _compare(path, train, test, passed, labelled="train" in held and tests in held)
@@ -124,8 +124,10 @@ def _by_splits(path: Path, parts: dict[str, Branch], passed: Passed) -> Folder:
     if tests in bases:
         splits["test"] = _split(bases[tests], names)
     elif "train" in splits:
-        splits |= _fifths(splits["train"], names, passed)
-        passed.remark("there is no test folder: every fifth training image is for tests")
+        splits |= fifths(splits["train"], names, passed)
+        passed.remark(
+            f"there is no test folder: every fifth training {passed.kind.one} is for tests"
+        )
     if unlabelled:
         splits["unlabelled"] = _split(unlabelled, ())
     return Folder(path, names, splits, passed.sentences())
@@ -135,20 +137,21 @@ def _compare(path: Path, train: set, test: set, passed: Passed, *, labelled: boo
     """Say which classes a split lacks, and refuse splits that share none."""
     if not labelled or train == test:
         return
-    if train and test and not train & test:
+    many, group = passed.kind.many, passed.kind.group
+    if train and test and not train & test and not passed.kind.disjoint:
         raise UserError(
-            f"the splits of {path} share no class: training has {few(sorted(train))}, the test "
+            f"the splits of {path} share no {group}: training has {few(sorted(train))}, the test "
             f"{few(sorted(test))}"
         )
     for kind, own, other in (("training", train, test), ("test", test, train)):
         if not own:
-            passed.remark(f"the {kind} images have no class folders, hence no labels")
+            passed.remark(f"the {kind} {many} have no {group} folders, hence no labels")
         elif other - own:
-            passed.remark(f"there are no {kind} images of {few(sorted(other - own))}")
+            passed.remark(f"there are no {kind} {many} of {few(sorted(other - own))}")
 
 
-def _fifths(whole: Split, names: Sequence[str], passed: Passed) -> dict[str, Split]:
-    """Every fifth image of each class for tests, the others for training."""
+def fifths(whole: Split, names: Sequence[str], passed: Passed) -> dict[str, Split]:
+    """Every fifth file of each class for tests, the others for training."""
     labels = np.zeros(len(whole.files), int) if whole.labels is None else whole.labels
     place = np.empty(len(labels), int)
     for label in np.unique(labels):
@@ -157,7 +160,9 @@ def _fifths(whole: Split, names: Sequence[str], passed: Passed) -> dict[str, Spl
     tests = place % FIFTH == FIFTH - 1
     lacking = [name for i, name in enumerate(names) if not tests[labels == i].any()]
     if lacking:
-        passed.remark(f"there are no test images of {few(lacking)}: fewer than {FIFTH} in all")
+        passed.remark(
+            f"there are no test {passed.kind.many} of {few(lacking)}: fewer than {FIFTH} in all"
+        )
     return {
         "train": whole.only(np.flatnonzero(~tests)),
         "test": whole.only(np.flatnonzero(tests)),
@@ -165,7 +170,7 @@ def _fifths(whole: Split, names: Sequence[str], passed: Passed) -> dict[str, Spl
 
 
 def _split(base: Branch, names: Sequence[str]) -> Split:
-    """The images of the class folders, or where there are none, the loose ones."""
+    """The files of the class folders, or where there are none, the loose ones."""
     number = {name: i for i, name in enumerate(names)}
     labelled = bool(base.classes and names)
     found = [
@@ -173,44 +178,45 @@ def _split(base: Branch, names: Sequence[str]) -> Split:
         for one in (base.classes if labelled else [base])
         for file, size in one.all()
     ]
-    found.sort(key=lambda image: image[0].parts)
+    found.sort(key=lambda file: file[0].parts)
     files, sizes, labels = (list(column) for column in zip(*found, strict=True))
     return Split(files, sizes, np.array(labels, np.int64) if labelled else None)
 
 
 def _base(part: Branch, passed: Passed) -> Branch:
-    """Where the class folders of a split lie; loose images beside them are passed over."""
-    while len(part.classes) == 1 and not part.images and _is_filler(part.classes[0].name):
+    """Where the class folders of a split lie; loose files beside them are passed over."""
+    while len(part.classes) == 1 and not part.files and _is_filler(part.classes[0].name):
         part = part.classes[0]
     if not part.classes:
         return part
+    many, group = passed.kind.many, passed.kind.group
     for one in part.classes:
         inside = {_kind(child.name) for child in one.classes} - {None}
         if len(inside) > 1:
             raise UserError(
-                f"the class folder {one.path} holds splits ({few(c.name for c in one.classes)}): "
-                "expected train/ and test/ at the top, each with a folder for each class"
+                f"the {group} folder {one.path} holds splits ({few(c.name for c in one.classes)}): "
+                f"expected train/ and test/ at the top, each with a folder for each {group}"
             )
-    loose = len(part.images)
+    loose = len(part.files)
     if loose > part.count - loose:
         raise UserError(
-            f"{part.path} holds {loose} images, and {part.count - loose} in folders "
-            f"({few(one.name for one in part.classes)}): sort all into class folders, or move the "
-            "folders away"
+            f"{part.path} holds {loose} {many}, and {part.count - loose} in folders "
+            f"({few(one.name for one in part.classes)}): sort all into {group} folders, or move "
+            "the folders away"
         )
-    for file, _ in part.images:
-        passed.over("images beside the class folders", file)
+    for file, _ in part.files:
+        passed.over(f"{many} beside the {group} folders", file)
     return Branch(part.path, [], part.folders)
 
 
 def _unwrapped(branch: Branch, passed: Passed) -> Branch:
-    """The folder itself, or the one that alone in it holds folders of images."""
+    """The folder itself, or the one that alone in it holds folders of files."""
     while len(branch.classes) == 1 and _kind(branch.classes[0].name) is None:
         inner = branch.classes[0]
-        if not inner.classes or len(branch.images) > inner.count:
+        if not inner.classes or len(branch.files) > inner.count:
             break
-        for file, _ in branch.images:
-            passed.over("images beside the set", file)
+        for file, _ in branch.files:
+            passed.over(f"{passed.kind.many} beside the set", file)
         branch = inner
     return branch
 
@@ -231,23 +237,24 @@ def _parts(root: Branch, passed: Passed) -> dict[str, Branch]:
         else:
             found[kind] = one
     _refuse_lookalikes(root.path, others)
+    group = passed.kind.group
     if not found or (set(found) == {"train"} and others and not found["train"].classes):
         return {}  # trains are a class, beside others
     named, beside = few(one.name for one in found.values()), few(one.name for one in others)
     whole = {"train", "test"} <= set(found) or {"train", "val"} <= set(found)
     if others and not (whole and found["train"].classes):
         raise UserError(
-            f"{root.path} holds {named}, which looks like a split, beside {beside}: expected class "
-            "folders alone, or train/ and test/ with class folders in each"
+            f"{root.path} holds {named}, which looks like a split, beside {beside}: expected "
+            f"{group} folders alone, or train/ and test/ with {group} folders in each"
         )
     if "train" not in found and "unlabelled" not in found:
         raise UserError(
             f"{root.path} holds {named} alone: expected train/ beside it, to learn from"
         )
     for one in others:
-        passed.over("images beside the splits", one.path, one.count)
-    for file, _ in root.images:
-        passed.over("images beside the splits", file)
+        passed.over(f"{passed.kind.many} beside the splits", one.path, one.count)
+    for file, _ in root.files:
+        passed.over(f"{passed.kind.many} beside the splits", file)
     return found
 
 
@@ -264,7 +271,7 @@ def _kind(name: str) -> str | None:
 
 
 def _is_filler(name: str) -> bool:
-    """Whether a folder's name says no more than that it holds images."""
+    """Whether a folder's name says no more than that it holds data."""
     return all(word in FILLERS for word in _words(name))
 
 

@@ -212,7 +212,7 @@ def _write(folder: Path, made: Iterator[Spoken], seconds: float, report: Callabl
 
     (folder / LIST_FOLDER).mkdir(parents=True)
     (folder / PHONE_NAMES).write_text("\n".join(PHONES) + "\n")
-    shutil.copy(Path(__file__).with_name("FLITE-LICENSE"), folder / "LICENSE")
+    shutil.copy(Path(__file__).with_name("FLITE-LICENSE"), folder / "LICENSE.txt")
     done = 0
     with (
         open(folder / LABELS, "w") as labels,

@@ -1,4 +1,4 @@
-"""The tree of a folder: its images, the folders in it, and what is passed over."""
+"""The tree of a folder: its files of one kind, the folders in it, and what is passed over."""
 
 import os
 from collections import Counter
@@ -15,12 +15,34 @@ DEEP = 100
 EXAMPLES = 3
 
 
+@dataclass(frozen=True)
+class Kind:
+    """The files that a data set consists of, and the words for them.
+
+    Attributes:
+        group: what a folder of them stands for.
+        beside: suffixes of other files, and names of other folders, that belong to such a set.
+        disjoint: whether training and tests may share no group.
+    """
+
+    one: str
+    many: str
+    group: str
+    example: str
+    suffixes: frozenset[str]
+    beside: frozenset[str] = frozenset()
+    disjoint: bool = False
+
+
+IMAGES = Kind("image", "images", "class", ".png or .jpg", frozenset(SUFFIXES))
+
+
 @dataclass
 class Branch:
-    """A folder on disk that may hold images, with the folders in it."""
+    """A folder on disk that may hold files of the kind looked for, with the folders in it."""
 
     path: Path
-    images: list[tuple[Path, int]] = field(default_factory=list)  # and their sizes in bytes
+    files: list[tuple[Path, int]] = field(default_factory=list)  # and their sizes in bytes
     folders: list["Branch"] = field(default_factory=list)
 
     @property
@@ -29,17 +51,17 @@ class Branch:
 
     @property
     def classes(self) -> list["Branch"]:
-        """The folders that hold images at any depth."""
+        """The folders that hold files at any depth."""
         return [one for one in self.folders if one.count]
 
     @property
     def count(self) -> int:
-        """Images at any depth."""
-        return len(self.images) + sum(one.count for one in self.folders)
+        """Files at any depth."""
+        return len(self.files) + sum(one.count for one in self.folders)
 
     def all(self) -> Iterator[tuple[Path, int]]:
-        """The images at any depth, with their sizes."""
-        yield from self.images
+        """The files at any depth, with their sizes."""
+        yield from self.files
         for one in self.folders:
             yield from one.all()
 
@@ -47,14 +69,14 @@ class Branch:
 class Passed:
     """What is passed over in a folder, and what else is to be said of it."""
 
-    def __init__(self, top: Path) -> None:
-        self.top = top
+    def __init__(self, top: Path, kind: Kind = IMAGES) -> None:
+        self.top, self.kind = top, kind
         self.found: dict[str, list[tuple[Path, int]]] = {}
-        self.others: Counter[str] = Counter()  # files that are no images, by suffix
+        self.others: Counter[str] = Counter()  # files of other kinds, by suffix
         self.said: list[str] = []
 
     def over(self, why: str, path: Path, count: int = 1) -> None:
-        """Pass over a file, or a folder of so many images."""
+        """Pass over a file, or a folder of so many."""
         self.found.setdefault(why, []).append((path, count))
 
     def remark(self, sentence: str) -> None:
@@ -67,8 +89,8 @@ class Passed:
             count = sum(count for _, count in paths)
             names = few(str(path.relative_to(self.top)) for path, _ in paths)
             over.append(f"passed over, {why}: {count} ({names})")
-        if self.others:
-            kinds = ", ".join(f"{name} {n}" for name, n in self.others.most_common(EXAMPLES))
+        if self.others.total():
+            kinds = ", ".join(f"{name} {n}" for name, n in self.others.most_common(EXAMPLES) if n)
             over.append(f"passed over, files of other kinds: {self.others.total()} ({kinds})")
         return tuple(self.said + over)
 
@@ -98,8 +120,8 @@ class Passed:
             return branch
         for entry in entries:
             self._sort(entry, branch, (*above, here))
-        if above and not branch.images and not any(one.count for one in branch.folders):
-            self.over("folders without an image", path)
+        if above and not branch.count and path.name not in self.kind.beside:
+            self.over(f"folders without {self.kind.many}", path)
         return branch
 
     def _sort(self, entry: os.DirEntry, branch: Branch, above: tuple) -> None:
@@ -112,12 +134,12 @@ class Passed:
                 branch.folders.append(self.walk(place, above))
             elif entry.is_symlink() and not place.exists():
                 self.over("links that lead nowhere", place)
-            elif place.suffix.lower() not in SUFFIXES:
-                self.others[place.suffix.lower() or "without a suffix"] += 1
+            elif (suffix := place.suffix.lower()) not in self.kind.suffixes:
+                self.others[suffix or "without a suffix"] += suffix not in self.kind.beside
             elif not entry.is_file():
                 self.over("pipes and devices", place)
             else:
-                branch.images.append((place, entry.stat().st_size))
+                branch.files.append((place, entry.stat().st_size))
         except OSError as error:
             raise UserError(f"{place} cannot be read: {error.strerror}") from error
 

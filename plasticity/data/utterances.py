@@ -67,7 +67,7 @@ class Speech:
     labels: np.ndarray
     phone_names: tuple[str, ...]
     testing: np.ndarray
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Note | str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

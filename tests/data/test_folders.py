@@ -200,7 +200,7 @@ def test_other_suffixes_of_images_are_known_and_other_files_are_counted(make):
     found = folders.read(where)
     assert found.classes == ("a", "b")
     assert found.remarks == (
-        "passed over, folders without an image: 1 (c)",
+        "passed over, folders without images: 1 (c)",
         "passed over, files of other kinds: 2 (.heic 1, .txt 1)",
     )
 
@@ -231,7 +231,7 @@ def test_names_that_are_not_utf_8_can_be_printed(make):
     except OSError:
         pytest.skip("this file system knows UTF-8 alone")
     found = folders.read(where)
-    assert found.remarks == ("passed over, folders without an image: 1 (caf\\xe9)",)
+    assert found.remarks == ("passed over, folders without images: 1 (caf\\xe9)",)
 
 
 def test_a_set_is_the_same_wherever_it_lies_and_another_after_any_change(make):

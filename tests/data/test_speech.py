@@ -97,7 +97,8 @@ def test_without_labels_and_lists_the_audio_serves(corpus):
     for file in (base / LIST_FOLDER).iterdir():
         file.unlink()
     speech = opened(corpus)
-    assert len(speech) == 4 and speech.phone_names == () and speech.notes == ()
+    assert len(speech) == 4 and speech.phone_names == ()
+    assert notes(speech) == ["there are no test audio files of 9, 10: fewer than 5 in all"]
     assert len(speech.phones(0)) == 0 and not speech.testing.any()
 
 
@@ -166,7 +167,37 @@ def test_folders_named_as_splits_are_no_speakers(tmp_path, monkeypatch):
     assert speech.speakers == ("ann", "bob") and speech.testing.tolist() == [False, False, True]
     assert speech.split("test").ids == ("c",)
     write_wav(tmp_path / "set" / "val" / "ann" / "d.wav", noise(800))
-    with pytest.raises(UserError, match="has a folder 'test': expected all files in the folders"):
+    assert "'val' (1 audio files) is neither" in notes(open_speech(str(tmp_path / "set")))[0]
+    os.rename(tmp_path / "set" / "val", tmp_path / "set" / "carl")
+    told = notes(open_speech(str(tmp_path / "set")))
+    assert "passed over, audio files beside the splits: 1 (carl)" in told
+    for split in ("Train", "test", "carl"):
+        os.rename(tmp_path / "set" / split, tmp_path / f"old {split}")
+    write_wav(tmp_path / "set" / "unlabelled" / "a.wav", noise(800))
+    with pytest.raises(UserError, match="expected train/ beside it"):
+        open_speech(str(tmp_path / "set"))
+
+
+def test_speakers_for_tests_may_be_others_than_for_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
+    for place in ("train/ann/a", "test/bob/b"):
+        write_wav(tmp_path / "set" / f"{place}.wav", noise(800))
+    speech = open_speech(str(tmp_path / "set"))
+    assert speech.speakers == ("ann", "bob") and speech.split("test").speaker.tolist() == [1]
+
+
+def test_lists_go_before_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
+    for place in ("ann/a", "bob/b", "bob/c"):
+        write_wav(tmp_path / "set" / f"{place}.wav", noise(800))
+    (tmp_path / "set" / "train_split.txt").write_text("a\n")
+    (tmp_path / "set" / "test_split.txt").write_text("b\nd\n")
+    speech = open_speech(str(tmp_path / "set"))
+    assert speech.split("test").ids == ("b",) and speech.speaker.tolist() == [0, 1]
+    assert [note.ids for note in speech.notes] == [("d",), ("c",)]
+    (tmp_path / "set" / "test_split.txt").write_text("d\n")
+    (tmp_path / "set" / "train_split.txt").write_text("e\n")
+    with pytest.raises(UserError, match="can be used: 2 of 2 utterances of the lists have no file"):
         open_speech(str(tmp_path / "set"))
 
 
@@ -175,7 +206,8 @@ def test_a_file_beside_the_speakers_is_told(tmp_path, monkeypatch):
     for place in ("ann/a", "bob/b", "stray"):
         write_wav(tmp_path / "set" / f"{place}.wav", noise(800))
     speech = open_speech(str(tmp_path / "set"))
-    assert speech.speaker is None and "1 of 3 files lie beside" in notes(speech)[0]
+    assert speech.ids == ("a", "b")
+    assert "passed over, audio files beside the speaker folders: 1 (stray.wav)" in notes(speech)
 
 
 def test_a_link_in_a_circle_ends(tmp_path, monkeypatch):
@@ -192,7 +224,7 @@ def test_no_set_and_no_audio_are_told(tmp_path):
         open_speech("librispeech", str(tmp_path))
     with pytest.raises(UserError, match="unknown speech 'libri'"):
         open_speech("libri")
-    with pytest.raises(UserError, match="no audio file of use"):
+    with pytest.raises(UserError, match=r"holds no audio file: expected files such as \.flac"):
         open_speech(str(tmp_path), str(tmp_path))
 
 
