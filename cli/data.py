@@ -1,8 +1,13 @@
 """`plasticity data`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from plasticity.data.fetch import ARCHIVES
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WHERE = {
     "stl10": "unlabeled_X.bin, train_X.bin, train_y.bin, test_X.bin, test_y.bin",
@@ -19,15 +24,18 @@ class Sets(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Sets, invoke_without_command=True, subcommand_metavar="[NAME | FOLDER | fetch]")
+@click.group(
+    cls=Sets, invoke_without_command=True, subcommand_metavar="[NAME | FOLDER | fetch | make]"
+)
 @click.option("--data-dir", help="Where data sets are.  [default: PLASTICITY_DATA, or your own]")
 @click.pass_context
 def data(ctx: click.Context, data_dir: str | None) -> None:
     """List the data sets that are found, or check one.
 
     Without NAME or FOLDER: the sets that are found, and where the files of others go. A set is
-    checked by its name or path: its classes, its images by split, whatever is passed over, and
-    every image that cannot be decoded; the exit status is 1 if there are such.
+    checked by its name or path: its classes, its images by split (or speakers, phones and
+    utterances), whatever is passed over, and every file that cannot be decoded; the exit status is
+    1 if there are such.
     """
     ctx.obj = data_dir
     if ctx.invoked_subcommand is not None:
@@ -55,6 +63,7 @@ def data(ctx: click.Context, data_dir: str | None) -> None:
             table.add_row(name, split, str(len(found)), size, labels, str(found.place))
     console = Console(highlight=False)
     console.print(table)
+    console.print(_speech_table(data_dir))
     for name, reason in missing.items():
         console.print(f"{name}: {reason}. Its files: {WHERE[name]}.", soft_wrap=True)
     console.print(
@@ -64,15 +73,40 @@ def data(ctx: click.Context, data_dir: str | None) -> None:
     )
 
 
+def _speech_table(data_dir: str | None) -> "Table":
+    """Which sets of speech are there; nothing is decoded for it."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from plasticity.data import speech
+    from plasticity.errors import UserError
+
+    table = Table(title="Speech", title_justify="left")
+    table.add_column("name")
+    table.add_column("file or folder", overflow="fold")
+    for name in speech.SETS:
+        try:
+            table.add_row(name, escape(str(speech.place_of(name, data_dir))))
+        except UserError as error:
+            table.add_row(name, escape(f"not found: {error}"))
+    return table
+
+
 @data.command(hidden=True)
 @click.argument("name")
 @click.pass_obj
 def check(data_dir: str | None, name: str) -> None:
-    """Say what a data set holds, and decode every image."""
+    """Say what a data set holds, and decode every image or audio file."""
     from plasticity.cli import screen
 
-    from plasticity.data import damaged, described
+    from plasticity.data import damaged, described, speech
 
+    if speech.is_speech(name):
+        with screen.bars() as report:
+            found = speech.open_speech(name, data_dir, report=report)
+        for line in speech.described(found):
+            screen.console.print(line, markup=False, soft_wrap=True)
+        raise SystemExit(1 if found.damaged else 0)
     for line in described(name, data_dir):
         screen.console.print(line, markup=False, soft_wrap=True)
     with screen.bars() as report:

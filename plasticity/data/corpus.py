@@ -13,6 +13,7 @@ from plasticity.data.download import Report
 from plasticity.data.folders import Split
 from plasticity.data.tree import Kind, Passed
 from plasticity.data.utterances import (
+    DAMAGED,
     LABELS,
     LIST_FOLDER,
     LISTS,
@@ -73,7 +74,7 @@ def read_folder(name: str, base: Path, caches: list[Path], report: Report) -> Sp
     right = counts == label_count(lengths)
     wrong = ~right & (counts > 0) & ~damaged
     for what, which in (
-        ("files cannot be decoded", damaged),
+        (DAMAGED, damaged),
         ("utterances have more or fewer labels than 10 ms frames", wrong),
         ("utterances have no labels", (counts == 0) & bool(table)),
     ):

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 from platformdirs import user_cache_path
 
-from plasticity.data.corpus import read_folder
+from plasticity.data.corpus import AUDIO, read_folder
 from plasticity.data.download import Report
-from plasticity.data.packed import unpacked
+from plasticity.data.packed import SHIPPED, unpacked
 from plasticity.data.sets import data_folder
+from plasticity.data.tree import IMAGES, Passed, shown
 from plasticity.data.utterances import WINDOW, Note, Speech
 from plasticity.errors import UserError
 
 MADE = "flite"  # the set that plasticity.data.synthesis makes
+SETS = ("speech", "librispeech", MADE)
 
 
 def open_speech(
@@ -38,10 +40,8 @@ def open_speech(
     Raises:
         UserError: no such set, no usable utterance in it, lists or labels that cannot be read.
     """
-    if name == "speech":
-        found = unpacked()
-    else:
-        found = read_folder(name, _base(name, data_dir), _caches(data_dir), report)
+    place, caches = place_of(name, data_dir), _caches(data_dir)
+    found = unpacked() if place == SHIPPED else read_folder(name, place, caches, report)
     short = found.lengths < shortest
     if short.any():
         ids = tuple(np.array(found.ids, object)[short])
@@ -59,7 +59,36 @@ def _caches(data_dir: str | None) -> list[Path]:
     return [data_folder(data_dir) / "decoded", user_cache_path("plasticity") / "decoded"]
 
 
-def _base(name: str, data_dir: str | None) -> Path:
+def is_speech(name: str) -> bool:
+    """Whether a name or folder is a set of speech: one with more audio files than images."""
+    path = Path(name).expanduser()
+    if name in SETS or not path.is_dir():
+        return name in SETS
+    audio, images = (Passed(path, kind).walk(path).count for kind in (AUDIO, IMAGES))
+    return audio > images
+
+
+def described(speech: Speech) -> list[str]:
+    """Lines that say what a set of speech holds, and what is amiss in it."""
+    tests = int(speech.testing.sum())
+    labelled = int((speech.label_counts > 0).sum())
+    phones = f"{len(speech.phone_names)} phones in {labelled}" if labelled else "no phones"
+    speakers = f"{len(speech.speakers)} speakers" if speech.speakers else "no speakers"
+    return [
+        f"Utterances of {shown(speech.name)}: train {len(speech) - tests}, test {tests}; "
+        f"{speech.seconds / 60:.1f} minutes; {speakers}; {phones}",
+        *(f"  {note}" for note in speech.notes),
+    ]
+
+
+def place_of(name: str, data_dir: str | None = None) -> Path:
+    """The file or folder of a set of speech.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if name == "speech":
+        return SHIPPED
     where = data_folder(data_dir)
     if name == MADE:
         if not (where / name).is_dir():

@@ -12,6 +12,7 @@ HOP, WINDOW = 160, 400  # samples from one label to the next, and samples that a
 LISTS = {"train": "train_split.txt", "test": "test_split.txt"}
 LABELS = "converted_aligned_phones.txt"
 PHONE_NAMES = "phone_names.txt"
+DAMAGED = "files cannot be decoded"
 LIST_FOLDER = "LibriSpeech100_labels_split"
 
 
@@ -71,6 +72,12 @@ class Speech:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Ids of files that are left out because they cannot be decoded."""
+        notes = (note for note in self.notes if isinstance(note, Note))
+        return tuple(i for note in notes if note.what == DAMAGED for i in note.ids)
 
     def samples(self, i: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Samples `start` to `stop` of utterance i, int16; fewer where the utterance ends."""

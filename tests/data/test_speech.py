@@ -5,6 +5,8 @@ import os
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
+from plasticity.cli import main
 
 from plasticity.data.packed import pack, unpacked
 from plasticity.data.speech import open_speech
@@ -268,3 +270,21 @@ def test_real_librispeech():
     for i in range(min(len(labelled), 20)):
         assert len(labelled.phones(i)) == (labelled.lengths[i] - 400) // 160 + 1
     assert all(name.split("-")[0] in speech.speakers for name in speech.ids)
+
+
+def test_the_command_lists_and_checks_speech(corpus):
+    def told(*names):
+        where = ["data", "--data-dir", str(corpus[0].parent)]
+        done = CliRunner().invoke(main, [*where, *names], env={"COLUMNS": "300"})
+        return done.exit_code, done.output
+
+    code, listed = told()
+    assert code == 0 and str(corpus[0]) in listed and "run 'plasticity data make speech'" in listed
+    code, said = told("librispeech")
+    assert code == 0
+    assert "Utterances of librispeech: train 3, test 1; 0.0 minutes; 2 speakers; 41 phones" in said
+    assert told(str(corpus[0]))[0] == 0
+    assert "train 98, test 24; 6.1 minutes; 4 speakers; 41 phones in 122" in told("speech")[1]
+    next(corpus[0].rglob("9-2-0000.flac")).write_bytes(b"fLaC")
+    code, said = told("librispeech")
+    assert code == 1 and "1 of 4 files cannot be decoded: 9-2-0000" in said
