@@ -111,7 +111,7 @@ def test_interrupted_side_by_side_and_resumed_it_has_the_same_numbers(whole, tmp
         ([], "name a table: table1"),
         (["table1", "--budget", "none.toml"], "--budget none.toml: not a readable TOML file"),
         (["table1", "--budget", "large"], "unknown budget 'large'"),
-        (["table1", "--data-dir", "nowhere"], "is neither in nowhere nor in nowhere"),
+        (["table1", "--data-dir", "nowhere"], "nowhere/stl10_binary: put it there, name another"),
         (["table1", "--seeds", "0"], "0 is not in the range x>=1"),
     ],
 )
