@@ -8,7 +8,10 @@ from click.core import ParameterSource
 from plasticity.cli.options import set_option
 
 # What may differ between a run and its resumption: how long, where, how often, what after.
-FREE = {"epochs", "steps", "data_dir", "device", "checkpoint_minutes", "skip_damaged"}
+FREE = {
+    "epochs", "steps", "data_dir", "device", "checkpoint_minutes", "skip_damaged",
+    "probe", "probe_train", "probe_test", "record", "record_every",
+}  # fmt: skip
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
@@ -177,6 +180,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 )
 @click.option(
     "--record",
+    default="",
     metavar="SPEC",
     help="Record updates and their factors into record.h5 of the run folder: for each layer "
     "layer=NUMBER or *, then synapse=POST:PRE:ROW:COL, random=COUNT, neurons=FIRST:LAST, all, "
@@ -198,11 +202,6 @@ def run(
     out: str | None,
     resume: str | None,
     changed_data: bool,
-    record: str | None,
-    record_every: int,
-    probe: bool,
-    probe_train: int,
-    probe_test: int,
     **values: object,
 ) -> None:
     """Train a network by a rule, layer by layer, probe what it learned, and draw its losses.
@@ -220,7 +219,7 @@ def run(
     with ranks.together() as several, ExitStack() as held:
         if several:
             screen.console.quiet = several.rank > 0
-        if several and record is not None:
+        if several and values["record"]:
             raise UserError("--record is for one process: start the run without mpiexec")
         if changed_data and resume is None:
             raise UserError(
@@ -245,11 +244,11 @@ def run(
             state = experiment.resume(folder, given, FREE, several, changed_data=changed_data)
 
         every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
-        if resume is not None and every_given and record is None:
+        if resume is not None and every_given and not values["record"]:
             raise UserError(
                 "--record-every goes with --record; a recording keeps its own when resumed"
             )
-        recorder = recording.open_recorder(state, folder, record, record_every)
+        recorder = recording.open_recorder(state, folder)
         if several and recorder is not None:
             raise UserError(f"{folder} is being recorded, by one process: resume without mpiexec")
         if resume is None:
@@ -263,7 +262,7 @@ def run(
             if recorder is not None:
                 recorder.close()
         if ended and state.writes:  # of several processes one is enough for what follows
-            probed = screen.probe(state, folder, probe_train, probe_test) if probe else None
+            probed = screen.probe(state, folder) if state.options.probe else None
             screen.summary(state, folder, probed)
     if not ended:
         screen.console.print(f"Interrupted after step {state.step}, and saved.")

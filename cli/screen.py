@@ -1,13 +1,14 @@
 """What a run shows: progress while it goes on, tables at its end."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False)
 LINE_SECONDS = 10.0  # where the output is no terminal, a line every so often
+
+
+def _beside(found: Container[str]) -> str:
+    """What is shown beside the loss: the accuracy of a readout, or open gates."""
+    return "accuracy" if "accuracy" in found else "open_gates"
 
 
 def _bar(*extra: TextColumn) -> Progress:
@@ -56,12 +62,12 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
     def table(progress: training.Progress) -> Table:
         rows = Table(box=None, pad_edge=False)
         rows.add_column("layer")
-        rows.add_column("loss", justify="right")
-        beside = "accuracy" if "accuracy" in progress.means else "open_gates"
-        rows.add_column(beside.replace("_", " "), justify="right")
-        values = progress.means[beside]
-        for name, loss, value in zip(state.names, progress.loss, values, strict=True):
-            rows.add_row(name, f"{loss:.4f}", f"{value:.3f}")
+        shown = [name for name in ("loss", _beside(progress.means)) if name in progress.means]
+        for name in shown:
+            rows.add_column(name.replace("_", " "), justify="right")
+        values = (progress.means[name] for name in shown)
+        for name, *found in zip(state.names, *values, strict=True):
+            rows.add_row(name, *(f"{value:.4f}" for value in found))
         return rows
 
     with Live(bar, console=console, transient=True) as live:
@@ -77,22 +83,24 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
             live.update(Group(bar, table(progress)))
             if not console.is_terminal and time.monotonic() - last >= LINE_SECONDS:
                 last = time.monotonic()
-                losses = " ".join(f"{loss:.3f}" for loss in progress.loss)
+                name = "loss" if "loss" in progress.means else _beside(progress.means)
+                values = " ".join(f"{value:.3f}" for value in progress.means[name])
                 console.print(
-                    f"step {progress.step}/{progress.steps}  loss {losses}  "
+                    f"step {progress.step}/{progress.steps}  {name.replace('_', ' ')} {values}  "
                     f"{progress.images_per_second:.1f} images/s"
                 )
 
         return training.train(state, folder, report, onlooker)
 
 
-def probe(state: "State", folder: Path, train_images: int, test_images: int) -> "Probed | None":
+def probe(state: "State", folder: Path) -> "Probed | None":
     """Probe the run and its random start, showing how far it is."""
     from plasticity import experiment
     from plasticity.errors import UserError
 
     try:
-        return probe_with_bar(state, train_images=train_images, test_images=test_images)
+        sizes = {"train_images": state.options.probe_train, "test_images": state.options.probe_test}
+        return probe_with_bar(state, **sizes)
     except UserError as error:
         console.print(f"No probe: {error}")
         return None
@@ -104,14 +112,23 @@ def probe(state: "State", folder: Path, train_images: int, test_images: int) -> 
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for each kind of work: called with what is done, how far, of how much."""
+    """A progress bar for each kind of work: called with what is done, how far, of how much.
+
+    Where the output is no terminal, a line when a work ends, and every so often before.
+    """
     with _bar() as bar:
         tasks: dict[str, int] = {}
+        told = time.monotonic()
 
         def report(what: str, done: int, total: int) -> None:
+            nonlocal told
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
+                tasks[what] = bar.add_task(escape(what), total=total)
             bar.update(tasks[what], completed=done)
+            late = time.monotonic() - told >= LINE_SECONDS
+            if not console.is_terminal and total > 1 and (done == total or late):
+                told = time.monotonic()
+                console.print(f"{what}: {done}/{total}", markup=False)
 
         yield report
 
@@ -145,9 +162,7 @@ def probe_table(probed: "Probed") -> Table:
 def _reading(found: dict[str, object]) -> str:
     """What a loss does as a run learns, in words."""
     if "loss_first" not in found:
-        return "learning lowers a loss"
-    if not any(found["loss_first"]):
-        return "the rule descends no loss"
+        return "the rule descends no loss" if found else "learning lowers a loss"
     start = f"a loss starts near {sum(found['loss_first']) / len(found['loss_first']):.1f}"
     if "accuracy_last" in found:
         return f"{start}; learning lowers it. The accuracy is that on batches of training images"
@@ -165,13 +180,15 @@ def left_out(state: "State") -> None:
 def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
     """The end of a run: what happened, how to read it, how to go on."""
     from plasticity import experiment
+    from plasticity.rule import learns
 
     found = experiment.finish(state, folder, probed)
-    if "loss_last" in found:
+    if "seconds" in found:
         table = Table(title="Training", title_justify="left")
-        beside = "accuracy_last" if "accuracy_last" in found else "open_gates_last"
+        beside = _beside([name.removesuffix("_last") for name in found])
         columns = {"layer": "layers", "first loss": "loss_first", "last loss": "loss_last"}
-        columns[beside[:-5].replace("_", " ")] = beside
+        columns = {head: name for head, name in columns.items() if name in found}
+        columns[beside.replace("_", " ")] = f"{beside}_last"
         if "agreement_last" in found:
             columns["gates as H"] = "agreement_last"
         for head in columns:
@@ -194,7 +211,7 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             f"{better} of {len(probed.layers)} layers stand above their random start by more than "
             "two standard errors."
         )
-    if state.rule.name != "random":
+    if learns(state.rule):
         images = len(state.options.learning_set())
         batch, speed = state.options.batch, found.get("images_per_second", 0)
         days = f", which takes {600 * 1e5 / speed / 86400:.0f} days at this speed" if speed else ""
@@ -213,4 +230,7 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             f"Train on:  plasticity run --resume {folder} --steps {further}", soft_wrap=True
         )
     left_out(state)
-    console.print(f"Written to {folder}: checkpoint.h5, summary.json, losses.png, losses.svg")
+    files = ["checkpoint.h5", "summary.json"]
+    files += ["losses.png", "losses.svg"] if "loss_last" in found else []
+    files += ["probe.png", "probe.svg"] if probed is not None else []
+    console.print(f"Written to {folder}: {', '.join(files)}", markup=False)

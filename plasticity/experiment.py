@@ -67,6 +67,7 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
         UserError: options or data that do not fit.
     """
     images = options.learning_set()
+    options = options.resolved(len(images))
     if len(images) < options.batch:
         raise UserError(
             f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
@@ -89,12 +90,15 @@ def make(state: State, folder: Path) -> None:
 
 def complete(state: State, folder: Path) -> None:
     """Write the configuration and the copies of the run's files that the folder lacks."""
-    if state.writes and not (folder / "config.toml").is_file():
+    if not state.writes:
+        return
+    if not (folder / "config.toml").is_file():
         stored = {n: v for n, v in state.options.as_dict().items() if n not in BOUND}
         runs.write_config(folder, stored)
-        for kind in ("rule", "net"):
-            if plugins.is_file(path := getattr(state.options, kind)):
-                runs.write_text(folder / f"{kind}.py", plugins.read(path))
+    for kind in ("rule", "net"):
+        copy, path = folder / f"{kind}.py", getattr(state.options, kind)
+        if plugins.is_file(path) and not copy.is_file():
+            runs.write_text(copy, plugins.read(path))
 
 
 def resume(
@@ -121,9 +125,9 @@ def resume(
         if name in given:
             options = options.moved(name, given.pop(name))
     options = _with_data(options, given.pop("data", options.data), changed_data)
-    asked = options.changed(**given)
+    asked, was = options.changed(**given).resolved(0), options.resolved(0)
     for name, value in given.items():
-        stored = getattr(options, name)
+        stored = getattr(was, name)
         if name not in free and getattr(asked, name) != stored:
             raise UserError(
                 f"--{name.replace('_', '-')} {value} would make another run: {folder} has "
@@ -266,7 +270,7 @@ def probe_run(
     found: dict[str, list[float]] = {}
     starts = [("random", random_start(state))] if beside_random else []
     for who, weights in [("trained", state.weights), *starts]:
-        if who == "random" and state.step == 0:
+        if who == "random" and _equal(weights, state.weights):
             found[who] = list(found["trained"])
             continue
 
@@ -315,6 +319,13 @@ def probe_run(
     )
 
 
+def _equal(a: Parameters, b: Parameters) -> bool:
+    """Whether two sets of parameters are the same, bit for bit."""
+    return all(
+        bool((w == b[layer][name]).all()) for layer, own in a.items() for name, w in own.items()
+    )
+
+
 def probe_path(folder: Path, protocol: str, data_name: str) -> Path:
     """Where a run keeps the result of a probe."""
     name = Path(data_name).name
@@ -324,7 +335,7 @@ def probe_path(folder: Path, protocol: str, data_name: str) -> Path:
 
 
 def outcome(state: State) -> dict[str, object]:
-    """First and last losses, last gates or accuracies, speed; empty before the first step.
+    """First and last losses, if any, last gates or accuracies, speed; empty before the first step.
 
     Last ones are means over 20 steps, `images_per_second` is that of the median step.
     """
@@ -332,13 +343,12 @@ def outcome(state: State) -> dict[str, object]:
     seconds = metrics["seconds"]
     if not len(seconds):
         return {}
-    return {
-        "loss_first": metrics["loss"][0].tolist(),
-        "loss_last": metrics["loss"][-20:].mean(axis=0).tolist(),
+    first = {"loss_first": metrics["loss"][0].tolist()} if "loss" in metrics else {}
+    return first | {
         **{
             f"{name}_last": values[-20:].mean(axis=0).tolist()
             for name, values in metrics.items()
-            if name not in ("loss", "seconds")
+            if name != "seconds"
         },
         "images_per_second": state.options.batch / float(np.median(seconds)),
         "seconds": float(seconds.sum()),
@@ -346,7 +356,10 @@ def outcome(state: State) -> dict[str, object]:
 
 
 def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, object]:
-    """Draw the losses and write the summary; returns what the summary holds."""
+    """Write the summary, then draw losses and probe; returns what the summary holds.
+
+    Numbers come first: a disk that is full at the figures must not lose what was measured.
+    """
     summary: dict[str, object] = {
         "rule": state.rule.name,
         "equation": state.rule.equation,
@@ -357,17 +370,20 @@ def finish(state: State, folder: Path, probed: Probed | None) -> dict[str, objec
         "layers": state.names,
         **({"damaged": state.damaged} if state.damaged else {}),
     }
-    if found := outcome(state):
+    found = outcome(state)
+    if found:
         summary |= {**found, "seconds_waited_for_data": state.waited}
         if state.device != "cpu":
             summary["peak_device_bytes"] = peak_bytes(state.device)
+    if probed is not None:
+        summary["probe"] = probed.as_dict()
+    summary["written"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    runs.write_summary(folder, summary)
+    if "loss_last" in found:
         metrics = {name: np.array(values) for name, values in state.metrics.items()}
         title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
         figures.save_both(figures.losses(metrics, state.names, title), folder / "losses")
     if probed is not None:
-        summary["probe"] = probed.as_dict()
         bars = figures.probe_bars(probed.layers, probed.trained, probed.random, probed.error)
         figures.save_both(bars, folder / "probe")
-    summary["written"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    runs.write_summary(folder, summary)
     return summary

@@ -212,6 +212,14 @@ class Network:
     citation: str = ""
     splits: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
+    def __post_init__(self) -> None:
+        names = [conv.name for conv in self.convolutions]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(
+                f"the network {self.name} has several layers named {', '.join(twice)}: weights are "
+                "kept by these names, give each its own"
+            )
+
     @property
     def convolutions(self) -> tuple[Conv, ...]:
         """Everything that has weights, from below: `Parameters` and inspection go by its names."""

@@ -63,6 +63,8 @@ class RunOptions:
         crop, patch: sides in pixels; patches overlap by half.
         lr: the optimiser's rate; optimiser: `adam` or `plain`, W += lr dW; 0 and empty are the
             rule's own. checkpoint_minutes: how often the run is saved.
+        probe, probe_train, probe_test: whether layers are measured at the end, on how many images.
+        record, record_every: what is recorded, by the grammar of `--record`, and how often.
         identity: of the images that the run began with, by split, see `ImageSet.identity`.
     """
 
@@ -99,6 +101,11 @@ class RunOptions:
     dtype: str = "float32"
     device: str = "auto"
     checkpoint_minutes: float = 5.0
+    probe: bool = True
+    probe_train: int = 600
+    probe_test: int = 400
+    record: str = ""
+    record_every: int = 10
     files: dict[str, str] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
 
@@ -126,6 +133,8 @@ class RunOptions:
             "negatives",
             "seed",
             "checkpoint_minutes",
+            "probe_train",
+            "probe_test",
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
@@ -165,7 +174,7 @@ class RunOptions:
         Raises:
             UserError: no such data set, or no labels of two classes where the rule reads them.
         """
-        labelled = reads_labels(rules.find(self.rule, self.files.get(self.rule, "")))
+        labelled = reads_labels(self.rule_class())
         split = "train" if labelled else "unlabelled"
         images = self.open(split)
         images = images.drawn(self.images, self.seed) if self.images else images
@@ -228,6 +237,10 @@ class RunOptions:
         """How many classes the images to learn from have."""
         return len(self.learning_set().classes)
 
+    def rule_class(self) -> type:
+        """The class of the rule."""
+        return rules.find(self.rule, self.files.get(self.rule, ""))
+
     def rule_object(self) -> Rule:
         """The rule with its options, and the number of classes if it reads labels.
 
@@ -236,7 +249,7 @@ class RunOptions:
         Raises:
             UserError: an option that has no meaning for the rule, or a rule that is incomplete.
         """
-        cls = rules.find(self.rule, self.files.get(self.rule, ""))
+        cls = self.rule_class()
         known = interface.takes(cls)
         own: dict[str, object] = {"classes": self.classes()} if reads_labels(cls) else {}
         for option, name in RULE_OPTIONS.items():
@@ -256,6 +269,29 @@ class RunOptions:
         if self.rule not in rules.RULES:
             interface.check(rule, self.rule)
         return rule
+
+    def resolved(self, images: int) -> "RunOptions":
+        """The same options with the values that are used where the rule's own are meant.
+
+        Args:
+            images: how many there are to learn from; 0 leaves the length of the run as it is.
+        """
+        rule, network, own = self.rule_object(), self.network(), {}
+        takes = interface.takes(type(rule))
+        for option, name in RULE_OPTIONS.items():
+            kind = type(getattr(RunOptions, option))  # a rule of one's own may mean something else
+            if option not in ("weights", "coin") and takes.get(name) is kind:
+                own[option] = getattr(rule, name)
+        if takes.get("symmetric") is bool:
+            own["weights"] = "symmetric" if rule.symmetric else "retro"
+        used = {
+            **own,
+            "lr": self.lr or rule.rate,
+            "optimiser": self.optimiser or rule.optimiser,
+            "modules": self.modules or rule.modules,
+            "layers": len(network.layers),
+        }
+        return self.changed(**used | ({"steps": self.total_steps(images)} if images else {}))
 
     def total_steps(self, images: int) -> int:
         """How many steps the run has over a set of so many images."""

@@ -17,6 +17,7 @@ from plasticity.files import make_folder
 from plasticity.inspection.records import NAME, read
 from plasticity.inspection.step import index_of
 from plasticity.network import Parameters
+from plasticity.rule import learns
 from plasticity.training import State
 from plasticity.views import MissingError
 
@@ -70,7 +71,7 @@ class Look:
     @property
     def moved(self) -> bool:
         """Whether the weights are others than those of the random start."""
-        return self.state.step > 0 and self.state.rule.name != "random"
+        return self.state.step > 0 and learns(self.state.rule)
 
     @cached_property
     def test(self) -> tuple[ImageSet, np.ndarray]:
@@ -143,9 +144,9 @@ def open_look(
 def losses(look: Look) -> Figure:
     """Loss and open gates of every module over steps: figure 7."""
     metrics = {name: np.array(values) for name, values in look.state.metrics.items()}
-    if not len(metrics["loss"]):
+    if not len(metrics["seconds"]):
         raise MissingError("the run has not taken a step yet: there are no losses")
-    if not metrics["loss"].any():
+    if "loss" not in metrics or not metrics["loss"].any():
         raise MissingError(f"the rule {look.state.rule.name} has no loss to draw")
     names = look.state.names
     wanted = [i for i, name in enumerate(names) if name in {look.names[j] for j in look.layers}]

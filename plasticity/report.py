@@ -57,10 +57,9 @@ READING = {
         "is open (or the accuracy of a readout). Faint: single steps; dark: their running mean.",
     ),
     "hinge": (
-        "Scores and the hinge",
-        "Scores u of positive samples (the true future) and negative ones (another image), over "
-        "the loss that each sign has. Learning drives the two apart; an event beyond its hinge no "
-        "longer changes a synapse. In brackets: open gates of positive and of negative events.",
+        "Scores",
+        "Scores u of positive samples (the true future) and negative ones (another image). In "
+        "brackets: open gates of positive and of negative events.",
     ),
     "gates": (
         "Open gates",
@@ -202,8 +201,16 @@ def _parts(look: Look, left_out: dict[str, str]) -> Iterator[Part]:
     look.report("report", len(names), len(names))
 
 
+HINGED = (
+    " Lines: the loss that each sign has, Eq. (3). Learning drives the two apart; an event beyond "
+    "its hinge no longer changes a synapse."
+)
+
+
 def _drawn(look: Look, name: str) -> Part:
     title, text = READING[name]
+    if name == "hinge" and getattr(look.state.rule, "hinge", False):
+        text += HINGED
     image = picture(plots.PLOTS[name](look), f"{title} of {look.title}. {text}")
     tables = [("", _training(look))] if name == "losses" else []
     return Part(name, title, text, tables, [image], _speed(look) if name == "losses" else "")
@@ -222,21 +229,16 @@ def _training(look: Look) -> Rows:
     """First and last loss of every module, and its gates or accuracy."""
     found = experiment.outcome(look.state)
     beside = "accuracy" if "accuracy_last" in found else "open_gates"
-    return [
-        {
-            "module": name,
-            "first loss": f"{first:.3f}",
-            "last loss": f"{last:.3f}",
-            f"{beside.replace('_', ' ')} (%)": f"{100 * value:.1f}",
-        }
-        for name, first, last, value in zip(
-            look.state.names,
-            found["loss_first"],
-            found["loss_last"],
-            found[f"{beside}_last"],
-            strict=True,
-        )
-    ]
+    columns = {
+        "module": look.state.names,
+        **{
+            f"{which} loss": [f"{loss:.3f}" for loss in found[f"loss_{which}"]]
+            for which in ("first", "last")
+            if f"loss_{which}" in found
+        },
+        f"{beside.replace('_', ' ')} (%)": [f"{100 * v:.1f}" for v in found[f"{beside}_last"]],
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _speed(look: Look) -> str:
@@ -244,7 +246,7 @@ def _speed(look: Look) -> str:
     spent = time.strftime("%H:%M:%S", time.gmtime(found["seconds"] % 86400))
     days = int(found["seconds"] // 86400)
     return (
-        f"Last loss, and beside it: means over 20 steps. Training took {f'{days} d ' * (days > 0)}"
+        f"Last values are means over 20 steps. Training took {f'{days} d ' * (days > 0)}"
         f"{spent} (hours, minutes, seconds), {found['images_per_second']:.3g} images/s in the "
         f"median step, on {look.stored.versions.get('device', 'an unknown device')}."
     )

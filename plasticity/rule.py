@@ -90,7 +90,7 @@ class Learning:
             A rule that reads maps drives every position by itself: `(N, *space, O)`.
         context_drive: the same for the context's neurons `(N, C)` where they are another layer's.
         changes: dW of the rule's own parameters, such as `W_pred`, by name.
-        loss: the value of the rule's loss, a scalar array.
+        loss: the value of the rule's loss, a scalar array; None for a rule that descends none.
         open_gates: fraction of events whose gate is open, a scalar array.
         measures: what else the rule reports, scalar arrays by name, each a metric of the run: such
             as `accuracy`, the fraction of images whose label a readout names.
@@ -102,7 +102,7 @@ class Learning:
     """
 
     drive: Array
-    loss: Array
+    loss: Array | None
     open_gates: Array
     changes: dict[str, Array] = field(default_factory=dict)
     measures: dict[str, Array] = field(default_factory=dict)
@@ -137,6 +137,9 @@ class Rule:
         optimiser: `adam`, or `plain` where W moves by rate times dW; rate: its usual learning rate.
         feedback: how an error comes down in modules of several layers: by `transposed` weights, or
             by fixed `random` ones of the same shape.
+        learns: False for weights that stay as they were drawn, the lower bound of comparisons.
+        hinge: whether its loss is Eq. (3), `max(0, 1 - y u)`, of the scores of its events; figures
+            and reports then draw it.
     """
 
     name: ClassVar[str]
@@ -149,6 +152,8 @@ class Rule:
     optimiser: ClassVar[str] = "adam"
     rate: ClassVar[float] = 2e-4
     feedback: ClassVar[str] = "transposed"
+    learns: ClassVar[bool] = True
+    hinge: ClassVar[bool] = False
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The parameters that the rule keeps for a layer of `neurons`, float64, at their start."""
@@ -190,7 +195,7 @@ class Rule:
             onto, signal = (a.reshape(len(a), -1) for a in (drive, role.dendrite))
             kernels.add_rows(onto, role.learner, role.gamma, signal, role.source)
             opened.append((role.gamma != 0).mean())
-        loss = xp.zeros(())
+        loss = None
         if hasattr(self, "objective"):
             loss = self.objective(z, z, own, draw, layout)
         return Learning(
@@ -206,6 +211,11 @@ class Rule:
 def reads_labels(rule: Rule | type) -> bool:
     """Whether a rule learns from labels; one that says nothing does not."""
     return getattr(rule, "labels", False)
+
+
+def learns(rule: Rule | type) -> bool:
+    """Whether a rule changes weights at all; one that says nothing does."""
+    return getattr(rule, "learns", True)
 
 
 def looks_up(rule: Rule) -> bool:

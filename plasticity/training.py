@@ -22,7 +22,7 @@ from plasticity.learning import Adam, Plain
 from plasticity.network import Network, Parameters
 from plasticity.options import RunOptions
 from plasticity.ranks import Ranks
-from plasticity.rule import Draw, Rule, reads_labels
+from plasticity.rule import Draw, Rule, learns, reads_labels
 
 POLITE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 """Signals at which a run saves before it ends, by name, as far as the system has them."""
@@ -47,7 +47,7 @@ class State:
     waited: float = 0.0  # seconds that learning has waited for batches since it was resumed
     damaged: dict[str, str] = field(default_factory=dict)  # images left out, and why
     metrics: dict[str, list] = field(
-        default_factory=lambda: {"loss": [], "open_gates": [], "seconds": []}
+        default_factory=lambda: {"seconds": []}  # and what the rule reports, see `learn_batch`
     )
 
     @property
@@ -65,17 +65,14 @@ class State:
 class Progress:
     """What a run tells while it goes on: after `step` of `steps`, means over the last 20.
 
-    `means` has a value for each module of `loss`, `open_gates` and what else the rule measures.
+    `means` has a value for each module of `open_gates`, of `loss`, if the rule descends one, and
+    of what else it measures.
     """
 
     step: int
     steps: int
     means: dict[str, np.ndarray]
     images_per_second: float
-
-    @property
-    def loss(self) -> np.ndarray:
-        return self.means["loss"]
 
 
 def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
@@ -232,8 +229,9 @@ def learn_batch(
         for report in update.reports.values():
             values = {"loss": report.loss, "open_gates": report.open_gates, **report.measures}
             for name, value in values.items():
-                found.setdefault(name, []).append(value)
-        if state.rule.name == "random":
+                if value is not None:
+                    found.setdefault(name, []).append(value)
+        if not learns(state.rule):
             continue
         if state.ranks:  # the sum over ranks travels while the modules above are computed
             travelling.append(update)
@@ -328,7 +326,7 @@ def train(
                     onlooker.flush()
                 save(state, folder)
                 saved, start = time.monotonic(), time.perf_counter()
-            if state.metrics["loss"] and not pending:
+            if state.metrics["seconds"] and not pending:
                 report(_progress(state, steps))
             if stop and not done:
                 break
@@ -377,13 +375,15 @@ def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
     """Read losses from the device, and stop where one is not finite."""
     for step in pending:
         found = {name: np.array([float(v) for v in values]) for name, values in step.items()}
-        loss = found["loss"]
+        loss = found.get("loss", np.zeros(1))
         if not np.isfinite(loss).all():
             name = state.names[int(np.argmin(np.isfinite(loss)))]
             raise UserError(
                 f"the loss of {name} is not finite at step {len(state.metrics['loss']) + 1}: "
                 f"take a smaller --lr than {state.optimiser.rate:g}; the last checkpoint stands"
             )
+        for name in state.metrics.keys() - found.keys() - {"seconds"}:
+            del state.metrics[name]  # an earlier version wrote a loss of 0 where there is none
         for name, values in found.items():
             state.metrics.setdefault(name, []).append(values)
     pending.clear()

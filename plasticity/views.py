@@ -151,6 +151,7 @@ class ModuleEvents:
         layer: the top of the module, where its scores are taken.
         score: u; label: y; open: whether the gate is open; each `(E,)`.
         gates: fraction of open gates by role, prediction step and sign, as `open_gates`.
+        hinged: whether the rule says that Eq. (3) is its loss.
     """
 
     layer: str
@@ -158,11 +159,7 @@ class ModuleEvents:
     label: np.ndarray
     open: np.ndarray
     gates: list[dict[str, object]]
-
-    @property
-    def hinged(self) -> bool:
-        """Whether the gates are those of the hinge, Eq. (3): open where 1 - y u > 0."""
-        return bool((self.open == (1 - self.label * self.score > 0)).all())
+    hinged: bool = False
 
 
 def events(
@@ -216,6 +213,7 @@ def _events(state: State, watched: Watched) -> ModuleEvents | None:
         np.concatenate([role.events.label for role in scored]),
         np.concatenate([role.gamma != 0 for role in scored]),
         open_gates(roles),
+        getattr(state.rule, "hinge", False),
     )
 
 
@@ -235,7 +233,7 @@ def _together(parts: list[ModuleEvents]) -> ModuleEvents:
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("score", "label", "open")
     )
-    return ModuleEvents(parts[0].layer, *arrays, gates)
+    return ModuleEvents(parts[0].layer, *arrays, gates, parts[0].hinged)
 
 
 def _order(key: tuple) -> tuple:

@@ -125,6 +125,11 @@ class Clapp(Rule):
         return Draw(pred, retro)
 
     @property
+    def hinge(self) -> bool:
+        """Whether Eq. (3) is its loss: not where gamma = y, whose loss is `-y u`."""
+        return self.gate != "off"
+
+    @property
     def locality(self) -> str:
         """What an update depends on: see `Rule`. An error comes down inside modules of layers."""
         if self.context == "above":

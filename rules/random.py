@@ -13,6 +13,7 @@ class Random(Rule):
     """No plasticity: dW = 0, `Random init` in table 1 of Illing et al. 2021."""
 
     name: ClassVar[str] = "random"
+    learns: ClassVar[bool] = False
     modules: ClassVar[str] = "layers"
     equation: ClassVar[str] = "dW_ji = 0"
     citation: ClassVar[str] = "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, table 1"
@@ -20,4 +21,4 @@ class Random(Rule):
     def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
         """A drive of zero."""
         xp = array_module(z)
-        return Learning(xp.zeros_like(z), xp.zeros(()), xp.zeros(()))
+        return Learning(xp.zeros_like(z), None, xp.zeros(()))

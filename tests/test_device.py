@@ -60,7 +60,7 @@ def steps(state, count):
     for step in range(state.step, state.step + count):
         batch = learning_batch(images, options.batch, options.crop, options.seed, step)
         found = training.learn_batch(state, batch, images)
-        losses.append([float(loss) for loss in found["loss"]])
+        losses.append([float(loss) for loss in found.get("loss", [])])
     return np.array(losses)
 
 

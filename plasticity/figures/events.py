@@ -45,8 +45,8 @@ def _is_low(place: int, count: int) -> bool:
 def hinge(modules: "Sequence[ModuleEvents]") -> Figure:
     """How scores u of positive and negative samples lie against the hinge, Eq. (3), figure 6.
 
-    Bars count events, lines are the loss `max(0, 1 - y u)`; where a rule's gates are not those of
-    the hinge, the lines are left out. Scores beyond the axis are in its last bins.
+    Bars count events, lines are the loss `max(0, 1 - y u)`; they are left out where that is not the
+    rule's loss. Scores beyond the axis are in its last bins.
     """
     figure, grid = panels(len(modules), 1.75)
     for place, (axes, module) in enumerate(zip(grid, modules, strict=True)):

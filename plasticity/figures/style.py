@@ -1,5 +1,6 @@
 """How every figure looks, and how it gets into files."""
 
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -40,8 +41,10 @@ def save(figure: Figure, path: Path) -> None:
     """
     path = Path(path)
     check_suffix(path)
+    content = BytesIO()  # a disk that is full is met by one write, which says so
+    figure.savefig(content, format=path.suffix.lower()[1:], **FORMATS[path.suffix.lower()])
     with whole(path) as part:
-        figure.savefig(part, format=path.suffix.lower()[1:], **FORMATS[path.suffix.lower()])
+        part.write_bytes(content.getbuffer())
 
 
 def check_suffix(path: Path) -> None:

@@ -8,6 +8,7 @@ from plasticity import kernels
 from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.step import Step
 from plasticity.inspection.synapse import step_space
+from plasticity.rule import learns
 
 QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1.0}
 SAMPLE = 2**22  # values at most, evenly spaced, that quartiles are taken of
@@ -261,7 +262,7 @@ def _optimiser(step: Step) -> Rows:
         stored = state.optimiser.moments.get(name, {}).get(parameter, {})
         moments = {moment: to_host(values).copy() for moment, values in stored.items()}
         optimiser = replace(state.optimiser, moments={name: {parameter: moments}})
-        if state.rule.name != "random":  # its weights stay, whatever the optimiser would do
+        if learns(state.rule):
             change = {name: {parameter: np.ascontiguousarray(dW)}}
             optimiser.ascend({name: {parameter: after}}, change, step.number)
         moved = (after - before).astype(float)

@@ -12,9 +12,11 @@ and after its writer was killed; `records` reads it.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import h5py
@@ -23,7 +25,7 @@ import numpy as np
 from plasticity import training
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
-from plasticity.files import whole
+from plasticity.files import FULL, whole
 from plasticity.inspection import measure
 from plasticity.inspection.records import NAME, datasets, length, open_record
 from plasticity.inspection.spec import Wish, parse
@@ -105,28 +107,33 @@ def check_room(state: State, plan: Plan, folder: Path) -> None:
         )
 
 
-def open_recorder(state: State, folder: Path, spec: str | None, every: int) -> "Recorder | None":
+def open_recorder(
+    state: State, folder: Path, spec: str | None = None, every: int | None = None
+) -> "Recorder | None":
     """The recorder of a run: a new one, or one that goes on where the run's checkpoint is.
 
     Nothing is written yet, so that a run that is refused here leaves nothing behind.
 
     Args:
-        spec: see `spec.GRAMMAR`; None goes on with the recording that the folder holds, if any.
+        spec, every: what is recorded, see `spec.GRAMMAR`, and how often, by default as the run's
+            options say; without a spec a recording that the folder holds goes on.
 
     Raises:
         UserError: a spec that is not understood, another recording in the folder, a full disk.
     """
-    path = Path(folder) / NAME
+    path, options = Path(folder) / NAME, state.options
+    spec = options.record if spec is None else spec
+    every = options.record_every if every is None else every
     if path.is_file():
         with open_record(path) as file:
             stored, interval = str(file.attrs["spec"]), int(file.attrs["every"])
-        if spec is not None and (spec, every) != (stored, interval):
+        if spec and (spec, every) != (stored, interval):
             raise UserError(
                 f"{path} was recorded by --record '{stored}' --record-every {interval}: leave both "
                 "options away to go on with it, or move the file"
             )
         spec, every = stored, interval
-    if spec is None:
+    if not spec:
         return None
     planned = plan(state, spec, every)
     check_room(state, planned, Path(folder))
@@ -178,14 +185,9 @@ class Recorder:
         """
         if not self._buffer:
             return
-        free = shutil.disk_usage(self.path.parent).free
-        if free < 2 * self._bytes + 2**20:  # HDF5 crashes on a full disk, so it must not meet one
-            raise UserError(
-                f"{self.path} cannot grow: {free:,} bytes are free, make room there; what was "
-                "recorded before can be read"
-            )
         if self._file is None:
             self._file = self._open()
+        reserve(self.path, self._file.id.get_filesize(), 2 * self._bytes + 2**20)
         file, start = self._file, len(self._file["step"])
         stop = start + len(self._buffer)
         names = ["step", *self._buffer[0][1]]
@@ -222,8 +224,8 @@ class Recorder:
 
 def _create(path: Path, state: State, plan: Plan) -> None:
     """An empty file with a dataset for each array of a record."""
-    rule = state.rule
-    with whole(path) as part, h5py.File(part, "w", libver="latest") as file:
+    rule, content = state.rule, BytesIO()
+    with h5py.File(content, "w", libver="latest") as file:
         file.attrs["format"] = FORMAT
         file.attrs["spec"], file.attrs["every"] = plan.spec, plan.every
         file.attrs["rule"], file.attrs["equation"] = rule.name, rule.equation
@@ -249,6 +251,33 @@ def _create(path: Path, state: State, plan: Plan) -> None:
             )
             axes, meaning = measure.AXES.get(name.partition("/")[2], ((), "from 1"))
             made.attrs["axes"], made.attrs["meaning"] = ", ".join(("time", *axes)), meaning
+    with whole(path) as part:
+        part.write_bytes(content.getbuffer())
+
+
+def reserve(path: Path, end: int, room: int) -> None:
+    """Make sure that a file can grow from `end` by `room` bytes: HDF5 crashes on a full disk.
+
+    Raises:
+        UserError: the disk is full; the file is as it was.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), end, room)
+    except AttributeError:  # not POSIX
+        if shutil.disk_usage(path.parent).free >= room:
+            return
+    except OSError as error:
+        if error.errno not in FULL:
+            return  # a file system that cannot tell
+        os.truncate(path, max(size, end))
+    else:
+        return
+    raise UserError(
+        f"{path} cannot grow by {room:,} bytes: the disk is full, make room there; what was "
+        "recorded before can be read"
+    )
 
 
 def copy(path: Path, step: int) -> None:
@@ -267,6 +296,8 @@ def copy(path: Path, step: int) -> None:
         open_record(path) as old,
         h5py.File(part, "w", libver="latest") as new,
     ):
+        new.flush()
+        reserve(part, new.id.get_filesize(), size + 2**20)
         new.attrs.update(old.attrs)
         stop_at = int(np.searchsorted(old["step"][: length(old)], step, side="right"))
         for name in datasets(old):

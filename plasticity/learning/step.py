@@ -22,9 +22,12 @@ NETWORKS_OWN = ("weight", "bias", "feedback")
 
 @dataclass(frozen=True)
 class Report:
-    """What a loss says of a step: its value, the fraction of open gates, the rule's measures."""
+    """What a loss says of a step: its value, the fraction of open gates, the rule's measures.
 
-    loss: Array
+    `loss` is None for a rule that descends none.
+    """
+
+    loss: Array | None
     open_gates: Array
     measures: dict[str, Array] = field(default_factory=dict)
 
@@ -46,9 +49,10 @@ class Update:
     state: Parameters = field(default_factory=dict)
 
     @property
-    def loss(self) -> Array:
-        """The value of the module's losses."""
-        return sum(report.loss for report in self.reports.values())
+    def loss(self) -> Array | None:
+        """The value of the module's losses; None where the rule descends none."""
+        found = [r.loss for r in self.reports.values() if r.loss is not None]
+        return sum(found[1:], found[0]) if found else None
 
     @property
     def open_gates(self) -> Array:

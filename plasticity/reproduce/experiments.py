@@ -10,6 +10,7 @@ from plasticity.errors import UserError
 from plasticity.files import make_folder
 from plasticity.options import RunOptions
 from plasticity.reproduce.tables import Row, Table
+from plasticity.rule import learns
 
 PROTOCOLS = ("published", "regularised")
 FREE = {"data_dir", "device", "checkpoint_minutes"}
@@ -102,7 +103,7 @@ class Experiment:
     def steps(self) -> int:
         """How long it trains, in batches."""
         images = len(self.options.learning_set())
-        return 0 if self.options.rule == "random" else self.options.total_steps(images)
+        return self.options.total_steps(images) if learns(self.options.rule_class()) else 0
 
 
 def of_row(row: Row, budget: Budget, seed: int, **where: object) -> Experiment:
@@ -143,9 +144,12 @@ def of_tables(
 
 def _same(place: Path, stored: Mapping[str, object], options: RunOptions) -> None:
     """Refuse a folder whose run is another one."""
-    for name, value in options.as_dict().items():
-        was = RunOptions.from_dict(dict(stored)).as_dict()[name]
-        if name not in (*FREE, "identity") and was != value:  # of images that resuming compares
+    made, free = RunOptions.from_dict(dict(stored)).resolved(0).as_dict(), {*FREE, "identity"}
+    if options.epochs:  # the steps follow from them
+        free.add("steps")
+    for name, value in options.resolved(0).as_dict().items():
+        was = made[name]
+        if name not in free and was != value:
             raise UserError(
                 f"{place} was made with {name} {was or 'its default'}, this budget asks for "
                 f"{value}: name another --out, or the budget that it was made with"
@@ -222,8 +226,7 @@ def _carry_out(place: Path, options: RunOptions, budget: Budget, report: Report)
         def tell(progress: training.Progress) -> None:
             report(STAGES["training"], progress.step, progress.steps)
 
-        # Random weights stay as they are: nothing to train.
-        if options.rule != "random" and not training.train(state, place, tell):
+        if learns(state.rule) and not training.train(state, place, tell):
             return False
         experiment.finish(state, place, None)
     for protocol in PROTOCOLS:

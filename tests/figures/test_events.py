@@ -18,7 +18,7 @@ def module(layer="conv1", hinged=True, scale=1.0):
         for k in (1, 2, 3)
         for sign in (1, -1)
     ]
-    return ModuleEvents(layer, score, label, opened, gates)
+    return ModuleEvents(layer, score, label, opened, gates, hinged)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])

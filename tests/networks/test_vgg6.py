@@ -5,6 +5,7 @@ import pytest
 
 from plasticity import networks
 from plasticity.errors import UserError
+from plasticity.network import Conv, Network
 
 
 def test_full_width_is_table_2():
@@ -43,3 +44,8 @@ def test_an_unknown_network_or_width_is_said_in_a_sentence():
         networks.get("vgg6", width=0)
     with pytest.raises(UserError, match="1 to 6 layers"):
         networks.get("vgg6").first(7)
+
+
+def test_two_layers_of_one_name_are_refused():
+    with pytest.raises(UserError, match="several layers named conv1: "):
+        Network("twice", (Conv("conv1", 1, 2), Conv("conv1", 2, 2)))

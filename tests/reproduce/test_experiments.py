@@ -57,7 +57,7 @@ def test_a_probe_that_asks_for_something_else_is_made_again(made):
 
 def test_a_run_of_another_budget_is_refused(made):
     _, folder, _ = made
-    for changed, sentence in (({"lr": 0.1}, "lr its default, this budget asks for 0.1"),
+    for changed, sentence in (({"lr": 0.1}, "lr 0.0002, this budget asks for 0.1"),
                               ({"steps": 5}, "steps 3, this budget asks for 5")):  # fmt: skip
         other = replace(BUDGET, options={**BUDGET.options, **changed})
         with pytest.raises(UserError, match=f"seed=0 was made with {sentence}"):
