@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from math import gcd
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +14,15 @@ from plasticity.errors import UserError
 from plasticity.files import FULL
 from plasticity.locks import locked
 
+if TYPE_CHECKING:
+    import soundfile
+
 RATE = 16_000  # samples a second
 SUFFIXES = frozenset({".flac", ".wav", ".wave", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au"})
+RATES = (4_000, 768_000)  # samples a second that a file may have
+LONGEST = 3600  # seconds of one file
+BLOCK = 1 << 18  # samples read at once
+LOUDEST = 1e6  # of floating-point samples, so that sums stay finite
 BATCH = 32  # files decoded between two writes
 FORMAT = 1  # of the cache; a change of the decoding is a new one
 
@@ -132,16 +140,30 @@ def read_audio(file: Path) -> np.ndarray:
     from scipy.signal import resample_poly
 
     try:
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(file) as sound:
+            rate = sound.samplerate
+            if not RATES[0] <= rate <= RATES[1]:
+                raise ValueError(f"{rate} samples a second, expected {RATES[0]} to {RATES[1]}")
+            mono = _mono(sound, LONGEST * rate)
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read as audio ({error})") from error
-    if not np.isfinite(samples).all():
-        raise UserError(f"{file} cannot be read as audio (samples that are no numbers)")
-    mono = samples.mean(axis=1)
     if rate != RATE and len(mono):
         common = gcd(rate, RATE)
         mono = resample_poly(mono, RATE // common, rate // common)
     return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+
+
+def _mono(sound: "soundfile.SoundFile", most: int) -> np.ndarray:
+    """The mean of the channels, float32 `(n,)`; read by blocks, whatever length is declared."""
+    blocks, total = [np.zeros(0, np.float32)], 0
+    while len(block := sound.read(BLOCK // sound.channels, dtype="float32", always_2d=True)):
+        total += len(block)
+        if total > most:
+            raise ValueError(f"longer than {LONGEST // 60} minutes")
+        if not np.isfinite(block).all():
+            raise ValueError("samples that are no numbers")
+        blocks.append(np.clip(block, -LOUDEST, LOUDEST).mean(axis=1))
+    return np.concatenate(blocks)
 
 
 def need_soundfile() -> None:

@@ -143,3 +143,47 @@ def test_no_numbers_are_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.array([0.0, np.nan]), 16000, subtype="FLOAT")
     with pytest.raises(UserError, match="samples that are no numbers"):
         read_audio(tmp_path / "a.wav")
+
+
+def test_a_length_that_is_declared_alone_takes_no_memory(tmp_path):
+    soundfile.write(tmp_path / "a.flac", noise(2000), 16000)
+    flac = bytearray((tmp_path / "a.flac").read_bytes())
+    flac[21] |= 0x0F  # the number of samples, 36 bits
+    flac[22:26] = b"\xff" * 4
+    (tmp_path / "a.flac").write_bytes(flac)
+    with pytest.raises(UserError, match="cannot be read as audio"):
+        read_audio(tmp_path / "a.flac")
+
+
+@pytest.mark.parametrize("rate", [1, 3999, 768_001, 2**31 - 1])
+def test_a_rate_beyond_sense_is_refused(tmp_path, rate):
+    write_wav(tmp_path / "a.wav", noise(2000), rate)
+    with pytest.raises(UserError, match=f"{rate} samples a second, expected 4000 to 768000"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_a_file_too_long_for_an_utterance_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "LONGEST", 1)
+    write_wav(tmp_path / "a.wav", noise(16001))
+    with pytest.raises(UserError, match="longer than"):
+        read_audio(tmp_path / "a.wav")
+    write_wav(tmp_path / "a.wav", noise(16000))
+    assert len(read_audio(tmp_path / "a.wav")) == 16000
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "WAV", "OGG", "AIFF"])
+def test_damaged_files_are_read_or_refused_in_one_sentence(tmp_path, kind):
+    draw = np.random.default_rng(5)
+    whole = tmp_path / "whole"
+    soundfile.write(whole, np.stack([noise(900), noise(900, 1)], 1), 22050, format=kind)
+    for k in range(60):
+        data = np.frombuffer(whole.read_bytes(), np.uint8).copy()
+        places = draw.integers(0, 60 if k % 2 else len(data), draw.integers(1, 9))
+        data[places] = draw.integers(0, 256, len(places))
+        (tmp_path / "a").write_bytes(data[: draw.integers(0, len(data)) if k % 5 == 0 else None])
+        try:
+            samples = read_audio(tmp_path / "a")
+        except UserError as error:
+            assert "cannot be read as audio" in str(error)
+        else:
+            assert samples.dtype == np.int16 and samples.ndim == 1
