@@ -75,14 +75,14 @@ def unpack(archive: Path, folder: Path, most: int, files: int, report: Report) -
 def _write(folder: Path, name: str, length: int, read: Callable[[], BinaryIO]) -> None:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder) or path == folder:
-        raise ValueError(f"'{name}' leads out of its folder")
+        raise ValueError(f"{name!r} leads out of its folder")
     if path.exists():
-        raise ValueError(f"'{name}' is in it twice")
+        raise ValueError(f"{name!r} is in it twice")
     path.parent.mkdir(parents=True, exist_ok=True)
     with read() as source, open(path, "wb") as file:
         shutil.copyfileobj(source, file)
         if file.tell() != length:
-            raise EOFError(f"'{name}' has {file.tell()} bytes of {length}")
+            raise EOFError(f"{name!r} has {file.tell()} bytes of {length}")
 
 
 class _Limited:
@@ -116,7 +116,7 @@ def _tar(packed: BinaryIO, most: int, files: int) -> Iterator[Member]:
         for member in tar:
             plain = member.isfile() and not member.issparse()
             if not plain and not member.isdir():
-                raise tarfile.TarError(f"'{member.name}' is no plain file of its own folder")
+                raise tarfile.TarError(f"{member.name!r} is no plain file of its own folder")
             read = partial(tar.extractfile, member) if plain else None
             yield member.name, member.size, read
     while limited.read(METADATA):  # to the end, where checksums are compared
@@ -128,6 +128,6 @@ def _zip(packed: BinaryIO, _most: int, _files: int) -> Iterator[Member]:
         for member in archive.infolist():
             kind = (member.external_attr >> 16) & 0o170000
             if not member.is_dir() and kind not in (0, PLAIN):
-                raise zipfile.BadZipFile(f"'{member.filename}' is no plain file of its own folder")
+                raise zipfile.BadZipFile(f"{member.filename!r} is no plain file of its own folder")
             read = None if member.is_dir() else partial(archive.open, member)
             yield member.filename, member.file_size, read

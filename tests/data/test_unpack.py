@@ -120,3 +120,9 @@ def test_a_zip_with_a_password(tmp_path):
         body[body.index(mark) + place] |= 1
     with pytest.raises(UserError, match=r"is refused: .*password"):
         unpacked(bytes(body), tmp_path / "x")
+
+
+def test_a_name_that_would_move_the_cursor_is_told_in_one_line(tmp_path):
+    with pytest.raises(UserError) as told:
+        unpacked(packed({"../\x1b[2J\n": b"x"}), tmp_path / "x")
+    assert str(told.value).isprintable()
