@@ -40,7 +40,8 @@ def test_the_fit_is_the_minimum_that_another_formulation_finds(spread):
     found, _ = probe._fit(x, np.eye(3)[y], 0.1, np.zeros(21), np.full(6, spread))
     assert loss(found) == pytest.approx(wanted.fun, rel=1e-6)
     W, wanted_W = found[:18].reshape(6, 3), wanted.x[:18].reshape(6, 3)
-    np.testing.assert_allclose(W, wanted_W, atol=3e-3)
+    # The penalty curves the loss by 0.1 at least, which bounds how far off so low a point is.
+    assert ((W - wanted_W) ** 2).sum() <= 2 * 2e-6 * wanted.fun / 0.1
 
 
 def test_the_probe_is_the_regularised_minimum_on_standardised_encodings():
@@ -55,7 +56,7 @@ def test_the_probe_is_the_regularised_minimum_on_standardised_encodings():
     flat = minimize(loss, np.zeros(18), method="BFGS").x
     wanted = ((test @ flat[:15].reshape(5, 3) + flat[15:]).argmax(axis=1) == test_y).mean()
     found = probe.logistic(x, y, test_x, test_y, 3, penalties=(0.02,))
-    assert found.penalty == 0.02 and found.accuracy == pytest.approx(wanted, abs=1 / 300)
+    assert found.penalty == 0.02 and found.accuracy == pytest.approx(wanted, abs=1.5 / 300)
 
 
 @pytest.mark.parametrize("n, D", [(50, 8), (8, 50)])
@@ -90,7 +91,9 @@ def test_scale_and_constant_neurons_do_not_matter_to_the_regularised_probe():
     test_x, test_y = blobs(200, spread=2, seed=1)
     plain = probe.logistic(x, y, test_x, test_y, 3)
     widen = lambda a: np.hstack([a * 1000, np.full((len(a), 2), 7.0)])  # noqa: E731
-    assert probe.logistic(widen(x), y, widen(test_x), test_y, 3).accuracy == plain.accuracy
+    found = probe.logistic(widen(x), y, widen(test_x), test_y, 3)
+    # Fits end near the minimum, not in it: one image on a border may go either way.
+    assert found.accuracy == pytest.approx(plain.accuracy, abs=1.5 / 200)
 
 
 def test_a_layer_that_tells_nothing_is_at_chance():
@@ -139,7 +142,10 @@ def test_the_published_probe_is_torchs_linear_layer_and_adam():
             optimiser.step()
     test_x, test_y = blobs(500, spread=2, seed=1)
     with torch.no_grad():
-        wanted = (layer(torch.tensor(test_x)).argmax(1).numpy() == test_y).mean()
+        scores = layer(torch.tensor(test_x)).numpy()
+    second, first = np.sort(scores, axis=1)[:, 1:].T
+    assert (first - second).min() > 1e-6  # no image lies so near a border that rounding decides
+    wanted = (scores.argmax(axis=1) == test_y).mean()
     found = probe.adam(x, y, test_x, test_y, 3, epochs=3, lr=1e-2, seed=4)
     assert found.accuracy == wanted and found.iterations == 9
 

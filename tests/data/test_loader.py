@@ -1,7 +1,9 @@
 """Batches: what they hold, and that they come ahead of need."""
 
+import itertools
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,13 +54,34 @@ def test_in_order_keeps_the_order_and_the_last_short_batch(images):
 
 
 def test_batches_are_made_while_the_last_one_is_used(images):
-    """Learning that takes longer than loading never waits."""
-    with data.batches(images, batch=10, crop=64, seed=0, stop=8) as made:
+    """Who holds a batch and asks for no other finds the next ones read."""
+    count, third = itertools.count(1), threading.Event()
+
+    def read(indices):
+        if next(count) == 3:
+            third.set()
+        return images.read(indices)
+
+    with data.batches(replace(images, read=read), batch=10, crop=64, seed=0, stop=8) as made:
         next(made)
-        before = made.waited
-        for _ in made:
-            time.sleep(0.03)
-    assert made.waited - before < 0.02
+        assert third.wait(60)
+
+
+def test_the_time_spent_waiting_is_counted(images):
+    """A batch that is held back until somebody waits for it."""
+    go = threading.Event()
+
+    def read(indices):
+        go.wait(60)
+        return images.read(indices)
+
+    with data.batches(replace(images, read=read), batch=10, crop=64, seed=0, stop=1) as made:
+        assert made.waited == 0
+        release = threading.Timer(0.2, go.set)
+        start = time.perf_counter()
+        release.start()
+        next(made)
+        assert 0 < made.waited <= time.perf_counter() - start
 
 
 def test_closing_early_stops_the_thread(images):
@@ -71,8 +94,6 @@ def test_closing_early_stops_the_thread(images):
 def test_an_error_while_loading_reaches_the_consumer(images):
     def broken(indices):
         raise UserError("image 7 is broken")
-
-    from dataclasses import replace
 
     bad = replace(images, read=broken)
     with (

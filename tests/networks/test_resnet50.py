@@ -8,6 +8,7 @@ from plasticity import export, kernels, learning, networks, rules
 from plasticity.errors import UserError
 from plasticity.network import Block, Conv, Network
 from plasticity.reference import negative_gradients
+from tests.rounding import close, close_slope
 from tests.rules.test_contrastive import grouped
 from tests.small import case
 
@@ -72,7 +73,9 @@ def test_exported_weights_compute_the_same_in_torch():
             x := block(x) for stage in (net.layer1, net.layer2, net.layer3) for block in stage
         ]
     for z, maps in zip(SMALL.encodings(patches, weights), wanted, strict=True):
-        np.testing.assert_allclose(z, maps.mean((2, 3)).numpy(), rtol=1e-10, atol=1e-12)
+        wanted_z = maps.mean((2, 3)).numpy()
+        # Rounding travels through up to 43 convolutions: beside the layer's largest encoding.
+        assert np.abs(z - wanted_z).max() <= 1e-10 * np.abs(wanted_z).max()
 
 
 @pytest.mark.parametrize("split", ["1", "3", "13"])
@@ -152,7 +155,7 @@ def test_dW_is_the_slope_of_the_loss_through_a_block(modules):
                     return c.updates(weights=weights)[number].loss
 
                 slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
-                assert -slope == pytest.approx((dW * direction).sum(), rel=1e-5), (layer, name)
+                close_slope(-slope, dW, direction)
 
 
 def test_a_synapse_that_ends_a_block_learns_without_rho():
@@ -173,8 +176,10 @@ def test_a_synapse_that_ends_a_block_learns_without_rho():
             step = layer.layer.stride
             pre = layer.x[:, ::step, ::step].mean(axis=(1, 2))
             wanted = drive.T @ pre
-            np.testing.assert_allclose(layer.changes["weight"][:, :, 0, 0], wanted, rtol=1e-10)
-            np.testing.assert_allclose(layer.changes["bias"], drive.sum(axis=0), rtol=1e-10)
+            size = np.abs(drive).T @ np.abs(layer.x[:, ::step, ::step]).mean(axis=(1, 2))
+            terms = 2 * layer.x[..., 0].size  # patches and positions, and as many products
+            close(layer.changes["weight"][:, :, 0, 0], wanted, size, terms)
+            close(layer.changes["bias"], drive.sum(axis=0), np.abs(drive).sum(axis=0), terms)
 
 
 def test_a_path_and_a_skip_that_do_not_fit_are_named():

@@ -9,6 +9,7 @@ from plasticity.events import Layout
 from plasticity.options import RunOptions
 from plasticity.reference import negative_gradients
 from plasticity.rule import Draw
+from tests.rounding import close
 from tests.small import case
 
 SPLITS = {"1": [[0, 1, 2]], "1+2": [[0], [1, 2]], "2+1": [[0, 1], [2]], "layers": [[0], [1], [2]]}
@@ -23,10 +24,12 @@ def test_two_images_by_hand():
     learned = rule.learn(z, own, Draw((), labels=np.array([0, 1])), layout)
     gamma = np.array([[0.25, -0.25], [-0.5, 0.5]])
     drive = gamma @ own["W_readout"] / 4  # averaged over 2 images of 2 patches
-    np.testing.assert_allclose(learned.drive, drive[[0, 1, 0, 1]], rtol=1e-12)
+    # Each gamma is a probability, after some ten roundings, minus 0 or 1.
+    size = np.ones((2, 2)) @ np.abs(own["W_readout"]) / 4
+    close(learned.drive, drive[[0, 1, 0, 1]], size[[0, 1, 0, 1]], 16)
     zbar = np.array([[1.0, 1.0], [0.0, 2.0]])
-    np.testing.assert_allclose(learned.changes["W_readout"], gamma.T @ zbar / 2, rtol=1e-12)
-    np.testing.assert_allclose(learned.changes["b_readout"], gamma.sum(axis=0) / 2, rtol=1e-12)
+    close(learned.changes["W_readout"], gamma.T @ zbar / 2, np.ones((2, 2)) @ zbar / 2, 16)
+    close(learned.changes["b_readout"], gamma.sum(axis=0) / 2, 1, 16)
     assert learned.loss == pytest.approx((np.log(4 / 3) + np.log(2)) / 2)
     assert learned.measures["accuracy"] == 0.5  # equal scores name the first class, which is wrong
 

@@ -10,6 +10,7 @@ from scipy.signal import correlate2d
 
 from plasticity.kernels.definition import convolution
 from plasticity.kernels.geometry import SILENT, Geometry
+from tests.rounding import close, close_slope
 
 sizes = st.integers(1, 7)
 
@@ -75,11 +76,13 @@ def test_correlate_and_back_are_the_gradient_of_the_activity(seed, n, h, w, c, o
 
         return (value(1) - value(-1)) / (2 * step)
 
+    sizes = convolution.forward(*map(np.abs, (x, weight, bias)), three_by_three(pool))[0]
+    noise = (9 * c + 1 + y.size) * np.finfo(float).eps * (np.abs(drive) * sizes).sum() / 1e-7
     zeros = [np.zeros_like(a) for a in (x, weight, bias)]
     for place, found in enumerate((error, dW, db)):
         direction = rng.standard_normal(found.shape)
         change = [direction if i == place else zero for i, zero in enumerate(zeros)]
-        assert slope(change) == pytest.approx((found * direction).sum(), rel=1e-5, abs=1e-5)
+        close_slope(slope(change), found, direction, noise=noise)
 
 
 def test_an_inhibited_neuron_has_no_post_factor():
@@ -123,7 +126,10 @@ def test_one_and_three_dimensions_agree_with_a_plain_sum(space, kernel, stride, 
         spans = zip(place, geometry.stride, kernel, strict=True)
         window = padded[:, *(slice(i * s, i * s + k) for i, s, k in spans)]
         wanted = np.tensordot(np.moveaxis(window, -1, 1), weight, (range(1, dims + 2),) * 2) + bias
-        np.testing.assert_allclose(a[:, *place], wanted, rtol=1e-10)
+        size = np.tensordot(
+            np.abs(np.moveaxis(window, -1, 1)), np.abs(weight), (range(1, dims + 2),) * 2
+        )
+        close(a[:, *place], wanted, size + np.abs(bias), 3 * np.prod(kernel) + 2)
     y, winner, _ = convolution.forward(x, weight, bias, geometry)
     direction = rng.standard_normal(weight.shape)
     drive = rng.standard_normal(y.shape)
@@ -132,7 +138,7 @@ def test_one_and_three_dimensions_agree_with_a_plain_sum(space, kernel, stride, 
         convolution.forward(x, weight + e * direction, bias, geometry)[0] for e in (1e-7, -1e-7)
     ]
     slope = ((values[0] - values[1]) * drive).sum() / 2e-7
-    assert slope == pytest.approx((dW * direction).sum(), rel=1e-5)
+    close_slope(slope, dW, direction)
 
 
 @pytest.mark.parametrize("drive_of", ["patches", "positions"])
@@ -142,15 +148,20 @@ def test_a_linear_layer_inhibits_nobody(drive_of):
     geometry = Geometry.of((3, 3), stride=2, padding=0, linear=True)
     y, winner, encoding = convolution.forward(x, weight, bias, geometry)
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2]
-    np.testing.assert_allclose(y, np.einsum("nrscij,ocij->nrso", windows, weight) + bias)
+    size = np.einsum("nrscij,ocij->nrso", *map(np.abs, (windows, weight))) + np.abs(bias)
+    close(y, np.einsum("nrscij,ocij->nrso", windows, weight) + bias, size, 9 * 3 + 2)
     assert winner is None and (y < 0).any()
-    np.testing.assert_allclose(encoding, y.mean(axis=(1, 2)))
+    positions = y[0, ..., 0].size
+    close(encoding, y.mean(axis=(1, 2)), np.abs(y).mean(axis=(1, 2)), positions + 2)
     drive = np.random.default_rng(1).standard_normal((2, 4) if drive_of == "patches" else y.shape)
     post = np.broadcast_to(
         drive.reshape(2, *(y.shape[1:3] if drive.ndim == 4 else (1, 1)), 4), y.shape
     )
     dW, db = convolution.correlate(x, None, drive, geometry)
-    np.testing.assert_allclose(dW, np.einsum("nrscij,nrso->ocij", windows, post))
-    np.testing.assert_allclose(db, post.sum(axis=(0, 1, 2)))
+    size = np.einsum("nrscij,nrso->ocij", *map(np.abs, (windows, post)))
+    close(dW, np.einsum("nrscij,nrso->ocij", windows, post), size, 2 * positions + 2)
+    close(db, post.sum(axis=(0, 1, 2)), np.abs(post).sum(axis=(0, 1, 2)), 2 * positions + 2)
     error = convolution.back(None, drive, weight, (7, 5), geometry)
-    assert np.vdot(error, x) == pytest.approx(np.vdot(post, y - bias))  # the transposed map
+    made = np.einsum("nrscij,ocij->nrso", *map(np.abs, (windows, weight))) + 2 * np.abs(bias)
+    size, terms = np.vdot(np.abs(post), made), 9 * 3 + 2 + y.size
+    close(np.vdot(error, x), np.vdot(post, y - bias), size, terms)  # the transposed map

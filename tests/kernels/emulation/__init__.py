@@ -74,7 +74,7 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
     )
     text = f'#include "cuda.hpp"\n{code}\n{entries}'
     flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
-    flags += ["-Wno-unknown-pragmas", *(SANITIZERS if sanitize else ())]
+    flags += ["-ffp-contract=off", "-Wno-unknown-pragmas", *(SANITIZERS if sanitize else ())]
     header = (HERE / "cuda.hpp").read_text()
     key = hashlib.sha256("\0".join([text, header, *flags]).encode()).hexdigest()[:24]
     library = folder() / f"{key}.so"

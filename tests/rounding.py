@@ -1,0 +1,69 @@
+"""Limits that hold on every processor: sums differ by their rounding and by no more.
+
+BLAS, vector units and fused multiply-adds order and round the summands of a sum each in their own
+way. In any order the rounding of n summands is at most about n eps times the sum of their absolute
+values (Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 4.2), however
+small the sum itself is.
+"""
+
+import numpy as np
+
+from plasticity.kernels.definition import convolution
+from plasticity.kernels.geometry import SILENT, Geometry
+
+
+def close(found, wanted, size, terms):
+    """Assert that two results of one sum agree to rounding.
+
+    Args:
+        size: the sum of the summands' absolute values, for each element or one for all.
+        terms: the roundings on the way to an element: its summands, and a few for each factor.
+    """
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    assert found.shape == wanted.shape
+    eps = max(np.finfo(a.dtype).eps for a in (found, wanted))
+    error, limit = np.abs(found - wanted), np.broadcast_to(terms * eps * size, wanted.shape)
+    assert (error <= limit).all(), f"{(error - limit).max():.2e} beyond {terms} roundings"
+
+
+def close_to_the_largest(found, wanted, size, limit):
+    """Assert that sums agree to `limit` of the largest of their sizes.
+
+    For Winograd's transforms, which mix the values of a tile: a small sum is as inexact there as
+    the large ones beside it.
+    """
+    assert found.shape == wanted.shape
+    if wanted.size:
+        assert np.abs(found - wanted).max() <= limit * np.max(size)
+
+
+def sizes_of(x, weight, bias, winner, drive, geometry: Geometry):
+    """The sums of their summands' absolute values, of the activity, dW, db and the error below."""
+    x, weight, bias, drive = (np.abs(a).astype(float) for a in (x, weight, bias, drive))
+    activity = convolution.convolve(x, weight, bias, geometry)
+    error = convolution.back(winner, drive, weight, x.shape[1:-1], geometry)
+    return activity, *convolution.correlate(x, winner, drive, geometry), error
+
+
+def close_slope(slope, dW, direction, limit=1e-5, noise=0.0):
+    """Assert that a slope by finite differences is dW along `direction`, cancelled or not.
+
+    `noise` is the rounding of the difference over its step, where dW itself may cancel.
+    """
+    parts = dW * direction
+    assert abs(slope - parts.sum()) <= limit * np.abs(parts).sum() + noise
+
+
+def at_winners(winner, a, geometry: Geometry):
+    """The activity `(N, *pooled, O)` of the neuron that `winner` names in each pool, else 0.
+
+    Which of two neurons wins is up to rounding where they are equal but for it; how active the
+    winner is, is not.
+    """
+    spans = list(zip(geometry.pool_stride, winner.shape[1:-1], strict=True))
+    found = np.zeros(winner.shape, a.dtype)
+    for code, offset in enumerate(np.ndindex(*geometry.pool)):
+        window = (slice(o, o + s * n, s) for o, (s, n) in zip(offset, spans, strict=True))
+        found = np.where(winner == code, a[:, *window], found)
+    assert ((winner == SILENT) | (winner <= code)).all()
+    return found
