@@ -54,6 +54,20 @@ def close_slope(slope, dW, direction, limit=1e-5, noise=0.0):
     assert abs(slope - parts.sum()) <= limit * np.abs(parts).sum() + noise
 
 
+def adds_up(share, dW):
+    """Assert that shares in float32, `(..., roles, k)`, make dW, beside the largest sum of them.
+
+    A run in float64 leaves the rounding of the shares. One in float32 adds its own: each dW there
+    is a sum of some 10^4 products, of both signs and so larger in all than the shares that they
+    make, and n eps is 10^-3.
+    """
+    assert np.abs(dW).max() > 0
+    parts = share.reshape(*dW.shape, -1)
+    limit = 1e-3 if dW.dtype == np.float32 else parts.shape[-1] * np.finfo(share.dtype).eps
+    error = np.abs(parts.sum(axis=-1, dtype=float) - dW).max()
+    assert error <= limit * np.abs(parts).sum(axis=-1).max()
+
+
 def at_winners(winner, a, geometry: Geometry):
     """The activity `(N, *pooled, O)` of the neuron that `winner` names in each pool, else 0.
 

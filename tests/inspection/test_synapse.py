@@ -37,7 +37,7 @@ def check(state, layer, parameter, index, at=None):
     assert found.applied == applied(state, layer, parameter, at or index)
     rounding = 1e-12 if state.options.dtype == "float64" else 1e-5
     assert abs(found.difference) <= rounding * found.scale
-    assert found.table()["share"].sum() == pytest.approx(found.total, rel=1e-9)
+    assert found.table()["share"].sum() == pytest.approx(found.total, abs=1e-9 * found.scale)
     return found
 
 
