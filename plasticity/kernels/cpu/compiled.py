@@ -101,8 +101,9 @@ def _check_owner(path: Path) -> None:
 def _clean(top: Path, kept: Path) -> None:
     """Delete folders that nobody has used for long."""
     for other in top.glob("kernels-*"):
-        if other != kept and time.time() - other.stat().st_mtime > 86400 * UNUSED_DAYS:
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(OSError):  # another process deletes it at this moment
+            if other != kept and time.time() - other.stat().st_mtime > 86400 * UNUSED_DAYS:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def _told(error: Exception) -> str:
@@ -155,8 +156,8 @@ class _Kept:
         try:
             part.write_bytes(hashlib.sha256(code).digest() + code)
             part.replace(path)
-        except OSError as error:
-            _without(_told(error))
+        except OSError as error:  # told by the folder: one line, however many functions
+            _without(f"{path.parent}: {error.strerror or error}")
             with suppress(OSError):
                 part.unlink(missing_ok=True)
 

@@ -69,6 +69,14 @@ def test_where_no_folder_can_be_made_the_work_goes_on_after_one_line(cache):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users and rights as POSIX has them")
+def test_a_folder_that_vanishes_is_told_once_for_all_functions(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(compiled, "folder", lambda: tmp_path / "gone")
+    assert compiled.njit()(lambda x: x + 1)(2) == 3
+    assert compiled.njit()(lambda x: x + 2)(2) == 4
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and str(tmp_path / "gone") in said
+
+
 def test_code_that_others_could_have_written_is_not_loaded(cache):
     run(cache)
     kept(cache)[0].parent.chmod(0o777)
@@ -104,3 +112,8 @@ def test_folders_that_nobody_has_used_for_long_are_deleted(cache):
         os.utime(folder, (0, 0))
     run(cache)
     assert not old.exists() and other.exists() and kept(cache)
+
+
+def test_a_folder_that_another_process_deletes_first_stops_nothing(tmp_path):
+    (tmp_path / "kernels-dangling").symlink_to(tmp_path / "gone")
+    compiled._clean(tmp_path, tmp_path / "kernels-kept")
