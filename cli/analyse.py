@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import checkpoint_option, data_dir_option
+from plasticity.cli.options import checkpoint_option, data_dir_option, trust_option
 
 # Options of a fresh network, which a run has already.
 FRESH = ("net", "width", "layers", "modules", "negatives", "batch", "seed", "dtype", "data", "gain")
@@ -41,6 +41,7 @@ def analyse() -> None:
     help="Without RUN: multiplies fresh weights; with 1 scores are so small that all samples "
     "count the same.",
 )
+@trust_option
 @click.pass_context
 def cpc_gradient(
     ctx: click.Context,
@@ -53,6 +54,7 @@ def cpc_gradient(
     data_dir: str | None,
     device: str | None,
     gain: float,
+    trusted: bool,
     **values: object,
 ) -> None:
     """The terms of CPC's gradient, Eq. (9) to (12), and what a synapse would need for each.
@@ -79,7 +81,8 @@ def cpc_gradient(
         for name in FRESH:
             if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
                 raise UserError(f"--{name} is for a fresh network: a run has its own options")
-        state = inspection.open_run(run, checkpoint, data_dir=data_dir, device=device)
+        how = {"data_dir": data_dir, "device": device, "trusted": trusted}
+        state = inspection.open_run(run, checkpoint, **how)
     else:
         if checkpoint is not None:
             raise UserError("--checkpoint is a file of a run: name its folder too")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from plasticity.cli.options import trust_option
 
 
 @click.command()
@@ -20,7 +21,8 @@ import click
     multiple=True,
     help="A file in .npz or .safetensors; may be repeated.  [default: as --format says]",
 )
-def export(run: Path, kind: str | None, output: tuple[Path, ...]) -> None:
+@trust_option
+def export(run: Path, kind: str | None, output: tuple[Path, ...], trusted: bool) -> None:
     """Write the weights of RUN under torch's names for VGG and ResNet layers.
 
     `features.N.weight` (output, input, row, column) and `features.N.bias` load into a torch
@@ -39,7 +41,7 @@ def export(run: Path, kind: str | None, output: tuple[Path, ...]) -> None:
     paths = output or tuple(run / f"weights.{suffix}" for suffix in wanted)
     for path in paths:
         check(path)
-    state = experiment.reopen(run, device="cpu")
+    state = experiment.reopen(run, device="cpu", trusted=trusted)
     arrays = {name: to_host(w) for name, w in named(state.network, state.weights).items()}
     metadata = {
         **describe(state.network),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import checkpoint_option, data_dir_option, set_option
+from plasticity.cli.options import checkpoint_option, data_dir_option, set_option, trust_option
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
@@ -85,6 +85,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Without RUN: multiplies fresh weights, so that gates are a mix of open and closed.",
 )
+@trust_option
 @click.pass_context
 def inspect(
     ctx: click.Context,
@@ -106,6 +107,7 @@ def inspect(
     data_dir: str | None,
     device: str | None,
     gain: float,
+    trusted: bool,
     **values: object,
 ) -> None:
     """Take the next step of RUN apart: which factors change its synapses, event by event.
@@ -125,7 +127,7 @@ def inspect(
     from click.core import ParameterSource
     from plasticity.cli import inspect_screen as screen
 
-    from plasticity import figures, inspection
+    from plasticity import figures, inspection, trust
     from plasticity.errors import UserError
     from plasticity.options import RunOptions
 
@@ -157,11 +159,13 @@ def inspect(
     if run is not None:
         named = ctx.get_parameter_source("rule") == ParameterSource.COMMANDLINE
         moved = values["rule"] if named else None
-        state = inspection.open_run(run, checkpoint, data_dir=data_dir, device=device, rule=moved)
+        how = {"data_dir": data_dir, "device": device, "rule": moved, "trusted": trusted}
+        state = inspection.open_run(run, checkpoint, **how)
     else:
         if checkpoint is not None:
             raise UserError("--checkpoint is a file of a run: name its folder too")
         options = RunOptions(**values, data_dir=data_dir or "", device=device or "cpu")
+        trust.named(options)
         state = inspection.fresh(options, gain)
     seen = inspection.look(state, layer, step)
     if not chosen:

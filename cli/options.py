@@ -41,9 +41,18 @@ data_dir_option = click.option(
 )
 
 
+trust_option = click.option(
+    "--trust",
+    "trusted",
+    is_flag=True,
+    help="Let a rule or network file that came with RUN be executed here.",
+)
+
+
 def opens_run(command: Callable) -> Callable:
-    """How RUN is opened: `checkpoint`, `data_dir`, `device` and `rule`."""
+    """How RUN is opened: `checkpoint`, `data_dir`, `device`, `rule` and `trusted`."""
     for option in (
+        trust_option,
         click.option("--rule", help="Where the rule file of RUN is now, if it was moved."),
         click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run]"),
         data_dir_option,

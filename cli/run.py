@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
-from plasticity.cli.options import set_option
+from plasticity.cli.options import set_option, trust_option
 
 # What may differ between a run and its resumption: how long, where, how often, what after.
 FREE = {
@@ -21,6 +21,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     import tomllib
 
     from plasticity.errors import UserError
+    from plasticity.options import check_type
 
     try:
         keys = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -43,8 +44,10 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -
             near = get_close_matches(name, known, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise UserError(f"--config {path}: unknown key '{name}'{hint}")
-        if isinstance(value, dict | list):
-            raise UserError(f"--config {path}: '{name}' must be one value, got {value}")
+        try:
+            check_type(name, value)
+        except UserError as error:
+            raise UserError(f"--config {path}: {error}") from error
     ctx.default_map = {**(ctx.default_map or {}), **keys}
     return path
 
@@ -59,6 +62,22 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
             raise UserError(f"unknown preset '{name}': expected {', '.join(PRESETS)}")
         ctx.default_map = {**PRESETS[name], **(ctx.default_map or {})}
     return name
+
+
+def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> None:
+    """Refuse a rule's or network's file that a configuration names, and its reader has not."""
+    from plasticity import plugins, trust
+    from plasticity.errors import UserError
+
+    for kind in ("rule", "net"):
+        name = str(values[kind])
+        if ctx.get_parameter_source(kind) == ParameterSource.DEFAULT_MAP and plugins.is_file(name):
+            digest = plugins.digest(plugins.absolute(name))
+            if not (trusted or trust.agreed(digest)):
+                raise UserError(
+                    f"--config names the code {name}, which is not known here (SHA-256 {digest}): "
+                    f"read it, and if it may run, name it by --{kind}, or call again with --trust"
+                )
 
 
 @click.command()
@@ -194,6 +213,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     "--probe-train", default=600, show_default=True, help="Labelled images to fit the probe."
 )
 @click.option("--probe-test", default=400, show_default=True, help="Labelled images to test it.")
+@trust_option
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -202,6 +222,7 @@ def run(
     out: str | None,
     resume: str | None,
     changed_data: bool,
+    trusted: bool,
     **values: object,
 ) -> None:
     """Train a network by a rule, layer by layer, probe what it learned, and draw its losses.
@@ -211,7 +232,7 @@ def run(
     """
     from plasticity.cli import screen
 
-    from plasticity import claims, experiment, ranks, runs
+    from plasticity import claims, experiment, ranks, runs, trust
     from plasticity.errors import UserError
     from plasticity.inspection import recording
     from plasticity.options import RunOptions
@@ -226,7 +247,9 @@ def run(
                 "--changed-data goes with --resume: a new run takes the images it finds"
             )
         if resume is None:
+            _agreed(ctx, values, trusted)
             options = RunOptions(**values)
+            trust.named(options)
             folder = held.enter_context(experiment.folder_of(options, out, several))
             state = experiment.plan(options, several)
         else:
@@ -241,7 +264,8 @@ def run(
             runs.checkpoint_of(folder)  # says if there is none, before the folder is written to
             if not several or several.rank == 0:
                 held.enter_context(claims.held(folder))
-            state = experiment.resume(folder, given, FREE, several, changed_data=changed_data)
+            how = {"changed_data": changed_data, "trusted": trusted}
+            state = experiment.resume(folder, given, FREE, several, **how)
 
         every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
         if resume is not None and every_given and not values["record"]:

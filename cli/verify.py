@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import set_option
+from plasticity.cli.options import set_option, trust_option
 
 
 @click.command()
@@ -57,6 +57,7 @@ from plasticity.cli.options import set_option
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all rows here.")
 @click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="JUnit XML, for CI.")
+@trust_option
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -70,6 +71,7 @@ def verify(
     tolerance: float | None,
     json_path: Path | None,
     junit_path: Path | None,
+    trusted: bool,
     **values: object,
 ) -> None:
     """Does a rule do what it says? Its dW beside its loss, its locality, the sum of its events.
@@ -86,7 +88,7 @@ def verify(
     from plasticity.cli import verify_screen as screen
     from plasticity.cli.screen import bars
 
-    from plasticity import experiment, runs, verification
+    from plasticity import experiment, runs, trust, verification
     from plasticity.errors import UserError
     from plasticity.options import RunOptions
 
@@ -102,10 +104,12 @@ def verify(
                 raise UserError(f"--{flag} is for a fresh network: a run has its own options")
         rule = values["rule"] if given("rule") else None
         where = values["data_dir"] or None
-        states = [experiment.reopen(run, device="cpu", rule=rule, data_dir=where)] * seeds
+        how = {"device": "cpu", "rule": rule, "data_dir": where, "trusted": trusted}
+        states = [experiment.reopen(run, **how)] * seeds
         gain = 1.0
     else:
         options = RunOptions(batch=batch, device="cpu", **values)
+        trust.named(options)
         states = [verification.fresh(options.changed(seed=seed)) for seed in range(seeds)]
     how = {"batch": batch, "gain": gain, "method": method, "samples": samples}
     with bars() as report:

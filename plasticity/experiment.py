@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity import claims, data, figures, plugins, probe, runs, seeds, training
+from plasticity import claims, data, figures, plugins, probe, runs, seeds, training, trust
 from plasticity.device import peak_bytes
 from plasticity.errors import UserError
 from plasticity.events import Layout
@@ -108,10 +108,12 @@ def resume(
     ranks: Ranks | None = None,
     *,
     changed_data: bool = False,
+    trusted: bool = False,
 ) -> State:
     """A run where its last checkpoint left it.
 
     Args:
+        trusted: let the rule and network files of its folder run, see `trust`.
         given: options asked for now; those in `free` replace the stored ones, others must agree.
         changed_data: go on although images were added, removed or replaced.
 
@@ -120,10 +122,8 @@ def resume(
             with, or an option that would make another run.
     """
     checkpoint = runs.load(runs.checkpoint_of(folder))
-    options = RunOptions.from_dict(checkpoint.options)
-    for name in ("rule", "net"):
-        if name in given:
-            options = options.moved(name, given.pop(name))
+    files = {name: given.pop(name) for name in ("rule", "net") if name in given}
+    options = options_of(checkpoint, folder, trusted=trusted, **files)
     options = _with_data(options, given.pop("data", options.data), changed_data)
     asked, was = options.changed(**given).resolved(0), options.resolved(0)
     for name, value in given.items():
@@ -138,6 +138,48 @@ def resume(
         changes["steps"] = 0
     options = options.changed(**changes)
     return training.restore(options, checkpoint, ranks)
+
+
+def options_of(
+    stored: runs.Checkpoint,
+    folder: Path,
+    *,
+    rule: str | None = None,
+    net: str | None = None,
+    trusted: bool = False,
+) -> RunOptions:
+    """The options of a run. Nothing is executed, and what may be is settled here.
+
+    A rule or network that is a file is that of the run's folder, or the one that is named now; both
+    must have the text that the run began with. A file elsewhere is taken only if the folder has
+    none and the user has agreed to its text before.
+
+    Args:
+        rule, net: where these files are now; to name them is to agree to them.
+        trusted: agree to the files of the folder.
+
+    Raises:
+        UserError: stored options that are damaged, or a file that is not the run's.
+    """
+    options = RunOptions.from_dict(stored.options)
+    for kind, named in (("rule", rule), ("net", net)):
+        value = getattr(options, kind)
+        if named is not None:
+            options = options.moved(kind, named)
+            if plugins.is_file(value):
+                trust.agree(options.files[getattr(options, kind)])
+            continue
+        if not plugins.is_file(value):
+            continue
+        digest, copy = options.files[value], Path(folder).absolute() / f"{kind}.py"
+        if copy.is_file():
+            wanted = plugins.split(value)[1]
+            options = options.moved(kind, f"{copy}:{wanted}" if wanted else str(copy))
+            if trusted:
+                trust.agree(digest)
+        elif not trust.agreed(digest):
+            raise UserError(f"{folder} lacks its {kind}.py: name that file by --{kind}")
+    return options
 
 
 def _with_data(options: RunOptions, name: str, changed: bool) -> RunOptions:
@@ -161,28 +203,30 @@ def reopen(
     data_dir: str | None = None,
     device: str | None = None,
     rule: str | None = None,
+    trusted: bool = False,
 ) -> State:
     """A run as it was saved, to look at, without its optimiser.
 
     Args:
+        trusted: let the rule and network files of its folder run, see `trust`.
         data_dir: where data sets are, or the run's folder of images, if it was moved.
         rule: where the run's rule file is now, if it was moved.
     """
     stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
-    return restored(stored, data_dir=data_dir, device=device, rule=rule)
+    return restored(stored, folder, data_dir=data_dir, device=device, rule=rule, trusted=trusted)
 
 
 def restored(
     stored: runs.Checkpoint,
+    folder: Path,
     *,
     data_dir: str | None = None,
     device: str | None = None,
     rule: str | None = None,
+    trusted: bool = False,
 ) -> State:
     """The run of a checkpoint; data, device and rule file perhaps elsewhere than they were."""
-    options = RunOptions.from_dict(stored.options)
-    if rule is not None:
-        options = options.moved("rule", rule)
+    options = options_of(stored, folder, rule=rule, trusted=trusted)
     if data_dir and options.lacks_images:
         options = options.moved_data(data_dir)
     changes = {"data_dir": data_dir, "device": device}

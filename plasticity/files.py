@@ -25,6 +25,21 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"the folder {folder} cannot be made: {error.strerror}") from error
 
 
+def check_private(path: Path) -> None:
+    """Refuse what others could have written, where it decides which code runs.
+
+    Raises:
+        OSError: it is not there, belongs to another user, or others may write to it.
+    """
+    status = path.stat()
+    if not hasattr(os, "geteuid"):
+        return
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{path} belongs to another user")
+    if status.st_mode & 0o022:
+        raise PermissionError(f"{path} can be written by other users")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to, which takes its place when all is written.

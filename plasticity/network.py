@@ -70,6 +70,11 @@ class Conv:
         """The convolutions whose outputs add up to the layer's, which the rule reads at a top."""
         return (self,)
 
+    @property
+    def parameters(self) -> int:
+        """How many weights and biases it has."""
+        return self.outputs * (self.inputs * math.prod(self.kernel) + 1)
+
     def space(self, space: tuple[int, ...]) -> tuple[int, ...]:
         """The spatial shape after convolution and pooling."""
         return self.geometry.space(space)

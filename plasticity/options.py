@@ -1,9 +1,10 @@
 """Everything that decides what a run computes, in one place, with its defaults."""
 
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from plasticity import interface, networks, plugins, rules
+from plasticity import interface, networks, plugins, rules, trust
 from plasticity.data import SETS, ImageSet, absolute, open_set, open_splits
 from plasticity.errors import UserError
 from plasticity.network import Network
@@ -11,6 +12,14 @@ from plasticity.rule import Rule, reads_labels
 
 FIRST_LOOK = 24
 """Steps of a run that names neither steps nor epochs: a look at how learning starts."""
+
+MOST = {
+    "width": 1000, "layers": 10**6, "batch": 10**7, "crop": 10**5, "patch": 10**5,
+    "prediction_steps": 10**4, "negatives": 10**6, "images": 2**53, "epochs": 2**53,
+    "steps": 2**53, "probe_train": 2**53, "probe_test": 2**53, "record_every": 2**53,
+    "checkpoint_minutes": 1e9, "lr": 1e30,
+}  # fmt: skip
+"""No option makes sense beyond these: what is larger is a slip, or damage."""
 
 PRESETS: dict[str, dict[str, object]] = {
     # What climbs above random weights best within half an hour on two cores: see docs/results.md.
@@ -114,8 +123,9 @@ class RunOptions:
             if plugins.is_file(getattr(self, name)):
                 path = plugins.absolute(getattr(self, name))
                 object.__setattr__(self, name, path)
-                if path not in self.files:
+                if path not in self.files:  # named now, and so agreed to
                     object.__setattr__(self, "files", {**self.files, path: plugins.digest(path)})
+                    trust.agree(self.files[path])
         object.__setattr__(self, "data", absolute(self.data))
         if self.data_dir:
             path = os.path.abspath(os.path.expanduser(self.data_dir))
@@ -138,6 +148,11 @@ class RunOptions:
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
+        for name, most in MOST.items():
+            if not getattr(self, name) <= most:
+                raise UserError(f"{_flag(name)} is at most {most:,}, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**64:
+            raise UserError(f"--seed is a number of 64 bits, from 0 to {2**64 - 1}")
         if not self.lr >= 0:
             raise UserError(f"--lr must be positive, got {self.lr}")
         if self.optimiser not in ("", "adam", "plain"):
@@ -305,10 +320,26 @@ class RunOptions:
 
     @classmethod
     def from_dict(cls, stored: dict[str, object]) -> "RunOptions":
-        """From what was stored; names that this version does not know are an error."""
-        unknown = set(stored) - {f.name for f in fields(cls)}
-        if unknown:
+        """From what was stored, perhaps by somebody else.
+
+        Raises:
+            UserError: a name that this version does not know, a value of another type, or a file
+                of a rule or network without its SHA-256.
+        """
+        known = {f.name: f for f in fields(cls)}
+        if unknown := set(stored) - set(known):
             raise UserError(f"unknown options in the run: {', '.join(sorted(unknown))}")
+        for name, value in stored.items():
+            check_type(name, value)
+        for kind in ("rule", "net"):
+            path = stored.get(kind, "")
+            if plugins.is_file(path):
+                digest = stored.get("files", {}).get(path, "")
+                if len(digest) != 64 or plugins.absolute(path) != path:
+                    raise UserError(
+                        f"the run names the file {path} as its {kind} without the SHA-256 of its "
+                        "text: it cannot be told which code it means"
+                    )
         return cls(**stored)
 
     def moved(self, name: str, value: str) -> "RunOptions":
@@ -322,7 +353,7 @@ class RunOptions:
             same = value == stored
         else:
             value = plugins.absolute(value)
-            same = plugins.digest(value) == self.files[stored]
+            same = plugins.digest(value) == self.files.get(stored)
         if not same:
             raise UserError(
                 f"{_flag(name)} {value} would make another run: this one began with {stored}"
@@ -353,6 +384,27 @@ class RunOptions:
     def changed(self, **values: object) -> "RunOptions":
         """A copy with other values."""
         return replace(self, **values)
+
+
+def check_type(name: str, value: object) -> None:
+    """Refuse an option of another type than its default's, from a file; a text for others.
+
+    Raises:
+        UserError: what was expected.
+    """
+    defaults = {f.name: f.default for f in fields(RunOptions)}
+    kind = dict if name in ("set", "files", "identity") else type(defaults.get(name, ""))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float:
+        fits = number and math.isfinite(value)
+    elif kind is dict:
+        fits = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+    else:
+        fits = isinstance(value, kind) and (kind is not int or number)
+    if not fits:
+        expected = {float: "a finite number", int: "a whole number", str: "a text",
+                    bool: "true or false", dict: "texts by name"}[kind]  # fmt: skip
+        raise UserError(f"the option {name} should be {expected}, it is {value!r:.60}")
 
 
 def _takes(rule: str, name: str, value: object) -> bool:

@@ -123,20 +123,23 @@ def open_look(
     data_dir: str | None = None,
     device: str | None = None,
     rule: str | None = None,
+    trusted: bool = False,
     layer: str | None = None,
     **settings: object,
 ) -> Look:
     """Open a run to draw it.
 
     Args:
-        rule: where the run's rule file is now, if it was moved.
+        rule: where the run's rule file is now, if it was moved; trusted: let the files of its
+            folder run.
         layer: its number from 1 or its name; settings: `images`, `seed`, `report` of `Look`.
 
     Raises:
         UserError: no run there, a damaged checkpoint, or no such layer.
     """
     stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
-    state = experiment.restored(stored, data_dir=data_dir, device=device, rule=rule)
+    how = {"data_dir": data_dir, "device": device, "rule": rule, "trusted": trusted}
+    state = experiment.restored(stored, folder, **how)
     index = None if layer is None else index_of(state, layer, blocks=True)
     return Look(Path(folder), stored, state, index, **settings)
 

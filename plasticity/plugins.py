@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from plasticity import trust
 from plasticity.errors import UserError
 
 
@@ -64,14 +65,17 @@ def load(name: str, bound: str = "") -> ModuleType:
         bound: the SHA-256 that the file must have; nothing is executed if it has another.
 
     Raises:
-        UserError: a file that is not there, has changed, or fails when it is imported.
+        UserError: a file that is not there, has changed, that the user has not agreed to (see
+            `trust`), or that fails when it is imported.
     """
     path, text = split(name)[0], read(name)
     found = hashlib.sha256(text).hexdigest()
     if bound and found != bound:
+        raise UserError(f"{path} has changed since this run began: put back the text that it had")
+    if bound and not trust.agreed(found):  # without, the caller names it now
         raise UserError(
-            f"{path} has changed since this run began: put back the copy that is in the run's "
-            "folder, or name that copy by --rule or --net"
+            f"{path} is code that came with a run, and it is not known here (SHA-256 {found}): "
+            "read it, and if it may run on this machine, call again with --trust"
         )
     known = f"plasticity_file_{found[:16]}"  # the same text is the same module
     if known in sys.modules:
@@ -83,6 +87,12 @@ def load(name: str, bound: str = "") -> ModuleType:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[known]
+        missing = getattr(error, "name", None)
+        if isinstance(error, ModuleNotFoundError) and path.with_name(f"{missing}.py").is_file():
+            raise UserError(
+                f"{path} imports its neighbour {missing}.py: a run keeps the one file that it "
+                f"names, so put both into one, or install {missing} as a package"
+            ) from error
         raise UserError(f"{path} cannot be imported: {told(error, path)}") from error
     return module
 

@@ -7,12 +7,14 @@ checkpoint.h5
     /metrics/NAME             loss, open_gates and, of a rule that reads labels, accuracy
                               (steps, modules), seconds (steps,)
     /random                   the seed; generators are functions of it
+    crc32, attributes_crc32   checksums of every array, and of the file's attributes
 config.toml                   the options, as --config takes them
 rule.py, net.py               copies of the files that --rule and --net named
 summary.json                  what came of it
 """
 
 import json
+import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -20,10 +22,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from plasticity import hdf5
 from plasticity.errors import UserError
 from plasticity.files import whole
 
 FORMAT = 1
+SEALED = "attributes_crc32"
 NAME = "checkpoint.h5"
 
 AXES = {
@@ -105,17 +109,20 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """
     # HDF5 composes it in memory: the process crashes later on if it cannot close its own file.
     content = BytesIO()
-    with h5py.File(content, "w") as file:
+    # From 1.10 on HDF5 keeps checksums of all that it says of the arrays; theirs are our own.
+    with h5py.File(content, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = FORMAT
         file.attrs["step"] = checkpoint.step
         file.attrs["options"] = json.dumps(checkpoint.options)
         file.attrs["versions"] = json.dumps(checkpoint.versions)
         for name, value in checkpoint.rule.items():
             file.attrs["rule" if name == "name" else name] = value
+        file.attrs[SEALED] = _seal(file.attrs)
         weights = file.create_group("weights")
         for layer, own in checkpoint.params.items():
             for name, w in own.items():
                 stored = weights.create_dataset(f"{layer}/{name}", data=w)
+                hdf5.seal(stored, w)
                 stored.attrs["units"] = "1"
                 stored.attrs["axes"] = AXES.get(name, "")
         optimiser = file.create_group("optimiser")
@@ -124,11 +131,13 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         for layer, own in checkpoint.moments.items():
             for name, moments in own.items():
                 for moment, values in moments.items():
-                    optimiser.create_dataset(f"{layer}/{name}/{moment}", data=values)
+                    stored = optimiser.create_dataset(f"{layer}/{name}/{moment}", data=values)
+                    hdf5.seal(stored, values)
         metrics = file.create_group("metrics")
         for name, values in checkpoint.metrics.items():
             compressed = {"compression": "gzip", "chunks": True} if values.size else {}
             stored = metrics.create_dataset(name, data=values, **compressed)
+            hdf5.seal(stored, values)
             for key, text in zip(("axes", "units", "meaning"), METRICS.get(name, ()), strict=False):
                 stored.attrs[key] = text
         random = file.create_group("random")
@@ -144,8 +153,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path, *, moments: bool = True) -> Checkpoint:
     """Read a checkpoint, or all of it but the optimiser's moments.
 
+    Everything is checked before it is read: a checkpoint may be damaged, or somebody else's.
+
     Raises:
-        UserError: a file that is missing, truncated, of another program or of a newer format.
+        UserError: a file that is missing, truncated or damaged, of another program or of a newer
+            format, or whose values are not those that were written.
     """
     path = Path(path)
     if not path.is_file():
@@ -153,36 +165,44 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
     try:
         with h5py.File(path, "r") as file:
             if "format" not in file.attrs or "weights" not in file:
-                raise UserError(f"{path} is an HDF5 file, but no checkpoint of this program")
-            if int(file.attrs["format"]) > FORMAT:
+                raise UserError("it is an HDF5 file, but no checkpoint of this program")
+            if (found := hdf5.whole(file.attrs, "format")) > FORMAT:
                 raise UserError(
-                    f"{path} is of format {file.attrs['format']}, this version reads {FORMAT}: "
-                    "take a newer plasticity"
+                    f"it is of format {found}, this version reads {FORMAT}: take a newer plasticity"
                 )
+            parts = dict(hdf5.members(file))
+            step = hdf5.whole(file.attrs, "step")
+            metrics = hdf5.tree(parts["metrics"], 1)
+            for name, values in metrics.items():
+                if values.ndim not in (1, 2) or len(values) != step:
+                    raise UserError(f"metrics/{name} has shape {values.shape} after {step} steps")
+            if SEALED in file.attrs and _seal(file.attrs) != hdf5.whole(file.attrs, SEALED):
+                raise UserError("its attributes do not have the checksum they were written with")
             return Checkpoint(
-                step=int(file.attrs["step"]),
-                params=_read(file["weights"]),
-                moments=_read(file["optimiser"]) if moments else {},
-                metrics=_read(file["metrics"]),
-                options=json.loads(file.attrs["options"]),
+                step=step,
+                params=hdf5.tree(parts["weights"], 2, finite=True),
+                moments=hdf5.tree(parts["optimiser"], 3, finite=True) if moments else {},
+                metrics=metrics,
+                options=hdf5.json_of(file.attrs, "options", dict),
                 rule={
-                    "name": file.attrs["rule"],
-                    "equation": file.attrs["equation"],
-                    "citation": file.attrs["citation"],
+                    "name": hdf5.text(file.attrs, "rule"),
+                    "equation": hdf5.text(file.attrs, "equation"),
+                    "citation": hdf5.text(file.attrs, "citation"),
                 },
-                versions=json.loads(file.attrs["versions"]),
+                versions=hdf5.json_of(file.attrs, "versions", dict),
             )
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    except Exception as error:  # HDF5 tells of damage by errors of many kinds
         raise UserError(
             f"{path} cannot be read: it is truncated, damaged or no HDF5 file ({error})"
         ) from error
 
 
-def _read(group: h5py.Group) -> dict:
-    return {
-        name: _read(item) if isinstance(item, h5py.Group) else item[()]
-        for name, item in group.items()
-    }
+def _seal(attributes: h5py.AttributeManager) -> int:
+    """The checksum of a checkpoint's attributes."""
+    told = [(name, str(attributes[name])) for name in sorted(attributes) if name != SEALED]
+    return zlib.crc32(json.dumps(told).encode())
 
 
 def write_text(path: Path, text: str | bytes) -> None:

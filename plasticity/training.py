@@ -1,5 +1,6 @@
 """A training run: batches through the rule to the weights, saved as it goes, resumed at will."""
 
+import os
 import signal
 import sys
 import threading
@@ -89,6 +90,7 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
         ranks.share(options.batch)  # says if the batch cannot be shared
         ranks.connect(device)
     modules = network.modules(options.modules or rule.modules)
+    check_room(network, rule, dtype)
     weights = learning.prepare(network, rule, modules, options.seed)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
     optimiser = learning.OPTIMISERS[options.optimiser or rule.optimiser]
@@ -101,15 +103,9 @@ def restore(
 ) -> State:
     """A run as a checkpoint holds it."""
     state = begin(options, ranks)
-    for layer, own in state.weights.items():
-        for name, w in own.items():
-            stored = checkpoint.params.get(layer, {}).get(name)
-            if stored is None or stored.shape != w.shape:
-                came = "nothing" if stored is None else f"shape {stored.shape}"
-                raise UserError(
-                    f"the checkpoint does not fit its options: {layer}.{name} should have shape "
-                    f"{w.shape}, it holds {came}"
-                )
+    _check_fit(state.weights, checkpoint.params, "weights")
+    if checkpoint.moments:
+        _check_fit(state.optimiser.moments, checkpoint.moments, "optimiser")
     dtype = np.dtype(options.dtype)
     move = lambda w: to_device(np.ascontiguousarray(w, dtype), state.device)  # noqa: E731
     state.weights = _map(checkpoint.params, move)
@@ -117,6 +113,49 @@ def restore(
     state.step = checkpoint.step
     state.metrics = {name: list(values) for name, values in checkpoint.metrics.items()}
     return state
+
+
+def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:
+    """Refuse a network whose weights alone would not fit the machine's memory.
+
+    A system that promises more than it has ends the process later, without a word.
+
+    Raises:
+        UserError: what they would take, and what there is.
+    """
+    count = sum(conv.parameters for conv in network.convolutions)
+    count += sum(2 * getattr(rule, "steps", 0) * layer.outputs**2 for layer in network.layers)
+    needed = count * (8 + 3 * dtype.itemsize)  # drawn in float64; with two moments each
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not POSIX
+        return
+    if needed > there:
+        raise UserError(
+            f"{network.name} would have {count:,} weights, with the optimiser's moments "
+            f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: take a smaller "
+            "--width, or fewer --layers or --prediction-steps"
+        )
+
+
+def _check_fit(expected: dict, stored: dict, where: str) -> None:
+    """See that what was stored has the names and shapes that the run's options ask for.
+
+    Raises:
+        UserError: something is missing, is too much, or has another shape.
+    """
+    for name in sorted(expected.keys() | stored.keys()):
+        at, here, there = f"{where}/{name}", expected.get(name), stored.get(name)
+        if isinstance(here, dict) and isinstance(there, dict):
+            _check_fit(here, there, at)
+        elif not hasattr(here, "shape") or getattr(there, "shape", None) != here.shape:
+            wanted, came = (
+                "nothing" if w is None else "a group" if isinstance(w, dict) else f"shape {w.shape}"
+                for w in (here, there)
+            )
+            raise UserError(
+                f"the checkpoint does not fit its options: {at} holds {came}, expected {wanted}"
+            )
 
 
 def save(state: State, folder: Path) -> None:

@@ -1,9 +1,14 @@
 """Settings for all tests."""
 
+import os
 import signal
+import tempfile
 
 import torch
 from hypothesis import settings
+
+# What tests agree to run must not stay with whoever runs them.
+os.environ["PLASTICITY_STATE"] = tempfile.mkdtemp(prefix="plasticity-tests-")
 
 # The same examples on every machine and in every run.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

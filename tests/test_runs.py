@@ -77,8 +77,8 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
         runs.load(path)
     for name, value, told in (
         ("format", 99, "format 99"),
-        ("format", "later", "cannot be read"),
-        ("options", 3, "cannot be read"),
+        ("format", "later", "format is no whole number"),
+        ("options", 3, "options is no text"),
     ):
         path.write_bytes(whole)
         with h5py.File(path, "a") as file:

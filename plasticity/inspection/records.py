@@ -8,13 +8,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from plasticity import hdf5
 from plasticity.errors import UserError
 from plasticity.inspection.measure import AXES, SIGNS
 from plasticity.inspection.synapse import PREDICTIONS
 from plasticity.inspection.tables import html
 
 NAME = "record.h5"
-ATTRIBUTES = ("rule", "equation", "spec", "every", "options", "roles", "prediction_steps", "layers")
+ATTRIBUTES = (
+    "rule", "equation", "spec", "every", "options", "roles", "prediction_steps", "layers",
+    "dimensions",
+)  # fmt: skip
 ROWS = 2**20  # rows of a long table made at a time
 OFFSETS = ("depth", "row", "col")  # of a kernel; that of sound has col alone
 TRACE = ("dW", "weight", "share", "dendrite", "gate", "post", "pre", "error")
@@ -31,19 +35,40 @@ def open_record(path: Path) -> h5py.File:
     if not path.is_file():
         raise UserError(f"{path} is no file: 'plasticity run --record' makes one")
     try:
-        file = h5py.File(path, "r", libver="latest", swmr=True)
+        try:
+            file = h5py.File(path, "r", libver="latest")
+        except OSError as error:  # it grows, or its writer was killed
+            if not any(word in str(error) for word in ("consistency flags", "unable to lock")):
+                raise
+            file = h5py.File(path, "r", libver="latest", swmr=True)
         if "step" not in file or not set(ATTRIBUTES) <= set(file.attrs):
             raise UserError(f"{path} is an HDF5 file, but no recording of this version")
+        _check(file)
         return file
-    except (OSError, KeyError, RuntimeError) as error:
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    except Exception as error:  # HDF5 tells of damage by errors of many kinds
         raise UserError(f"{path} cannot be read: damaged, or no HDF5 file ({error})") from error
+
+
+def _check(file: h5py.File) -> None:
+    """See that a recording is what it says, before anything of it is read."""
+    for name in ("spec", "rule", "equation"):
+        hdf5.text(file.attrs, name)
+    for name, kind in (("options", dict), ("roles", list), ("prediction_steps", list)):
+        hdf5.json_of(file.attrs, name, kind)
+    names = hdf5.json_of(file.attrs, "layers", list)
+    if not all(isinstance(name, str) for name in names):
+        raise UserError("the attribute layers holds other things than names")
+    hdf5.whole(file.attrs, "every"), hdf5.whole(file.attrs, "dimensions", most=3)
+    for name, item in hdf5.datasets(file, depth=3):
+        if item.is_virtual or item.external or item.dtype.kind not in "fiu" or not item.shape:
+            raise UserError(f"{name} holds no numbers over time, or its values lie elsewhere")
 
 
 def datasets(file: h5py.File) -> list[str]:
     """The paths of all arrays."""
-    found: list[str] = []
-    file.visititems(lambda name, at: found.append(name) if isinstance(at, h5py.Dataset) else None)
-    return found
+    return [name for name, _ in hdf5.datasets(file, depth=3)]
 
 
 def length(file: h5py.File) -> int:
@@ -90,9 +115,12 @@ class Recording(Mapping[str, np.ndarray]):
 
     def _read(self, name: str, *rest: object, times: slice = slice(None)) -> np.ndarray:
         with open_record(self.path) as file:
-            if name.endswith("/index"):
-                return file[name][()]
-            return file[name][slice(*times.indices(self._count)), *rest]
+            try:
+                if name.endswith("/index"):
+                    return file[name][()]
+                return file[name][slice(*times.indices(self._count)), *rest]
+            except (OSError, ValueError, IndexError, MemoryError) as error:
+                raise UserError(f"{name} of {self.path} cannot be read ({error})") from error
 
     @property
     def layers(self) -> list[str]:

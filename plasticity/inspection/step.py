@@ -78,17 +78,20 @@ def open_run(
     data_dir: str | None = None,
     device: str | None = None,
     rule: str | None = None,
+    trusted: bool = False,
 ) -> State:
     """A run as it was saved, its optimiser included.
 
     Args:
+        trusted: let the rule and network files of its folder run, see `plasticity.trust`.
         rule: where the run's rule file is now, if it was moved.
 
     Raises:
         UserError: no run there, or a damaged checkpoint.
     """
     stored = runs.load(Path(checkpoint) if checkpoint else runs.checkpoint_of(folder))
-    return experiment.restored(stored, data_dir=data_dir, device=device, rule=rule)
+    how = {"data_dir": data_dir, "device": device, "rule": rule, "trusted": trusted}
+    return experiment.restored(stored, folder, **how)
 
 
 def fresh(options: RunOptions, gain: float = 1.0) -> State:

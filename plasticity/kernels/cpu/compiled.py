@@ -24,6 +24,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 import plasticity
+from plasticity.files import check_private
 
 PLACE = "PLASTICITY_CACHE"  # environment variable: another folder, or none where it is empty
 UNUSED_DAYS = 30  # after which a folder of other sources or another processor is deleted
@@ -78,24 +79,13 @@ def folder() -> Path | None:
             return None
         made = top / key()
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_owner(made)
+        check_private(made)  # to load code is to run it
         os.utime(made)
         _clean(top, made)
         return made
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         _without(_told(error))
         return None
-
-
-def _check_owner(path: Path) -> None:
-    """Refuse code that others could have put there: to load it is to run it."""
-    if not hasattr(os, "geteuid"):
-        return
-    status = path.stat()
-    if status.st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to another user")
-    if status.st_mode & 0o022:
-        raise PermissionError(f"{path} can be written by other users")
 
 
 def _clean(top: Path, kept: Path) -> None:
