@@ -59,15 +59,6 @@ def _chosen(dW: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarra
     return np.concatenate([first, others])
 
 
-def _patterns(kept: object) -> list[np.ndarray]:
-    """Of what a layer keeps: its winners, and where its inputs are positive."""
-    if kept is None:
-        return []
-    if isinstance(kept, np.ndarray):
-        return [kept if kept.dtype == np.uint8 else kept > 0]
-    return [found for part in kept for found in _patterns(part)]
-
-
 class _Loss:
     """The loss of one module as a function of one weight, everything else held."""
 
@@ -83,7 +74,7 @@ class _Loss:
         x, found = self.x, []
         for layer in self.layers:
             x, kept, z = layer.forward(x, self.weights)
-            found += _patterns(kept)
+            found += layer.branches(kept)
         return (x if self.made.state.rule.reads == "map" else z), found
 
     def _objective(self, z: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from plasticity.errors import UserError
 from plasticity.files import whole
-from plasticity.network import Block, Network, Parameters
+from plasticity.network import Network, Parameters
 from plasticity.runs import AXES
 
 FORMATS = ("npz", "safetensors")
@@ -20,14 +20,9 @@ def modules(network: Network) -> list[tuple[str, str]]:
     They are, for each layer, the convolution, its ReLU and its MaxPool if it has one. A network of
     residual blocks is no Sequential, and has none.
     """
-    if any(isinstance(layer, Block) for layer in network.layers):
+    if not all(layer.torch_modules for layer in network.layers):
         return []
-    return [
-        (kind, layer.name)
-        for layer in network.layers
-        for kind in ("Conv2d", "ReLU", "MaxPool2d")
-        if kind != "MaxPool2d" or layer.geometry.pools
-    ]
+    return [(kind, layer.name) for layer in network.layers for kind in layer.torch_modules]
 
 
 def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
@@ -39,7 +34,7 @@ def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
     places = {
         layer: f"features.{at}"
         for at, (kind, layer) in enumerate(modules(network))
-        if kind == "Conv2d"
+        if kind.startswith("Conv")
     }
     found = {}
     for layer, own in weights.items():
@@ -55,20 +50,10 @@ def describe(network: Network) -> dict[str, str]:
     features = "; ".join(
         f"{at} {kind} ({layer})" for at, (kind, layer) in enumerate(modules(network))
     )
-    blocks = "; ".join(_sum(layer) for layer in network.layers if isinstance(layer, Block))
+    blocks = "; ".join(layer.formula for layer in network.layers if layer.formula)
     told = {"features": features} if features else {"blocks": blocks}
     axes = "; ".join(f"{name} {text}" for name, text in AXES.items())
     return {"network": network.name, **told, "axes": axes}
-
-
-def _sum(block: Block) -> str:
-    """A residual block as a formula."""
-    path = "r"
-    for conv in block.path:
-        made = f"{conv.name.removeprefix(block.name + '.')}({path})"
-        path = made if conv.linear else f"relu({made})"
-    skip = "x" if block.shortcut is None else "shortcut(r)"
-    return f"{block.name}: r = relu(x), {path} + {skip}"
 
 
 def check(path: Path) -> None:

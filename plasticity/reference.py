@@ -12,7 +12,7 @@ import numpy as np
 from plasticity.errors import UserError, installs
 from plasticity.events import Events, Layout
 from plasticity.learning import NETWORKS_OWN, Modules, layerwise
-from plasticity.network import Block, Layer, Network, Parameters
+from plasticity.network import Network, Parameters
 from plasticity.rule import Draw
 
 try:
@@ -56,26 +56,6 @@ def torch_draw(draw: Draw) -> Draw:
     return replace(draw, pred=pred, retro=retro, labels=labels)
 
 
-def layer_maps(layer: Layer, x: Tensor, params: dict[str, Own]) -> Tensor:
-    """A layer's output, maps in torch's order `(N, C, *space)`.
-
-    Of a convolution also ReLU and MaxPool, unless it is linear; of a block `path(r) + skip` with
-    r = ReLU(x), where the skip is x or the shortcut of r.
-    """
-    if isinstance(layer, Block):
-        r = y = F.relu(x)
-        for conv in layer.path:
-            y = layer_maps(conv, y, params)
-        return y + (x if layer.shortcut is None else layer_maps(layer.shortcut, r, params))
-    geometry, own = layer.geometry, params[layer.name]
-    convolve = (F.conv1d, F.conv2d, F.conv3d)[geometry.dims - 1]
-    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[geometry.dims - 1]
-    y = convolve(x, own["weight"], own["bias"], geometry.stride, geometry.padding)
-    if not geometry.rectified:
-        return y
-    return pool(F.relu(y), geometry.pool, geometry.pool_stride) if geometry.pools else F.relu(y)
-
-
 def encodings(
     network: Network,
     modules: Modules,
@@ -92,7 +72,7 @@ def encodings(
     for module in modules:
         x = x.detach()
         for i in module:
-            x = layer_maps(network.layers[i], x, params)
+            x = network.layers[i].in_torch(F, x, params)
         found.append(x.movedim(1, -1) if reads == "map" else x.flatten(2).mean(2))
     return found
 

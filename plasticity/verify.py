@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plasticity import kernels, learning
+from plasticity import learning
 from plasticity.arrays import resolve_device, to_device, to_host
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
@@ -117,8 +117,7 @@ def case(state: State, *, seed: int, batch: int, gain: float = 1.0) -> Case:
 
     def watch(watched: learning.Watched) -> None:
         for seen in watched.layers:
-            room = seen.layer.geometry.competitors
-            winners[seen.layer.name] = float((seen.winner != kernels.SILENT).mean() / room)
+            winners[seen.layer.name] = seen.winners
 
     x = patches
     for layer in state.network.layers:

@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from plasticity import kernels
 from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.step import Step
-from plasticity.inspection.synapse import step_space
 from plasticity.rule import learns
 
 QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1.0}
@@ -104,7 +102,7 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
         step=step.number,
         distributions=rows,
         gates=open_gates(step.roles),
-        silenced=_silenced(step),
+        silenced=step.seen.silenced(),
         synapses=_synapses(dW["weight"], top),
         neurons=_neurons(dW, factors, top),
         patches=_patches(step, top),
@@ -182,26 +180,11 @@ def _factors(step: Step) -> dict[str, np.ndarray]:
         weight = np.where(role.events.weight == 0, 1, role.events.weight)
         counts = np.maximum(np.bincount(role.learner, minlength=N), 1)
         row[:] = np.bincount(role.learner, role.gamma / weight, minlength=N) / counts
-    won = seen.winner != kernels.SILENT
     return {
         "gate": gate,
         "drive": drive,
-        "post": won.mean(axis=spatial),
+        "post": seen.activity(),
         "pre": seen.x.mean(axis=spatial),
-    }
-
-
-def _silenced(step: Step) -> dict[str, float]:
-    """Which neurons no update reaches, at their positions."""
-    winner, windows = step.seen.winner, np.prod(step.seen.winner.shape[1:-1])
-    room = np.prod(step_space(step)) / windows  # neurons that compete in a pool
-    silent = winner == kernels.SILENT
-    active = (~silent).any(axis=tuple(range(winner.ndim - 1)))
-    return {
-        "lost their pool to another": float((1 - silent.mean()) * (1 - 1 / room)),
-        "in a pool where none is active": float(silent.mean()),
-        "won and active, reached by an update": float((1 - silent.mean()) / room),
-        "neurons silent in every patch": float(1 - active.mean()),
     }
 
 
@@ -230,16 +213,10 @@ def _neurons(dW: dict[str, np.ndarray], factors: dict[str, np.ndarray], top: int
 def _patches(step: Step, top: int) -> Rows:
     """The patches with the largest part in dW.
 
-    A patch adds dW_n, and `<dW_n, dW> / |dW|^2` is its part: over patches they sum to 1. The
-    scalar product is taken without forming dW_n, as the post factor times the response of dW, as
-    if it were weights, to the patch.
+    A patch adds dW_n, and `<dW_n, dW> / |dW|^2` is its part: over patches they sum to 1.
     """
-    seen, layer = step.seen, step.layer
-    change = seen.changes["weight"]
-    none = np.zeros(len(change), change.dtype)
-    response = kernels.convolve(seen.x, change, none, layer.geometry)
-    post = kernels.post_factor(seen.winner, seen.error, layer.geometry, response.shape[1:-1])
-    part = (post * response).reshape(len(post), -1).sum(axis=1, dtype=float)
+    change = step.seen.changes["weight"]
+    part = step.seen.along(change)
     if step.decay is not None:
         spent = (step.weight.astype(float) * change).reshape(len(change), -1).sum(axis=1)
         part = part - step.decay @ spent

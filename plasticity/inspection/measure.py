@@ -119,8 +119,8 @@ class _Sums:
     def __init__(self, top: Seen, wish: Wish, shape: tuple[int, int]) -> None:
         layer, xp = top.layer, array_module(top.x)
         self.xp, self.top, self.wish = xp, top, wish
-        self.positions = int(np.prod(top.winner.shape[1:-1]))
-        spatial = tuple(range(1, top.winner.ndim - 1))
+        self.positions = top.positions
+        spatial = tuple(range(1, top.x.ndim - 1))
         self.chosen = [
             (kind, xp.asarray(post), xp.asarray(pre))
             for kind, post, pre in (
@@ -129,7 +129,7 @@ class _Sums:
             )
             if len(post)
         ]
-        self.post = (top.winner != kernels.SILENT).mean(axis=spatial, dtype=np.float32)
+        self.post = top.activity(np.float32)
         self.pre = top.x.mean(axis=spatial)
         self.activity: Array | None = None  # what post and pre have in common, once it is needed
         self.arrays: dict[str, Array] = {}
@@ -140,8 +140,7 @@ class _Sums:
                 self.arrays[f"{kind}/{name}"] = xp.zeros((count, *shape), np.float32)
 
     def _coactivity(self, drive: Array | None = None) -> Array:
-        top, layer = self.top, self.top.layer
-        return kernels.coactivity(top.x, top.winner, self.wish.synapses, layer.geometry, drive)
+        return self.top.coactivity(self.wish.synapses, drive)
 
     def add(self, role: Role, at: tuple[int, int]) -> None:
         """A role at its prediction step; its dendritic signals are rows, or maps of them."""
@@ -152,7 +151,7 @@ class _Sums:
         opened = opened[:, 0] / xp.maximum(opened.sum(), 1e-30)
         mapped = role.dendrite.ndim > 2
         if mapped:
-            drive = xp.zeros(self.top.winner.shape, role.dendrite.dtype)
+            drive = xp.zeros((patches, *role.dendrite.shape[1:]), role.dendrite.dtype)
             rows, signal = (a.reshape(len(a), -1) for a in (drive, role.dendrite))
             kernels.add_rows(rows, role.learner, role.gamma, signal, role.source)
             total = drive.sum(axis=tuple(range(drive.ndim - 1)))
@@ -223,7 +222,7 @@ def _error(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:
     """The error of chosen neurons, summed over patches and positions, where there are no events."""
     total = to_host(seen.error.sum(axis=tuple(range(seen.error.ndim - 1))))
     if seen.error.ndim == 2:  # shared by all positions
-        total = total * int(np.prod(seen.winner.shape[1:-1]))
+        total = total * seen.positions
     found = {}
     if len(wish.synapses):
         found["synapses/error"] = total[wish.synapses[:, 0]]

@@ -60,9 +60,14 @@ class Step:
         return to_host(self.state.weights[self.layer.name]["weight"])
 
     @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The layer's parameters before the step."""
+        return {n: to_host(w) for n, w in self.state.weights[self.layer.name].items()}
+
+    @property
     def positions(self) -> int:
         """P, over which the encoding is a mean: the positions of the map after pooling."""
-        return int(np.prod(self.seen.winner.shape[1:-1]))
+        return self.seen.positions
 
     def places(self, patches: np.ndarray) -> dict[str, np.ndarray]:
         """Where patches are: index of the image in its set, row (time) and column in the crop."""
@@ -173,18 +178,12 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         number,
         batch,
         layout,
-        _seen_on_host(seen),
+        seen.on_host(),
         losses,
         {name: w for scored in losses for name, w in scored.own.items()} if top else {},
         tuple(map(role_on_host, watched.roles)) if seen.read else (),
         None if decay is None else to_host(decay),
     )
-
-
-def _seen_on_host(seen: Seen) -> Seen:
-    changes = {name: to_host(dW) for name, dW in seen.changes.items()}
-    arrays = {name: to_host(getattr(seen, name)) for name in ("x", "winner", "error")}
-    return replace(seen, changes=changes, **arrays)
 
 
 def _scored_on_host(scored: Scored) -> Scored:

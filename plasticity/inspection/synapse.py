@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from plasticity import kernels
 from plasticity.arrays import to_host
 from plasticity.errors import UserError
 from plasticity.inspection.step import Step
@@ -242,11 +241,11 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
     )
     pres = [made.pre]
     if parameter == "weight" and dtype == "float32":
-        offsets = list(np.ndindex(*step.layer.kernel))
+        near = step.seen.around(parameter, at)
         if len(made.pre) == len(step.seen.x):
-            pres = [pre_of(step, at[1], offset) for offset in offsets]
+            pres = [step.seen.pre(parameter, other) for other in near]
         else:  # events with maps of their own, or what decays
-            pres = [_synaptic(step, parameter, (*at[:2], *offset))["pre"] for offset in offsets]
+            pres = [_synaptic(step, parameter, other)["pre"] for other in near]
     return replace(made, scale=max(float(made._shares(pre, sizes=True).sum()) for pre in pres))
 
 
@@ -304,18 +303,9 @@ def _columns(step: Step, roles: list[Role], learner: list[np.ndarray], other: li
 
 def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
     """Eq. (6) and (7): a weight or bias of the layer, learned in every role."""
-    seen, layer, roles, j = step.seen, step.layer, list(step.roles), at[0]
-    N, space = len(seen.x), step_space(step)
-    winner = seen.winner[..., j : j + 1]
-
-    def through(drive: np.ndarray, of: np.ndarray = winner) -> np.ndarray:
-        """Inhibition and rho', as training applies them."""
-        post = kernels.post_factor(of, drive, layer.geometry, space)
-        return post.reshape(len(of), -1).astype(float)
-
-    post, signal, positions = through(np.ones((N, 1))), None, step.positions
-    pre = np.ones_like(post) if parameter == "bias" else pre_of(step, at[1], at[2:])
-    inhibition = _inhibition(step, j, post)
+    seen, roles, j, N = step.seen, list(step.roles), at[0], len(step.seen.x)
+    post, signal, positions = seen.through(j, np.ones((N, 1))), None, step.positions
+    pre, inhibition = seen.pre(parameter, at), seen.inhibition(j, step.weights)
     if roles:
         learner = [role.learner for role in roles]
         columns = _columns(step, roles, learner, [role.other for role in roles])
@@ -324,7 +314,7 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         if dendrite.ndim == 2:
             columns["dendrite"] = dendrite[:, 0].astype(float)
         else:  # a signal for every position: each event has a map of its own
-            signal, positions = through(dendrite, winner[row]), 1
+            signal, positions = seen.through(j, dendrite, row), 1
             columns["dendrite"] = np.full(len(row), np.nan)
             post, pre = post[row], pre[row]
             inhibition = {name: where[row] for name, where in inhibition.items()}
@@ -332,7 +322,7 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
     else:  # an error from above, or a drive without events; the mean over P is in it already
         row, positions = np.arange(N), 1
         # So that post times the signal is what training makes of the error.
-        error = through(seen.error[..., j : j + 1])
+        error = seen.through(j, seen.error[..., j : j + 1])
         signal = np.divide(error, post, out=np.zeros_like(error), where=post != 0)
         one, zero = np.ones(N), np.zeros(N, int)
         columns = {"role": np.full(N, "drive" if step.top else "error"), "k": zero, "sign": zero}
@@ -345,7 +335,7 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         "pre_row": row,
         **inhibition,
         "signal": signal,
-        "space": space,
+        "space": seen.space,
         "positions": positions,
     }
     if step.decay is None:
@@ -386,19 +376,6 @@ def _with_decay(
     }
 
 
-def _inhibition(step: Step, j: int, post: np.ndarray) -> dict[str, np.ndarray]:
-    """Where neuron j won its pool, and where its rho'(a) is 1, `(N, positions)`.
-
-    The step knows the winners, which are active. Whether a neuron that lost is active changes no
-    update; it is told by its activation.
-    """
-    layer, own = step.layer, step.state.weights[step.layer.name]
-    weight, bias = (to_host(own[name])[j : j + 1] for name in ("weight", "bias"))
-    a = kernels.convolve(step.seen.x, weight, bias, layer.geometry)
-    won = post != 0
-    return {"won": won, "active": won | (a > 0).reshape(won.shape)}
-
-
 def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
     """Eq. (8): an entry of W_pred or W_retro, by the events that its own score gates."""
     name = PREDICTIONS[parameter]
@@ -421,15 +398,3 @@ def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, ob
         "space": (),
         "positions": 1,
     }
-
-
-def step_space(step: Step) -> tuple[int, ...]:
-    """The shape of the layer's map before pooling."""
-    return step.layer.geometry.output(step.seen.x.shape[1:-1])
-
-
-def pre_of(step: Step, i: int, offset: tuple[int, ...]) -> np.ndarray:
-    """The pre factor of input neuron i at a kernel offset, `(N, positions)`."""
-    layer, x = step.layer, step.seen.x[..., i : i + 1]
-    pre = kernels.pre_factor(x, offset, layer.geometry)
-    return pre.reshape(len(x), -1).astype(float)

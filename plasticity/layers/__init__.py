@@ -1,0 +1,10 @@
+"""Layers: what a network is made of. Each explains itself to those who look on."""
+
+from plasticity.layers.block import Block
+from plasticity.layers.conv import Conv, ConvSeen
+from plasticity.layers.layer import Parameters, Seen
+
+Layer = Conv | Block
+"""What a module is made of; its name, and what it does forward and when it learns."""
+
+__all__ = ["Block", "Conv", "ConvSeen", "Layer", "Parameters", "Seen"]

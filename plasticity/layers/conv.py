@@ -1,0 +1,203 @@
+"""A convolution of one to three dimensions, with ReLU and MaxPool."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from plasticity import kernels
+from plasticity.arrays import Array, array_module, to_host
+from plasticity.kernels.geometry import Geometry, Pool, Sizes
+from plasticity.layers.layer import Parameters
+
+
+@dataclass(frozen=True)
+class ConvSeen:
+    """What a convolution met in a step: see `layers.Seen`.
+
+    Attributes:
+        winner: see `kernels.forward`, 0 for all of a linear one.
+    """
+
+    layer: "Conv"
+    x: Array
+    winner: Array
+    error: Array
+    changes: dict[str, Array]
+    read: bool = False
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        return self.layer.geometry.output(self.x.shape[1:-1])
+
+    @property
+    def positions(self) -> int:
+        return math.prod(self.winner.shape[1:-1])
+
+    def through(self, j: int, signal: np.ndarray, inputs: Array | None = None) -> np.ndarray:
+        won = self.winner[..., j : j + 1]
+        won = won if inputs is None else won[inputs]
+        post = kernels.post_factor(won, signal, self.layer.geometry, self.space)
+        return post.reshape(len(won), -1).astype(float)
+
+    def pre(self, parameter: str, index: tuple[int, ...]) -> np.ndarray:
+        if parameter == "bias":
+            return np.ones((len(self.x), math.prod(self.space)))
+        _, i, *offset = index
+        met = kernels.pre_factor(self.x[..., i : i + 1], tuple(offset), self.layer.geometry)
+        return met.reshape(len(self.x), -1).astype(float)
+
+    def around(self, parameter: str, index: tuple[int, ...]) -> list[tuple[int, ...]]:
+        if parameter == "bias":
+            return [index]
+        return [(*index[:2], *offset) for offset in np.ndindex(*self.layer.kernel)]
+
+    def inhibition(self, j: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        # Whether a neuron that lost is active changes no update: its activation tells.
+        weight, bias = (weights[name][j : j + 1] for name in ("weight", "bias"))
+        a = kernels.convolve(self.x, weight, bias, self.layer.geometry)
+        won = self.through(j, np.ones((len(self.x), 1))) != 0
+        return {"won": won, "active": won | (a > 0).reshape(won.shape)}
+
+    def activity(self, dtype: type = float) -> Array:
+        spatial = tuple(range(1, self.winner.ndim - 1))
+        return (self.winner != kernels.SILENT).mean(axis=spatial, dtype=dtype)
+
+    @property
+    def winners(self) -> float:
+        active = float((self.winner != kernels.SILENT).mean())
+        return active / self.layer.geometry.competitors
+
+    def silenced(self) -> dict[str, float]:
+        winner, room = self.winner, math.prod(self.space) / self.positions
+        silent = winner == kernels.SILENT
+        active = (~silent).any(axis=tuple(range(winner.ndim - 1)))
+        return {
+            "lost their pool to another": float((1 - silent.mean()) * (1 - 1 / room)),
+            "in a pool where none is active": float(silent.mean()),
+            "won and active, reached by an update": float((1 - silent.mean()) / room),
+            "neurons silent in every patch": float(1 - active.mean()),
+        }
+
+    def coactivity(self, synapses: np.ndarray, drive: Array | None = None) -> Array:
+        return kernels.coactivity(self.x, self.winner, synapses, self.layer.geometry, drive)
+
+    def along(self, change: np.ndarray) -> np.ndarray:
+        # The post factor times the response of `change`, as if it were weights, to the input.
+        none = np.zeros(len(change), change.dtype)
+        response = kernels.convolve(self.x, change, none, self.layer.geometry)
+        post = kernels.post_factor(self.winner, self.error, self.layer.geometry, self.space)
+        return (post * response).reshape(len(post), -1).sum(axis=1, dtype=float)
+
+    def on_host(self) -> "ConvSeen":
+        changes = {name: to_host(dW) for name, dW in self.changes.items()}
+        arrays = {name: to_host(getattr(self, name)) for name in ("x", "winner", "error")}
+        return replace(self, changes=changes, **arrays)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution with ReLU and, where `pool` > 1, a MaxPool that acts as lateral inhibition.
+
+    Its spatial dimensions are those of `kernel`: one for sound, two for images, three for video.
+    A `linear` one has neither ReLU nor MaxPool.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    kernel: tuple[int, ...] = (3, 3)
+    stride: Sizes = 1
+    padding: Sizes = 1
+    pool: Sizes | Pool = 1
+    linear: bool = False
+    formula: ClassVar[str] = ""
+    geometry: Geometry = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        made = Geometry.of(self.kernel, self.stride, self.padding, self.pool, self.linear)
+        object.__setattr__(self, "geometry", made)
+
+    @property
+    def convolutions(self) -> tuple["Conv", ...]:
+        """What has weights in this layer, from below: itself."""
+        return (self,)
+
+    @property
+    def read(self) -> tuple["Conv", ...]:
+        """The convolutions whose outputs add up to the layer's, which the rule reads at a top."""
+        return (self,)
+
+    def branches(self, kept: tuple) -> list[Array]:
+        """What a small step must not change, for a slope to be a difference: the winners."""
+        return [] if kept[1] is None else [kept[1]]
+
+    def in_torch(self, functional: Any, x: Any, params: dict[str, dict[str, Any]]) -> Any:
+        """The same layer in torch's operations, for the reference that tests compare with.
+
+        Args:
+            functional: `torch.nn.functional`; x: `(M, C, *space)`, torch's order.
+        """
+        geometry, own = self.geometry, params[self.name]
+        names = f"conv{geometry.dims}d", f"max_pool{geometry.dims}d"
+        convolve, pool = (getattr(functional, name) for name in names)
+        y = convolve(x, own["weight"], own["bias"], geometry.stride, geometry.padding)
+        if not geometry.rectified:
+            return y
+        y = functional.relu(y)
+        return pool(y, geometry.pool, geometry.pool_stride) if geometry.pools else y
+
+    @property
+    def torch_modules(self) -> tuple[str, ...]:
+        """What it is in a Sequential of torch's."""
+        pool = (f"MaxPool{self.geometry.dims}d",) if self.geometry.pools else ()
+        return (f"Conv{self.geometry.dims}d", *(("ReLU", *pool) if not self.linear else ()))
+
+    @property
+    def parameters(self) -> int:
+        """How many weights and biases it has."""
+        return self.outputs * (self.inputs * math.prod(self.kernel) + 1)
+
+    def space(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        """The spatial shape after convolution and pooling."""
+        return self.geometry.space(space)
+
+    def prepare(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Weight `(O, C, *kernel)` and bias `(O,)`, float64, uniform within 1/sqrt(fan in)."""
+        bound = 1 / math.sqrt(self.inputs * math.prod(self.kernel))
+        shape = (self.outputs, self.inputs, *self.kernel)
+        return {
+            "weight": rng.uniform(-bound, bound, shape),
+            "bias": rng.uniform(-bound, bound, self.outputs),
+        }
+
+    def forward(
+        self, x: Array, weights: Parameters, learning: bool = True
+    ) -> tuple[Array, tuple | None, Array]:
+        """Activity, what `learn` needs (input and winners) if it is wanted, and encoding.
+
+        See `kernels.forward`.
+        """
+        own = weights[self.name]
+        y, winner, z = kernels.forward(x, own["weight"], own["bias"], self.geometry, learning)
+        return y, (x, winner) if learning else None, z
+
+    def learn(
+        self, kept: tuple, error: Array, weights: Parameters, below: bool
+    ) -> tuple[list[ConvSeen], Array | None]:
+        """dW from what `forward` kept and the error at the output, and the error at the input.
+
+        The latter, for modules of several layers, is None unless `below`. See `kernels.correlate`
+        and `kernels.back`.
+        """
+        (x, winner), back = kept, None
+        dW, db = kernels.correlate(x, winner, error, self.geometry)
+        if below:
+            own, space = weights[self.name], x.shape[1:-1]
+            weight = own.get("feedback", own["weight"])  # fixed ones in the transposed ones' place
+            back = kernels.back(winner, error, weight, space, self.geometry)
+        if winner is None:
+            xp, shape = array_module(x), (len(x), *self.space(x.shape[1:-1]), self.outputs)
+            winner = xp.broadcast_to(xp.zeros((), xp.uint8), shape)
+        return [ConvSeen(self, x, winner, error, {"weight": dW, "bias": db})], back

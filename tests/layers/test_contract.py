@@ -1,0 +1,159 @@
+"""What every kind of layer owes to the rest: shapes, dW, and a true account of it.
+
+A new kind of layer belongs into `LAYERS`; what it lacks is said here.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from plasticity.kernels import Pool
+from plasticity.layers import Block, Conv
+
+LAYERS = {
+    "sound": (Conv("c", 3, 4, (5,), 2, 2), (13,)),
+    "image": (Conv("c", 3, 4), (6, 7)),
+    "image, pool": (Conv("c", 3, 4, pool=2), (6, 7)),
+    "image, overlapping pool": (Conv("c", 3, 4, pool=Pool(3, 2)), (7, 7)),
+    "image, linear": (Conv("c", 3, 4, (1, 1), 2, 0, linear=True), (6, 7)),
+    "film": (Conv("c", 3, 4, (2, 3, 3), (1, 2, 1), (0, 1, 1), (1, 2, 2)), (4, 8, 6)),
+    "block": (Block("b", (Conv("b.1", 3, 5), Conv("b.2", 5, 3, linear=True))), (5, 4)),
+    "block, shortcut": (
+        Block(
+            "b",
+            (Conv("b.1", 3, 5, stride=2), Conv("b.2", 5, 4, linear=True)),
+            Conv("b.s", 3, 4, (1, 1), 2, 0, linear=True),
+        ),
+        (6, 5),
+    ),
+}
+M = 3
+
+
+@pytest.fixture(params=LAYERS)
+def case(request):
+    """A layer after its forward pass and its learning, driven at every position."""
+    layer, space = LAYERS[request.param]
+    rng = np.random.default_rng(0)
+    weights = {unit.name: unit.prepare(rng) for unit in layer.convolutions}
+    x = rng.standard_normal((M, *space, layer.inputs))
+    y, kept, mean = layer.forward(x, weights)
+    error = rng.standard_normal(y.shape)
+    seen, below = layer.learn(kept, error.copy(), weights, True)
+    return layer, weights, x, y, kept, mean, error, seen, below
+
+
+def test_shapes_are_those_it_says(case):
+    layer, weights, x, y, _, mean, _, seen, below = case
+    assert y.shape == (M, *layer.space(x.shape[1:-1]), layer.outputs)
+    assert below.shape == x.shape
+    assert mean is None or mean.shape == (M, layer.outputs)
+    assert [one.layer for one in seen] == list(layer.convolutions)
+    assert layer.convolutions[-1].outputs == layer.outputs
+    assert set(layer.read) <= set(layer.convolutions)
+    for one in seen:
+        own = weights[one.layer.name]
+        assert {n: dW.shape for n, dW in one.changes.items()} == {
+            n: w.shape for n, w in own.items()
+        }
+
+
+def test_without_learning_it_keeps_nothing_and_gives_the_same(case):
+    layer, weights, x, y, _, mean, *_ = case
+    plain, kept, same = layer.forward(x, weights, False)
+    assert kept is None
+    np.testing.assert_array_equal(plain, y)
+    assert mean is None or np.array_equal(mean, same)
+
+
+def test_its_torch_equivalent_has_the_same_output_and_gradients(case):
+    layer, weights, x, y, _, _, error, seen, below = case
+    params = {
+        unit: {n: torch.tensor(w, requires_grad=True) for n, w in own.items()}
+        for unit, own in weights.items()
+    }
+    tensor = torch.tensor(np.moveaxis(x, -1, 1).copy(), requires_grad=True)
+    found = layer.in_torch(F, tensor, params)
+    np.testing.assert_allclose(np.moveaxis(found.detach().numpy(), 1, -1), y, atol=1e-12)
+    (found * torch.tensor(np.moveaxis(error, -1, 1).copy())).sum().backward()
+    np.testing.assert_allclose(np.moveaxis(tensor.grad.numpy(), 1, -1), below, atol=1e-11)
+    for one in seen:
+        for name, dW in one.changes.items():
+            wanted = params[one.layer.name][name].grad.numpy()
+            np.testing.assert_allclose(dW, wanted, atol=1e-11 * max(1, np.abs(wanted).max()))
+
+
+def test_its_factors_multiply_to_dW_at_every_synapse_that_is_asked_for(case):
+    """post (with the drive) times pre, summed over inputs and places."""
+    *_, seen, _ = case
+    rng = np.random.default_rng(1)
+    for one in seen:
+        for name, dW in one.changes.items():
+            for flat in rng.choice(dW.size, min(6, dW.size), replace=False):
+                at = tuple(int(i) for i in np.unravel_index(flat, dW.shape))
+                driven = one.through(at[0], one.error[..., at[0] : at[0] + 1])
+                pre = one.pre(name, at)
+                assert driven.shape == pre.shape == (M, math.prod(one.space))
+                assert (driven * pre).sum() == pytest.approx(dW[at], rel=1e-9, abs=1e-11)
+                assert at in one.around(name, at)
+
+
+def test_chosen_synapses_have_in_common_what_their_factors_say(case):
+    *_, seen, _ = case
+    for one in seen:
+        shape = one.changes["weight"].shape
+        at = np.array([np.unravel_index(i, shape) for i in (0, math.prod(shape) // 2)])
+        for drive in (None, np.asarray(one.error)):
+            found = one.coactivity(at, drive)
+            for s, index in enumerate(at):
+                j = int(index[0])
+                signal = np.ones((M, 1)) if drive is None else drive[..., j : j + 1]
+                wanted = one.through(j, signal) * one.pre("weight", tuple(map(int, index)))
+                np.testing.assert_allclose(found[:, s], wanted.sum(axis=1), atol=1e-10)
+
+
+def test_the_parts_of_inputs_along_dW_add_up_to_its_square(case):
+    *_, seen, _ = case
+    for one in seen:
+        dW = one.changes["weight"]
+        assert one.along(dW).sum() == pytest.approx((dW**2).sum(), rel=1e-9)
+
+
+def test_who_won_is_told_alike_by_all_that_tell_it(case):
+    _, weights, *_, seen, _ = case
+    for one in seen:
+        outputs = one.layer.outputs
+        places = math.prod(one.space)
+        told = [one.inhibition(j, weights[one.layer.name]) for j in range(outputs)]
+        assert all((of["active"] | ~of["won"]).all() for of in told)  # who has won is active
+        if not one.layer.geometry.overlaps:
+            share = np.mean([of["won"].sum() / (M * places) for of in told])
+            assert one.winners == pytest.approx(
+                share * places / one.positions / one.layer.geometry.competitors
+            )
+            won = np.stack([of["won"].sum(axis=1) for of in told], axis=1)
+            np.testing.assert_allclose(one.activity() * one.positions, won)
+        assert min(one.silenced().values()) >= 0 and max(one.silenced().values()) <= 1
+
+
+def test_what_a_step_must_not_change_is_named_for_each_kind_of_kink(case):
+    layer, weights, x, _, kept, *_ = case
+    same = layer.branches(layer.forward(x * (1 + 1e-12), weights)[1])
+    for a, b in zip(layer.branches(kept), same, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_says_how_torch_names_it(case):
+    layer, *_ = case
+    assert bool(layer.torch_modules) != bool(layer.formula)
+
+
+def test_on_the_host_it_is_the_same(case):
+    *_, seen, _ = case
+    for one in seen:
+        there = one.on_host()
+        for name, dW in one.changes.items():
+            np.testing.assert_array_equal(there.changes[name], dW)
