@@ -1,24 +1,31 @@
-"""On a card: each kernel's time against its roofline, a training step, and torch beside it.
+"""On a card: a training step, each of its kernels against the roofline, and torch beside it.
 
-    python benchmarks/gpu.py --batch 32 --repeat 10
+    python benchmarks/gpu.py --batch 32 --repeat 20
 
-The roofline is measured on the same card: the bandwidth of a copy of 1 GiB and the speed of a
-large matrix product. Bytes and operations are counted from the arrays of each launch: what a
-kernel must read and write once, and the products it takes.
+The roofline is measured on the same card, on random numbers (zeros cost less power, and are
+faster): the bandwidth of a copy of 1 GiB and the speed of a large matrix product.
+Bytes and operations are counted from the arrays of each launch: what a kernel must read and write
+once, and the products it takes.
 """
 
+import argparse
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import click
 import numpy as np
 
-from plasticity import kernels, learning, networks, rules
-from plasticity.events import Layout
+from plasticity import data, kernels, training
+from plasticity.device import ahead
 from plasticity.kernels.cuda import launch
+from plasticity.options import RunOptions
+
+COVER = 4096  # the side of a product that keeps the card busy while the host launches
+COPY, PRODUCT = 2**28, 8192  # numbers, side: what the roofline is measured on
+TIMES = 3  # each launch is repeated so often between two events
 
 # Arguments that are read and written; of adam, a parameter and its moments, four times.
 TWICE = {"adam": (0, 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15), "add_rows": (-1,)}
@@ -47,13 +54,19 @@ def traffic(name: str, args: tuple) -> int:
 
 
 class Clock:
-    """Times every launch of `plasticity.kernels.cuda` and every matrix product while it is on."""
+    """Times every launch of `plasticity.kernels.cuda` and every matrix product while it is on.
+
+    A launch is repeated behind a product that is still at work, so that the card never waits for
+    the host: what is timed is the kernel. What adds to its output adds several times; only times
+    count here.
+    """
 
     def __enter__(self) -> "Clock":
         import cupy
 
         self.records: list[tuple] = []
         self.run, self.matmul = launch.run, cupy.matmul
+        self.cover = random_numbers(COVER, COVER)
 
         def run(file: str, name: str, columns: int, rows: int, *args: object) -> None:
             short = name.partition("<")[0]
@@ -78,9 +91,12 @@ class Clock:
     def time(self, name: str, call: Callable, moved: int, operations: int) -> object:
         import cupy
 
-        start, stop = cupy.cuda.Event(), cupy.cuda.Event()
-        start.record()
         found = call()
+        start, stop = cupy.cuda.Event(), cupy.cuda.Event()
+        self.matmul(self.cover, self.cover)
+        start.record()
+        for _ in range(TIMES):
+            call()
         stop.record()
         self.records.append((name, start, stop, moved, operations))
         return found
@@ -93,7 +109,7 @@ class Clock:
         for name, start, stop, moved, operations in self.records:
             timing = found[name]
             timing.launches += 1
-            timing.milliseconds += cupy.cuda.get_elapsed_time(start, stop)
+            timing.milliseconds += cupy.cuda.get_elapsed_time(start, stop) / TIMES
             timing.bytes += moved
             timing.operations += operations
         return found
@@ -115,11 +131,20 @@ def measure(call: Callable, repeat: int = 10) -> float:
     return statistics.median(seconds)
 
 
+def random_numbers(*shape: int) -> "cupy.ndarray":  # noqa: F821
+    """Normal float32 numbers on the card, a few million of them again and again."""
+    import cupy
+
+    size = int(np.prod(shape))
+    few = np.random.default_rng(0).standard_normal(min(size, 2**22), np.float32)
+    return cupy.tile(cupy.asarray(few), -(-size // len(few)))[:size].reshape(shape)
+
+
 def bandwidth(size: int) -> float:
     """Bytes/s of a copy of so many float32 numbers."""
     import cupy
 
-    a, b = cupy.zeros(size, np.float32), cupy.empty(size, np.float32)
+    a, b = random_numbers(size), cupy.empty(size, np.float32)
     return 2 * a.nbytes / measure(lambda: cupy.copyto(b, a))
 
 
@@ -127,135 +152,106 @@ def speed(side: int) -> float:
     """Operations/s of a square float32 product."""
     import cupy
 
-    m = cupy.ones((side, side), np.float32)
+    m = random_numbers(side, side)
     return 2 * side**3 / measure(lambda: cupy.matmul(m, m))
 
 
 def roofline() -> tuple[float, float]:
     """Bytes/s and operations/s of the card, measured."""
-    return bandwidth(2**28), speed(8192)
+    return bandwidth(COPY), speed(PRODUCT)
 
 
-class Ours:
-    """A training step of full VGG-6 on the card."""
-
-    def __init__(self, rule: str, width: float, batch: int) -> None:
-        import cupy
-
-        self.network, self.rule = networks.get("vgg6", width=width), rules.get(rule)
-        self.modules, self.count = learning.layerwise(self.network), 0
-        weights = learning.prepare(self.network, self.rule, self.modules, 0)
-        self.weights = {
-            layer: {name: cupy.asarray(w, np.float32) for name, w in own.items()}
-            for layer, own in weights.items()
-        }
-        self.adam = learning.Adam.start(2e-4, self.weights)
-        rng = np.random.default_rng(0)
-        self.pixels = rng.integers(0, 256, (batch, 96, 96), np.uint8)
-        self.layout = Layout(7, batch, 7)
-
-    def step(self) -> None:
-        import cupy
-
-        batch = len(self.pixels)
-        place, flip = cupy.full(batch, 16), cupy.zeros(batch, bool)
-        patches = kernels.extract_patches(
-            cupy.asarray(self.pixels),
-            place,
-            place,
-            flip,
-            crop=64,
-            patch=16,
-            mean=0.45,
-            std=0.25,
-            dtype=np.float32,
-        )
-        drawn = learning.draws(self.rule, self.layout, self.modules, 0, self.count)
-        device = f"cuda:{cupy.cuda.Device().id}"
-        choices = [draw.on(device, np.dtype("float32")) for draw in drawn]
-        self.count += 1
-        for update in learning.updates(
-            self.network, self.rule, self.modules, self.weights, patches, self.layout, choices
-        ):
-            self.adam.ascend(self.weights, update.changes, self.count)
-        cupy.cuda.Device().synchronize()
-
-
-def peers(rule: str, width: float, batch: int) -> dict[str, Callable]:
-    """A step of each torch peer on the card, where torch has one; TF32 off, as ours."""
-    try:
-        import torch
-        import torch_best
-        import torch_published
-    except ImportError:
-        return {}
-    if not torch.cuda.is_available():
-        return {}
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    images = np.random.default_rng(0).standard_normal((batch, 64, 64)).astype(np.float32)
-
-    def step_of(module: object) -> Callable:
-        with torch.device("cuda"):
-            peer = module.Peer(rule, width)
+@contextmanager
+def training_step(rule: str, width: float, batch: int) -> Iterator[Callable[[], None]]:
+    """A step of VGG-6 on the card as training takes it: a batch crosses in one copy, while the
+    batch before is learned from, and the host does not wait for the card."""
+    options = RunOptions(rule=rule, width=width, batch=batch, device="cuda")
+    state, images = training.begin(options), options.learning_set()
+    wanted = {"batch": batch, "crop": options.crop, "seed": 0, "start": 0, "stop": 2**20}
+    with kernels.own_threads(), data.batches(images, **wanted) as loaded:
+        fed = ahead((training.with_draws(state, one) for one in loaded), state.device)
 
         def step() -> None:
-            with torch.device("cuda"):  # what a step creates lies on the card too
-                peer.step(images)
-            torch.cuda.synchronize()
+            one, choices = next(fed)
+            training.learn_batch(state, one, images, choices=choices)
 
-        return step
-
-    return {
-        "torch as published": step_of(torch_published),
-        "torch at its best": step_of(torch_best),
-    }
+        yield step
+        fed.close()
 
 
-@click.command()
-@click.option("--rule", type=click.Choice(["clapp", "clapp_s"]), default="clapp")
-@click.option("--batch", default=32)
-@click.option("--width", default=1.0)
-@click.option("--repeat", default=10)
-def main(rule: str, batch: int, width: float, repeat: int) -> None:
-    """Print the card, the kernels of a step against the roofline, and images/s."""
-    try:
-        import cupy
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a step: until the host has launched it, and until the card is through."""
 
-        card = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-    except Exception as error:
-        raise click.ClickException(f"needs CuPy and a GPU ({error})") from None
-    bytes_s, operations_s = roofline()
-    print(
-        f"{card}, CuPy {cupy.__version__}: {bytes_s / 1e9:.0f} GB/s, "
-        f"{operations_s / 1e12:.1f} TFLOP/s"
-    )
+    host: float
+    whole: float
 
-    who = {"plasticity": Ours(rule, width, batch).step, **peers(rule, width, batch)}
-    for step in who.values():
-        step()
+
+def pace(step: Callable[[], None], wait: Callable[[], None], repeat: int) -> Pace:
+    """Of so many steps in a row, between which nobody waits for the card."""
+    for _ in range(3):
         step()  # compiled, allocated, chosen
-    with Clock() as clock:
-        who["plasticity"]()
-        timings = clock.timings()
-    print(f"\n{'kernel':18} {'launches':>8} {'ms':>8} {'GB':>8} {'GFLOP':>8} {'of roofline':>11}")
+    wait()
+    start = time.perf_counter()
+    for _ in range(repeat):
+        step()
+    launched = time.perf_counter()
+    wait()
+    return Pace((launched - start) / repeat, (time.perf_counter() - start) / repeat)
+
+
+def synchronize() -> None:
+    import cupy
+
+    cupy.cuda.Device().synchronize()
+
+
+def report(rule: str, batch: int, width: float, repeat: int) -> float:
+    """Print the card, images/s, memory, and the kernels of a step against the roofline.
+
+    Returns:
+        Seconds of a step.
+    """
+    import cupy
+
+    card = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
+    with training_step(rule, width, batch) as step:
+        found = pace(step, synchronize, repeat)
+        taken = cupy.get_default_memory_pool().total_bytes()
+        print(
+            f"{card}, CuPy {cupy.__version__}, {rule}, batch {batch}, width {width:g}: "
+            f"{batch / found.whole:.1f} images/s, {found.whole * 1e3:.2f} ms a step, of which the "
+            f"host launches for {found.host * 1e3:.2f} ms; {taken / 2**30:.2f} GiB taken",
+            flush=True,
+        )
+        bytes_s, operations_s = roofline()
+        print(f"measured: {bytes_s / 1e9:.0f} GB/s, {operations_s / 1e12:.1f} TFLOP/s", flush=True)
+        with Clock() as clock:
+            step()
+            timings = clock.timings()
+    launches = sum(t.launches for t in timings.values())
+    print(f"\n{launches} launches of kernels and products in a step:")
+    print(f"{'kernel':18} {'launches':>8} {'ms':>8} {'GB':>8} {'GFLOP':>8} {'of roofline':>11}")
     for name, t in sorted(timings.items(), key=lambda item: -item[1].milliseconds):
         least = max(t.bytes / bytes_s, t.operations / operations_s) * 1e3
         print(
             f"{name:18} {t.launches:8} {t.milliseconds:8.3f} {t.bytes / 1e9:8.3f}"
             f" {t.operations / 1e9:8.1f} {least / t.milliseconds:11.0%}"
         )
+    return found.whole
 
-    seconds: dict[str, list[float]] = {name: [] for name in who}
-    for _ in range(repeat):
-        for name, step in who.items():
-            start = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - start)
-    print("\ntraining:")
-    for name, times in seconds.items():
-        ratio = statistics.median(b / a for a, b in zip(seconds["plasticity"], times, strict=True))
-        rate = batch / statistics.median(times)
-        print(f"  {name:20s} {rate:8.1f} images/s   {ratio:5.2f} times our time")
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rule", choices=["clapp", "clapp_s"], default="clapp")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--repeat", type=int, default=20)
+    args = parser.parse_args()
+    ours = report(args.rule, args.batch, args.width, args.repeat)
+    import torch_on_card
+
+    torch_on_card.report(args.rule, args.batch, args.width, args.repeat, ours)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
     with its windows copied side by side (bfloat16: not).
     """
     N, C, H, W = x.shape
+    if x.is_cuda:  # cuDNN is fast at every size
+        return F.conv2d(x, weight, bias, padding=1)
     O = len(weight)  # noqa: E741
     if (H, W) == (2, 2):
         # Every pixel p sees every pixel q: the tap between them is 1 + q - p.
@@ -62,6 +64,14 @@ class Module:
         """Maps `(N, D, H, W)`."""
         a = convolve(x, self.weight, self.bias)
         return F.relu_(a if self.pool == 1 else F.max_pool2d(a, 2))
+
+    def forward_and_loss(
+        self, x: torch.Tensor, halves: tuple[Half, Half], coin: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps of patches in time-major order, and their loss."""
+        x = self.forward(x)
+        z = x.mean((2, 3), dtype=torch.float32).reshape(7, len(halves[0].fixation), 7, -1)
+        return x, self.loss(z, halves, coin)
 
     def loss(self, z: torch.Tensor, halves: tuple[Half, Half], coin: bool) -> torch.Tensor:
         """Both halves of Eq. (14) on encodings `(rows, B, columns, D)`, as `torch_published`."""
@@ -125,6 +135,11 @@ class Peer:
             for a, b, (_, pool) in zip(channels, channels[1:], LAYERS, strict=False)
         ]
 
+    def compile(self, mode: str) -> None:
+        """Let torch compile each module's forward pass and loss, and so their backward pass."""
+        for module in self.modules:
+            module.forward_and_loss = torch.compile(module.forward_and_loss, mode=mode)
+
     @staticmethod
     def patches(images: np.ndarray) -> torch.Tensor:
         """`(7 * B * 7, 1, 16, 16)`: row of patches, image, column."""
@@ -134,16 +149,14 @@ class Peer:
 
     def backward(
         self, images: np.ndarray, draws: list[tuple[Half, Half]]
-    ) -> Iterator[tuple[Module, float]]:
+    ) -> Iterator[tuple[Module, torch.Tensor]]:
         """Module by module, its loss, with gradients in its parameters."""
         x = self.patches(images)
         for module, halves in zip(self.modules, draws, strict=True):
             with self.autocast():
-                x = module.forward(x.detach())
-                z = x.mean((2, 3), dtype=torch.float32).reshape(7, len(images), 7, -1)
-                loss = module.loss(z, halves, self.coin)
+                x, loss = module.forward_and_loss(x.detach(), halves, self.coin)
             loss.backward()
-            yield module, loss.item()
+            yield module, loss.detach()
 
     def step(self, images: np.ndarray) -> list[float]:
         """One step of learning of all modules."""
@@ -151,8 +164,8 @@ class Peer:
         for module, loss in self.backward(images, draw(len(images), self.coin, len(self.modules))):
             module.optimiser.step()
             module.optimiser.zero_grad()
-            losses.append(loss)
-        return losses
+            losses.append(loss.clone())  # graphs write the next one into the same memory
+        return torch.stack(losses).tolist()  # on a card, the only time that it is waited for
 
     def encode(self, images: np.ndarray) -> list[torch.Tensor]:
         """The encoding of whole images `(B, D)`, layer by layer."""
@@ -165,4 +178,5 @@ class Peer:
             return found
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+        device = self.modules[0].weight.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.dtype == torch.bfloat16)

@@ -138,4 +138,5 @@ class Peer:
             return [z.mean((2, 3)) for z in self.maps(images)]
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+        device = next(self.modules[0].parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.dtype == torch.bfloat16)

@@ -4,10 +4,12 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock, SoftFileLock
+from typing import TYPE_CHECKING
 
 from plasticity.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import FileLock, SoftFileLock
 
 LOCK = ".lock"
 UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # to a file system without locks
@@ -36,7 +38,9 @@ def locked(folder: Path, busy: Callable[[], str] | None) -> Iterator[None]:
             lock.release()
 
 
-def _taken(folder: Path, timeout: float) -> FileLock | SoftFileLock:
+def _taken(folder: Path, timeout: float) -> "FileLock | SoftFileLock":
+    from filelock import FileLock, SoftFileLock
+
     for kind in (FileLock, SoftFileLock):
         lock = kind(str(folder / LOCK), timeout=timeout)
         try:

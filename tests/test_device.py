@@ -7,8 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from plasticity.cli import main
 
 from plasticity import analysis, inspection, rules, runs, training
 from plasticity.arrays import to_host
@@ -287,7 +285,10 @@ RECORD = (
 
 
 def call(*args):
-    return CliRunner().invoke(main, [*map(str, args)], env={"COLUMNS": "120"})
+    testing, _ = pytest.importorskip("click.testing"), pytest.importorskip("rich")
+    from plasticity.cli import main
+
+    return testing.CliRunner().invoke(main, [*map(str, args)], env={"COLUMNS": "120"})
 
 
 def stored(folder):
@@ -335,9 +336,7 @@ def test_rules_that_read_maps_are_recorded_the_same_on_a_gpu(gpu, rule, tmp_path
 @pytest.mark.parametrize("rule", ["clapp", "bcm"])
 def test_verify_compares_the_cpu_with_the_gpu(gpu, rule, tmp_path):
     small = ["--width", "0.03", "--layers", "2", "--batch", "2", "--seeds", "1"]
-    done = CliRunner().invoke(
-        main, ["verify", "--rule", rule, *small, "--against", "cuda", "--json", str(tmp_path / "v")]
-    )
+    done = call("verify", "--rule", rule, *small, "--against", "cuda", "--json", tmp_path / "v")
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "v").read_text())
     assert {row["method"] for row in found["rows"]} == {"cuda:0"} and found["holds"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from plasticity import places
 from plasticity.data import folders
 from plasticity.data.image_set import ImageSet
 from plasticity.data.images import DamagedError, square
@@ -39,9 +40,7 @@ def scale(images: np.ndarray, side: int) -> np.ndarray:
 
 def user_folder() -> Path:
     """Where this user's data sets are kept if nothing else is said."""
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("plasticity", appauthor=False)) / "data"
+    return places.data() / "data"
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:

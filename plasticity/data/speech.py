@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from platformdirs import user_cache_path
 
+from plasticity import places
 from plasticity.data.corpus import AUDIO, read_folder
 from plasticity.data.download import Report
 from plasticity.data.packed import SHIPPED, unpacked
@@ -56,7 +56,7 @@ def open_speech(
 
 def _caches(data_dir: str | None) -> list[Path]:
     """Where decoded audio may be kept: with the data, or else in a folder of the user's."""
-    return [data_folder(data_dir) / "decoded", user_cache_path("plasticity") / "decoded"]
+    return [data_folder(data_dir) / "decoded", places.cache() / "decoded"]
 
 
 def is_speech(name: str) -> bool:

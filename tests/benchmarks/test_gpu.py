@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from benchmarks import gpu
 from tests import standin
@@ -13,20 +12,22 @@ from tests.kernels import emulation
 pytestmark = pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
 
 
-def test_the_benchmark_prints_every_kernel_of_a_step_and_its_rate(monkeypatch):
-    # Its own would copy 1 GiB.
-    monkeypatch.setattr(gpu, "roofline", lambda: (gpu.bandwidth(2**10), gpu.speed(64)))
-    with standin.installed():
-        done = CliRunner().invoke(gpu.main, ["--batch", "2", "--width", "0.02", "--repeat", "1"])
-    assert done.exit_code == 0, done.output
-    assert re.search(r"plasticity +\d+\.\d images/s +1\.00 times our time", done.output)
-    launches = dict(re.findall(r"^(\w+(?: \w+)?) +(\d+) ", done.output, re.MULTILINE))
+def test_the_benchmark_prints_every_kernel_of_a_step_and_its_rate(monkeypatch, capsys):
+    for name, small in {"COVER": 8, "COPY": 2**10, "PRODUCT": 64}.items():
+        monkeypatch.setattr(gpu, name, small)
+    with standin.installed() as machine:
+        gpu.report("clapp", 2, 0.02, 1)
+    told = capsys.readouterr().out
+    assert re.search(r"batch 2, width 0.02: \d+\.\d images/s, .* ms a step", told)
+    launches = dict(re.findall(r"^(\w+(?: \w+)?) +(\d+) ", told, re.MULTILINE))
     assert {"adam": "6", "extract_patches": "1", "scores": "60"}.items() <= launches.items()
     assert {"activities", "posts", "gradients", "first_forward", "matrix products"} < set(launches)
+    assert sum(pinned for _, pinned in machine.sent) <= 6  # a batch crosses at once
 
 
-def test_adam_moves_each_number_seven_times():
+def test_adam_moves_each_number_seven_times(monkeypatch):
     """dW is read, the parameter and its moments read and written."""
+    monkeypatch.setattr(gpu, "COVER", 8)
     with standin.installed():
         import cupy
 

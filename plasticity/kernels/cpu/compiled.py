@@ -24,6 +24,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 import plasticity
+from plasticity import places
 from plasticity.files import check_private
 
 PLACE = "PLASTICITY_CACHE"  # environment variable: another folder, or none where it is empty
@@ -46,12 +47,7 @@ def root() -> Path | None:
     wanted = os.environ.get(PLACE)
     if wanted is not None:
         return Path(wanted).expanduser() if wanted else None
-    try:
-        from platformdirs import user_cache_path
-
-        return user_cache_path("plasticity", appauthor=False)
-    except ImportError:
-        return Path("~/.cache/plasticity").expanduser()
+    return places.cache()
 
 
 def key() -> str:

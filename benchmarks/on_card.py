@@ -1,0 +1,233 @@
+"""All that a card can tell, from a plain checkout, in eight minutes.
+
+    python benchmarks/on_card.py --out FOLDER [--rehearse]
+
+Each stage is a process of its own with a time limit: one that fails or hangs does not stop the
+others, and what it has printed until then stays. FOLDER gets `NAME.txt` for each stage and
+`summary.json`, written anew as each ends. Nothing has to be installed: NumPy, SciPy, Numba, h5py,
+matplotlib, pytest and CuPy do, and torch for its own stage.
+
+`--rehearse` runs the same on the stand-in for CuPy that the tests use, on small shapes.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+LIMITS = {"float32": 1e-4, "float64": 1e-11}  # of a kernel's error, over the largest number
+
+
+def card(small: bool) -> None:
+    """Versions, the card, and the tools beside it."""
+    import cupy
+    import numpy as np
+
+    from plasticity import training
+
+    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    print(json.dumps(training.versions("cuda:0")))
+    of = cupy.cuda.runtime.getDeviceProperties(0)
+    print({k: v.decode() if isinstance(v, bytes) else v for k, v in sorted(of.items())}["name"])
+    print("NVRTC", cupy.cuda.nvrtc.getVersion())
+    assert float((cupy.asarray(np.arange(4.0)) ** 2).sum()) == 14
+    for tool in ("nvidia-smi", "nvcc", "ncu", "compute-sanitizer", "nvdisasm"):
+        print(f"{tool}: {shutil.which(tool) or 'not there'}")
+    if shutil.which("nvidia-smi"):
+        print(subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=20).stdout)
+
+
+def kernels(small: bool) -> None:
+    """The convolutions of full-width VGG-6 against their definitions in float64."""
+    import cupy
+    import numpy as np
+
+    from plasticity import kernels, networks
+    from plasticity.kernels.definition import convolution
+
+    worst, patches = 0.0, 2 if small else 49
+    network, shape = networks.get("vgg6", width=0.02 if small else 1.0), (16, 16, 1)
+    rng = np.random.default_rng(0)
+    print(f"{'layer':8} {'map':>14} {'dtype':8} {'error, over the largest number':>30}")
+    for layer in network.layers:
+        H, W, C = shape
+        geometry, outputs = layer.geometry, layer.outputs
+        x = rng.standard_normal((patches, H, W, C))
+        weight = rng.standard_normal((outputs, C, 3, 3)) / np.sqrt(9 * C)
+        bias = rng.standard_normal(outputs)
+        y, winner, z = convolution.forward(x, weight, bias, geometry)
+        drive = rng.standard_normal(y.shape)
+        dW, db = convolution.correlate(x, winner, drive, geometry)
+        wanted = {
+            "y": y,
+            "z": z,
+            "dW": dW,
+            "db": db,
+            "error": convolution.back(winner, drive, weight, (H, W), geometry),
+        }
+        for dtype in (np.float32, np.float64):
+            cx, cw, cb, cd = (cupy.asarray(a.astype(dtype)) for a in (x, weight, bias, drive))
+            won = cupy.asarray(winner)
+            found = kernels.forward(cx, cw, cb, geometry)
+            got = (found[0], found[2], *kernels.correlate(cx, won, cd, geometry))
+            got = (*got, kernels.back(won, cd, cw, (H, W), geometry))
+            errors = {
+                name: np.abs(a.get() - exact).max() / np.abs(exact).max()
+                for a, (name, exact) in zip(got, wanted.items(), strict=True)
+            }
+            told = " ".join(f"{name} {e:.1e}" for name, e in errors.items())
+            print(f"{layer.name:8} {H}x{W}x{C}->{outputs:4} {np.dtype(dtype).name:8} {told}")
+            worst = max(
+                worst, *(e / (1e-4 if dtype == np.float32 else 1e-11) for e in errors.values())
+            )
+        shape = y.shape[1:]
+    if worst > 1:
+        sys.exit(f"an error is {worst:.1f} times its limit of {LIMITS}")
+
+
+def step(small: bool) -> None:
+    """A training step: its time, launches, kernels and memory."""
+    import gpu
+
+    if small:
+        gpu.COVER, gpu.COPY, gpu.PRODUCT = 8, 2**10, 64
+        gpu.report("clapp", 2, 0.02, 1)
+        return
+    for rule in ("clapp", "clapp_s"):
+        gpu.report(rule, 32, 1.0, 20)
+        print(flush=True)
+
+
+def tests(small: bool) -> None:
+    """`pytest -m gpu`."""
+    import pytest
+
+    marked = [p for p in sorted(ROOT.glob("tests/**/test_*.py")) if "mark.gpu" in p.read_text()]
+    names = [str(p.relative_to(ROOT)) for p in marked]
+    options = ["-o", "addopts=", "--import-mode=importlib", "-p", "no:cacheprovider"]
+    few = ["-k", "adam or (events and float32) or items_of_any_size"] if small else []
+    told = ["-v", "--tb=short", "--durations=10", "-m", "gpu"]
+    sys.exit(pytest.main([*options, *told, *few, *names]))
+
+
+def torch(small: bool) -> None:
+    """Torch's training step on the same card."""
+    import torch_on_card
+
+    if small:
+        torch_on_card.WAYS = {k: v for k, v in torch_on_card.WAYS.items() if not v[-1]}
+        torch_on_card.report("clapp", 2, 0.02, 1, device="cpu")
+    else:
+        torch_on_card.report("clapp", 32, 1.0, 20)
+
+
+def train(small: bool) -> None:
+    """A short training, and the probe of what it learned beside the random start."""
+    from plasticity import experiment, training
+    from plasticity.device import peak_bytes
+    from plasticity.options import RunOptions
+
+    size = {"width": 0.02, "batch": 2, "steps": 3} if small else {"steps": 400}
+    how_many = (20, 10) if small else (2000, 1000)
+    with tempfile.TemporaryDirectory() as scratch:
+        state, folder = experiment.start(RunOptions(device="cuda", **size), f"{scratch}/run")
+        start = time.perf_counter()
+        training.train(state, folder)
+        seconds = time.perf_counter() - start
+        loss = state.metrics["loss"]
+        print(f"{len(loss)} steps in {seconds:.1f} s, {peak_bytes(state.device)} bytes taken")
+        print("losses:", *(f"{a:.4f}" for a in loss[0]), "->", *(f"{a:.4f}" for a in loss[-1]))
+        sys.stdout.flush()
+        found = experiment.probe_run(state, train_images=how_many[0], test_images=how_many[1])
+        for name, learned, random in zip(found.layers, found.trained, found.random, strict=True):
+            print(f"{name}: {learned:.1%}, random weights {random:.1%}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    run: Callable[[bool], None]
+    seconds: int  # how long it may take
+
+
+# The most telling first.
+STAGES = {
+    "card": Stage(card, 30),
+    "kernels": Stage(kernels, 90),
+    "step": Stage(step, 90),
+    "tests": Stage(tests, 100),
+    "torch": Stage(torch, 90),
+    "train": Stage(train, 70),
+}
+
+
+def watched(command: list[str], output: Path, seconds: float) -> dict[str, object]:
+    """Run a stage's process with its output in a file, and end it with all its children."""
+    start = time.monotonic()
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(seconds)
+            how = "ended" if code == 0 else f"failed with {code}"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            how = f"stopped after {seconds:g} s"
+    return {"how": how, "seconds": round(time.monotonic() - start, 1), "output": output.name}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="the folder for what is found")
+    parser.add_argument("--rehearse", action="store_true", help="on the stand-in, small")
+    parser.add_argument("--only", help="these stages, with commas between")
+    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.stage:
+        sys.path[:0] = [str(HERE), str(ROOT)]
+        os.chdir(ROOT)
+        with stand_in() if args.rehearse else nullcontext():
+            STAGES[args.stage].run(args.rehearse)
+        return
+    if args.out is None:
+        parser.error("--out FOLDER is missing")
+    args.out.mkdir(parents=True, exist_ok=True)
+    names = args.only.split(",") if args.only else list(STAGES)
+    if unknown := set(names) - set(STAGES):
+        parser.error(f"unknown stages {', '.join(sorted(unknown))}: expected {', '.join(STAGES)}")
+    found = {}
+    for name in names:
+        command = [sys.executable, *sys.orig_argv[1:], "--stage", name]  # started alike
+        output = args.out.resolve() / f"{name}.txt"
+        found[name] = watched(command, output, STAGES[name].seconds)
+        (args.out / "summary.json").write_text(json.dumps(found, indent=2) + "\n")
+        print(f"== {name}: {found[name]['how']}, {found[name]['seconds']} s")
+        print(output.read_text(errors="replace")[-3000:], flush=True)
+    sys.exit(any(stage["how"] != "ended" for stage in found.values()))
+
+
+def stand_in() -> AbstractContextManager:
+    from tests import standin
+
+    return standin.installed()
+
+
+if __name__ == "__main__":
+    main()
