@@ -18,9 +18,8 @@ from itertools import islice
 
 import numpy as np
 
-from plasticity import kernels, seeds, training
+from plasticity import kernels, seeds
 from plasticity.arrays import Array, array_module, to_device
-from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.learning import Scored, Seen, Watched
 from plasticity.network import Parameters
@@ -187,16 +186,12 @@ def cpc_gradient(state: State, tolerance: float | None = None) -> Analysis:
     options = state.options
     tolerance = TOLERANCE[options.dtype] if tolerance is None else tolerance
     one, retro = _with_one_matrix(state)
-    images = options.learning_set()
-    if len(images) < options.batch:
-        raise UserError(
-            f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
-        )
-    batch = learning_batch(images, options.batch, options.crop, options.seed, state.step)
     modules: list[dict[str, list]] = []
-    for _ in training.watched_updates(
-        one, batch, images, lambda watched: modules.append(_module(one, watched, retro, tolerance))
-    ):
+
+    def watch(watched: Watched) -> None:
+        modules.append(_module(one, watched, retro, tolerance))
+
+    for _ in one.next(watch)[1]:
         pass
     tables = {name: tuple(row for rows in modules for row in rows[name]) for name in modules[0]}
     return Analysis(state.network.name, state.step + 1, **tables)

@@ -68,12 +68,8 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
     """
     images = options.learning_set()
     options = options.resolved(len(images))
-    if len(images) < options.batch:
-        raise UserError(
-            f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
-        )
-    data.crops(0, images.side, options.crop)
     state = training.begin(options.bound(), ranks)
+    data.crops(0, state.images.side, options.crop)
     layout = Layout(options.rows, options.batch, options.rows)
     state.rule.draw(layout, seeds.generator(options.seed))  # says if there is nothing to draw from
     return state

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ import numpy as np
 import plasticity
 from plasticity import data, kernels, learning, runs
 from plasticity.arrays import Array, resolve_device, to_device, to_host
+from plasticity.data.loader import learning_batch
 from plasticity.device import ahead, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
@@ -50,6 +52,35 @@ class State:
     metrics: dict[str, list] = field(
         default_factory=lambda: {"seconds": []}  # and what the rule reports, see `learn_batch`
     )
+
+    @cached_property
+    def images(self) -> "data.ImageSet":
+        """The images that the run learns from, opened once.
+
+        Raises:
+            UserError: fewer than a batch.
+        """
+        images, batch = self.options.learning_set(), self.options.batch
+        if len(images) < batch:
+            raise UserError(
+                f"--batch {batch} is more than the {len(images)} images of {self.options.data}"
+            )
+        return images
+
+    def next(
+        self, watch: Callable[[learning.Watched], None] | None = None, further: int = 0
+    ) -> tuple["data.Batch", Iterator[learning.Update]]:
+        """The coming step, as training would take it: its batch, and every module's update.
+
+        Batch, crops and draws are functions of the seed and the step. No weight moves.
+
+        Args:
+            watch: called for every module, see `learning.updates`.
+            further: so many steps after the coming one, with the weights of now.
+        """
+        options, step = self.options, self.step + further
+        batch = learning_batch(self.images, options.batch, options.crop, options.seed, step)
+        return batch, watched_updates(self, batch, self.images, watch)
 
     @property
     def writes(self) -> bool:
@@ -322,7 +353,7 @@ def train(
         UserError: losses or weights that are not finite; the last checkpoint stands.
     """
     options = state.options
-    images = options.learning_set()
+    images = state.images
     steps = options.total_steps(len(images))
     if state.step >= steps:
         return True

@@ -102,7 +102,7 @@ def case(state: State, *, seed: int, batch: int, gain: float = 1.0) -> Case:
         gain: multiplies all weights, so that gates become a mix of open and closed.
     """
     options = state.options
-    images = options.learning_set()
+    images = state.images
     made = learning_batch(images, batch, options.crop, seed, 0)
     layout = Layout(options.rows, batch, options.rows)
     labels = made.labels if reads_labels(state.rule) else None

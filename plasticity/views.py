@@ -12,7 +12,6 @@ from threadpoolctl import threadpool_limits
 
 from plasticity import data, experiment, seeds, training
 from plasticity.arrays import to_host
-from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError, installs
 from plasticity.inspection.layer import cosine_by_step, open_gates
 from plasticity.inspection.step import role_on_host
@@ -175,24 +174,23 @@ def events(
             f"the rule {state.rule.name} learns from labels: it has no positive and negative "
             "samples, and no gates"
         )
-    options, data_set = state.options, state.options.learning_set()
-    count = max(1, -(-images // options.batch))
+    batch = state.options.batch
+    count = max(1, -(-images // batch))
     parts: dict[str, list[ModuleEvents]] = {name: [] for name in state.names}
 
     def watch(watched: Watched) -> None:
         if (made := _events(state, watched)) is not None:
             parts[made.layer].append(made)
 
-    for step in range(state.step, state.step + count):
-        batch = learning_batch(data_set, options.batch, options.crop, options.seed, step)
+    for further in range(count):
         with np.errstate(over="ignore", invalid="ignore"):
-            for _ in training.watched_updates(state, batch, data_set, watch):
+            for _ in state.next(watch, further)[1]:
                 pass
         if not any(parts.values()):
             raise MissingError(
                 f"the rule {state.rule.name} compares nothing: it has no scores and no gates"
             )
-        report(min((step - state.step + 1) * options.batch, images))
+        report(min((further + 1) * batch, images))
     return [_together(own) for own in parts.values() if own]
 
 

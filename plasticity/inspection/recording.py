@@ -22,8 +22,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from plasticity import training
-from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.files import FULL, whole
 from plasticity.inspection import measure
@@ -72,10 +70,8 @@ def plan(state: State, spec: str, every: int) -> Plan:
     names = [layer.name for layer in state.network.convolutions]
     wishes = {names[wish.layer]: wish for wish in parse(spec, state)}
     few = replace(state, options=state.options.changed(batch=min(2, state.options.batch)))
-    images, options = few.options.learning_set(), few.options
-    batch = learning_batch(images, options.batch, options.crop, options.seed, 0)
     modules: list[Watched] = []
-    for _ in training.watched_updates(few, batch, images, modules.append):
+    for _ in few.next(modules.append)[1]:
         pass
     roles, ks = measure.kinds(modules)
     changed = {seen.layer.name: seen.changes for watched in modules for seen in watched.layers}
@@ -95,7 +91,7 @@ def check_room(state: State, plan: Plan, folder: Path) -> None:
     Raises:
         UserError: what it would take, and what there is.
     """
-    steps = state.options.total_steps(len(state.options.learning_set()))
+    steps = state.options.total_steps(len(state.images))
     records = max(0, -(-(steps - state.step) // plan.every))
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
     free = shutil.disk_usage(there).free

@@ -7,7 +7,7 @@ import numpy as np
 
 from plasticity import experiment, learning, runs, training
 from plasticity.arrays import Array, to_host
-from plasticity.data.loader import Batch, learning_batch
+from plasticity.data.loader import Batch
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Scored
@@ -154,17 +154,12 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
             "take a checkpoint of the step before it by --checkpoint"
         )
     index, options = index_of(state, layer), state.options
-    images = options.learning_set()
-    if len(images) < options.batch:
-        raise UserError(
-            f"--batch {options.batch} is more than the {len(images)} images of {options.data}"
-        )
-    batch = learning_batch(images, options.batch, options.crop, options.seed, state.step)
     layout = Layout(options.rows, options.batch, options.rows)
     wanted = state.network.convolutions[index]
     found: list[learning.Watched] = []
+    batch, updates = state.next(found.append)
     with np.errstate(over="ignore", invalid="ignore"):
-        for update in training.watched_updates(state, batch, images, found.append):
+        for update in updates:
             if wanted.name in update.changes:
                 break
             found.clear()
