@@ -166,9 +166,9 @@ STAGES = {
     "card": Stage(card, 30),
     "kernels": Stage(kernels, 90),
     "step": Stage(step, 90),
-    "tests": Stage(tests, 100),
-    "torch": Stage(torch, 90),
-    "train": Stage(train, 70),
+    "tests": Stage(tests, 90),
+    "torch": Stage(torch, 110),
+    "train": Stage(train, 60),
 }
 
 

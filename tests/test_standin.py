@@ -176,12 +176,23 @@ def test_pinned_memory_that_is_changed_too_early_spoils_the_copy(machine):
     assert crossing.arrived() == [8] * 4
 
 
+def test_pinned_memory_that_is_filled_again_before_the_host_has_waited_is_an_error(machine):
+    """That the device waits for a copy says nothing of when the copy reads."""
+    crossing = Crossing()
+    crossing.send(7)
+    crossing.arrived()
+    with pytest.raises(RuntimeError, match="pinned memory was changed"):
+        crossing.send(8)
+
+
 def test_a_copy_into_memory_that_is_still_read_is_an_error(machine):
     crossing = Crossing()
     crossing.send(7)
     crossing.arrived()
+    crossing.copied.synchronize()
     crossing.send(8)
     crossing.arrived()
+    crossing.copied.synchronize()
     with pytest.raises(RuntimeError, match="may still read or write"):
         crossing.send(9, wait=False)
     with pytest.raises(RuntimeError, match="not pinned"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from plasticity.kernels.cuda import launch
 from tests.kernels import emulation
 
 pytestmark = pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
@@ -22,6 +23,14 @@ __global__ void warp_sums(const float* from, float* to) {
     if (threadIdx.x % 32 == 0) to[threadIdx.x / 32] = sum;
 }
 
+__global__ void half_a_warp(const float* from, float* to) {
+    float sum = from[threadIdx.x];
+    for (int step = 16; step; step /= 2) sum += __shfl_down_sync(0xffffu, sum, step);
+    if (threadIdx.x == 0) to[0] = sum;
+}
+
+__global__ void __launch_bounds__(64, 2) bounded(float* to) { to[threadIdx.x] = 1; }
+
 __global__ void divergent(float*) {
     if (threadIdx.x == 0) __syncthreads();
     else __syncwarp();
@@ -33,7 +42,15 @@ __global__ void places(long long* at) {
     at[block * blockDim.x * blockDim.y * blockDim.z + thread] += block * 1000 + thread;
 }
 """
-NAMES = ["reverse<float>", "reverse<double>", "warp_sums", "divergent", "places"]
+NAMES = [
+    "reverse<float>",
+    "reverse<double>",
+    "warp_sums",
+    "divergent",
+    "places",
+    "half_a_warp",
+    "bounded",
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +70,21 @@ def test_shuffles_stay_within_a_warp(kernels):
     given, found = np.arange(64, dtype=np.float32), np.zeros(2, np.float32)
     kernels["warp_sums"]((1,), (64,), (given, found))
     assert found.tolist() == [sum(range(32)), sum(range(32, 64))]
+
+
+def test_a_mask_that_leaves_out_lanes_that_take_part_is_an_error(kernels):
+    with pytest.raises(RuntimeError, match="mask"):
+        kernels["half_a_warp"]((1,), (32,), (np.zeros(32, np.float32), np.zeros(1, np.float32)))
+
+
+def test_a_block_of_more_threads_than_a_kernel_is_compiled_for_is_refused(kernels):
+    to = np.zeros(128, np.float32)
+    kernels["bounded"]((1,), (64,), (to,))
+    assert to.sum() == 64
+    with pytest.raises(ValueError, match="at most 64 threads"):
+        kernels["bounded"]((1,), (65,), (to,))
+    source = launch.source("convolution")
+    assert set(emulation.launch_bounds(source)) == {*launch.TRANSFORMS}
 
 
 def test_every_thread_of_every_block_runs_once(kernels):

@@ -44,7 +44,14 @@ def cupy() -> ModuleType:
         CUDARuntimeError=machine.CUDARuntimeError,
     )
     gpu["nvrtc"] = _module("cupy.cuda.nvrtc", getVersion=machine.getVersion)
-    gpu["cublas"] = _module("cupy.cuda.cublas")
+    gpu["cublas"] = _module(
+        "cupy.cuda.cublas",
+        getMathMode=machine.getMathMode,
+        setMathMode=machine.setMathMode,
+        CUBLAS_DEFAULT_MATH=machine.CUBLAS_DEFAULT_MATH,
+        CUBLAS_TF32_TENSOR_OP_MATH=machine.CUBLAS_TF32_TENSOR_OP_MATH,
+    )
+    gpu["device"] = _module("cupy.cuda.device", get_cublas_handle=machine.get_cublas_handle)
     gpu["nccl"] = _module("cupy.cuda.nccl", available=True)
     gpu["memory"] = _module("cupy.cuda.memory", OutOfMemoryError=machine.OutOfMemoryError)
     tricks = _module("stride_tricks", sliding_window_view=arrays.sliding_window_view)

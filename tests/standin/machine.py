@@ -8,7 +8,6 @@ that work may still read or write, as far as its stream has waited, is an error.
 
 import weakref
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 
@@ -33,6 +32,7 @@ class Machine:
         self.devices, self.current, self.tick = devices, 0, 0
         self.stream = Stream(_machine=self, _computes=True)
         self.forget()
+        self.math_mode = CUBLAS_DEFAULT_MATH  # of cuBLAS
         self.held = self.peak = 0
         self._used: dict[int, int] = {}  # allocation -> when it was taken or last used
 
@@ -81,8 +81,9 @@ class Machine:
         if not pinned:
             raise RuntimeError("a copy from memory that is not pinned waits for its stream")
         self.left_alone(target, stream)
+        stream._check()
         target.reshape(-1).view(np.uint8)[...] = RUBBISH
-        stream.queue.append(lambda: np.copyto(target, source))
+        stream.queue.append((target, source))
 
 
 def _root(array: object) -> object:
@@ -98,14 +99,29 @@ class Stream:
         _machine=None, _computes=False,
     ) -> None:  # fmt: skip
         self._machine, self._computes = _machine or Machine.now, _computes
-        self.queue: list[Callable[[], None]] = []
+        self.queue: list[tuple[np.ndarray, np.ndarray]] = []  # copies: target, source
         self.done = 0  # copies that have run
+        # Copies that the host has not waited for may still read: number, source, its content.
+        self.reading: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.seen = 0  # the tick of the current stream up to which this one has waited
 
     def _run(self, until: int) -> None:
         while self.done < until:
-            self.queue.pop(0)()
+            target, source = self.queue.pop(0)
+            np.copyto(target, source)
             self.done += 1
+            self.reading.append((self.done, source, source.copy()))
+
+    def _check(self) -> None:
+        """See that the host has left alone what copies may still read."""
+        if any((source != content).any() for _, source, content in self.reading):
+            raise RuntimeError("pinned memory was changed while a copy may still read it")
+
+    def _waited(self, until: int) -> None:
+        """The host waits for so many copies."""
+        self._run(until)
+        self._check()
+        self.reading = [one for one in self.reading if one[0] > until]
 
     @property
     def _reached(self) -> int:
@@ -113,12 +129,13 @@ class Stream:
 
     def wait_event(self, event: "Event") -> None:
         if self._computes:
-            event.synchronize()
+            if event.stream is not None and not event.stream._computes:
+                event.stream._run(event.at)
         elif event.stream is not None and event.stream._computes:
             self.seen = max(self.seen, event.at)
 
     def synchronize(self) -> None:
-        self._run(self._reached if not self._computes else 0)
+        self._waited(self._reached if not self._computes else 0)
 
     def record(self, event=None) -> "Event":
         event = event or Event()
@@ -136,7 +153,7 @@ class Event:
 
     def synchronize(self) -> None:
         if self.stream is not None and not self.stream._computes:
-            self.stream._run(self.at)
+            self.stream._waited(self.at)
 
 
 def get_elapsed_time(start_event, end_event) -> float:
@@ -219,6 +236,21 @@ def is_available() -> bool:
 def getVersion() -> tuple[int, int]:
     """Of NVRTC, which compiles kernels."""
     return 12, 9
+
+
+CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH = 0, 3
+
+
+def get_cublas_handle() -> int:
+    return 1
+
+
+def getMathMode(handle) -> int:
+    return Machine.now.math_mode
+
+
+def setMathMode(handle, mode) -> None:
+    Machine.now.math_mode = mode
 
 
 class RawModule:

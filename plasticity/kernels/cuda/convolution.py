@@ -1,7 +1,7 @@
 """Convolutions of 3x3 kernels on a GPU, computed as on the CPU (see `cpu.winograd`).
 
 Matrix products are cuBLAS's, in full precision unless TF32 is asked of CuPy by name
-(`CUPY_TF32=1`).
+(`CUPY_TF32=1`, see `products`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from plasticity.arrays import Array
-from plasticity.kernels.cuda import launch
+from plasticity.kernels.cuda import launch, products
 from plasticity.kernels.cuda.launch import CTYPES, FIRST_CHANNELS
 from plasticity.kernels.geometry import Geometry
 
@@ -79,7 +79,7 @@ def forward(
     U = _transformed_weights(weight, tile)
     for part, tiles in _chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
         V = _transform("inputs", (x[part],), (H, W, C, tiles), tile, x.dtype)
-        M = cupy.matmul(V, U)
+        M = products.stacked(V, U)
         sizes = map(np.int64, (H, W, pool, tiles // per, O))
         kept = winner[part] if winners else winner
         name = f"activities<{ctype}, {tile}>"
@@ -136,7 +136,7 @@ def back(
     for part, tiles in _chunks(len(winner), per, PRODUCTS[tile] * (C + O) * drive.itemsize):
         posts = (winner[part], drive[part], shared)
         R = _transform("post_inputs", posts, (H, W, pool, O, tiles), tile, drive.dtype)
-        M = cupy.matmul(R, U)
+        M = products.stacked(R, U)
         name = f"errors<{CTYPES[drive.dtype]}, {tile}>"
         sizes = map(np.int64, (H, W, C, tiles))
         launch.run("convolution", name, C, tiles, M, *sizes, error[part])

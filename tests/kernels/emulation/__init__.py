@@ -10,6 +10,7 @@ import atexit
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +25,11 @@ COMPILER = shutil.which("g++") or shutil.which("c++")
 MISSING = "" if COMPILER else "kernels are emulated by a C++ compiler (g++), and there is none here"
 FOLDER = "PLASTICITY_EMULATION"  # of built libraries, shared with processes that a test starts
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O0")
+
+FAULTS = {
+    1: "some threads wait at a barrier that others never reach",
+    2: "a warp's mask names other lanes than those that take part",
+}
 
 Launch = Callable[..., None]
 """`launch(grid, block, args, shared_mem=0)`, as a CuPy kernel is called."""
@@ -89,7 +95,20 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
                 raise RuntimeError(f"{COMPILER} refuses the kernels:\n{run.stderr[:5000]}")
             built.rename(library)
     loaded = ctypes.CDLL(str(library))
-    return {name: _launcher(loaded, i, name) for i, name in enumerate(names)}
+    bounds = launch_bounds(code)
+    return {
+        name: _launcher(loaded, i, name, bounds.get(name.partition("<")[0], 1024))
+        for i, name in enumerate(names)
+    }
+
+
+def launch_bounds(code: str) -> dict[str, int]:
+    """The threads that the blocks of kernels may have, where the source says so."""
+    bound = r"__launch_bounds__\((\d+)[^)]*\)"
+    macros = {m[1]: m[2] for m in re.finditer(rf"#define (\w+) .*{bound}", code)}
+    for macro, most in macros.items():
+        code = re.sub(rf"\b{macro}\b", f"__launch_bounds__({most})", code)
+    return {m[2]: int(m[1]) for m in re.finditer(rf"{bound}\s+(\w+)\s*\(", code)}
 
 
 @cache
@@ -125,7 +144,7 @@ def sanitized_environment() -> dict[str, str]:
     }
 
 
-def _launcher(library: ctypes.CDLL, number: int, name: str) -> Launch:
+def _launcher(library: ctypes.CDLL, number: int, name: str, most: int) -> Launch:
     describe, entry = (getattr(library, f"{p}_{number}") for p in ("parameters", "launch"))
     describe.restype = ctypes.c_char_p
     parameters = describe().decode().split()
@@ -139,8 +158,8 @@ def _launcher(library: ctypes.CDLL, number: int, name: str) -> Launch:
         limits = [2**31 - 1, 65535, 65535, 1024, 1024, 64]
         if any(not 1 <= n <= most for n, most in zip(shape, limits, strict=True)):
             raise ValueError(f"{name}: CUDA refuses grid {tuple(grid)} and block {tuple(block)}")
-        if np.prod(shape[3:]) > 1024:
-            raise ValueError(f"{name}: a block holds at most 1024 threads, got {tuple(block)}")
+        if np.prod(shape[3:]) > most:
+            raise ValueError(f"{name}: a block holds at most {most} threads, got {tuple(block)}")
         held = [
             _argument(f"argument {i} of {name}", p, a)
             for i, (p, a) in enumerate(zip(parameters, args, strict=True))
@@ -148,8 +167,8 @@ def _launcher(library: ctypes.CDLL, number: int, name: str) -> Launch:
         pointers = (ctypes.c_void_p * len(held))(*(h.ctypes.data for h in held))
         first = (*only, 0) if only else (0, 0, 0)
         last = (*only, 0) if only else [n - 1 for n in shape[:3]]
-        if entry((ctypes.c_uint * 12)(*shape, *first, *last), pointers):
-            raise RuntimeError(f"{name}: some threads wait at a barrier that others never reach")
+        if fault := entry((ctypes.c_uint * 12)(*shape, *first, *last), pointers):
+            raise RuntimeError(f"{name}: {FAULTS[fault]}")
 
     return launch
 

@@ -55,6 +55,7 @@ struct Fiber {
     std::unique_ptr<char[]> stack{new char[STACK]};
     unsigned thread = 0;
     State state = State::idle;
+    unsigned mask = 0;  // the lanes that a warp barrier waits for
     void* fake = nullptr;  // what the address sanitizer keeps of a stack that rests
 };
 
@@ -67,6 +68,7 @@ static ucontext_t scheduler;
 static void (*body)(void**);
 static void** arguments;
 static unsigned next, total, finished;
+static bool masked;  // a thread took part in what its mask leaves it, or its source, out of
 static std::vector<unsigned char> ended;
 static std::vector<std::vector<unsigned char>> slots;  // a value of each thread, for shuffles
 
@@ -134,15 +136,16 @@ inline std::vector<Fiber*> released() {
     std::vector<Fiber*> ready;
     std::vector<unsigned> living((total + 31) / 32), waiting(living.size());
     unsigned at_block = 0;
-    for (unsigned thread = 0; thread < total; ++thread) living[thread / 32] += !ended[thread];
+    for (unsigned thread = 0; thread < total; ++thread)
+        if (!ended[thread]) living[thread / 32] |= 1u << thread % 32;
     for (auto& fiber : fibers) {
         at_block += fiber->state == State::block;
-        if (fiber->state == State::warp) ++waiting[fiber->thread / 32];
+        if (fiber->state == State::warp) waiting[fiber->thread / 32] |= 1u << fiber->thread % 32;
     }
     for (auto& fiber : fibers) {
         unsigned warp = fiber->thread / 32;
         if ((fiber->state == State::block && at_block == total - finished) ||
-            (fiber->state == State::warp && waiting[warp] == living[warp]))
+            (fiber->state == State::warp && !(living[warp] & fiber->mask & ~waiting[warp])))
             ready.push_back(fiber.get());
     }
     return ready;
@@ -163,21 +166,24 @@ inline bool run_block() {
     return true;
 }
 
-inline void wait(State where) {
+inline void wait(State where, unsigned mask = 0xffffffffu) {
     current->state = where;
+    current->mask = mask;
+    if (!(mask >> current->thread % 32 & 1)) masked = true;
     switch_to_scheduler();
 }
 
 template <typename T>
-T exchange(T value, unsigned from_lane) {
+T exchange(unsigned mask, T value, unsigned from_lane) {
     unsigned thread = current->thread, from = thread / 32 * 32 + from_lane;
+    if (!(mask >> from_lane & 1)) masked = true;
     slots[thread].resize(sizeof(T));
     std::memcpy(slots[thread].data(), &value, sizeof(T));
-    wait(State::warp);
+    wait(State::warp, mask);
     T found = value;
     if (from < total && !ended[from] && slots[from].size() == sizeof(T))
         std::memcpy(&found, slots[from].data(), sizeof(T));
-    wait(State::warp);
+    wait(State::warp, mask);
     return found;
 }
 
@@ -187,12 +193,14 @@ void call(void (*kernel)(A...), void** args, std::index_sequence<I...>) {
 }
 
 // `shape`: grid, block, and the first and the last block that run, three numbers each.
-// Returns 0, or 1 where threads wait for others that never come.
+// Returns 0; 1 where threads wait for others that never come; 2 where a mask names other lanes
+// than those that take part.
 template <auto kernel, typename... A>
 int launch(void (*)(A...), const unsigned* shape, void** args) {
     gridDim = {shape[0], shape[1], shape[2]};
     blockDim = {shape[3], shape[4], shape[5]};
     total = blockDim.x * blockDim.y * blockDim.z;
+    masked = false;
     slots.assign(total, {});
     arguments = args;
     body = [](void** all) { call(kernel, all, std::index_sequence_for<A...>{}); };
@@ -207,7 +215,7 @@ int launch(void (*)(A...), const unsigned* shape, void** args) {
                 }
             }
     fibers.clear();
-    return 0;
+    return masked ? 2 : 0;
 }
 
 // The types of a kernel's parameters, mangled, with a space after each.
@@ -220,19 +228,21 @@ const char* parameters(void (*)(A...)) {
 }  // namespace emulation
 
 inline void __syncthreads() { emulation::wait(emulation::State::block); }
-inline void __syncwarp(unsigned = 0xffffffffu) { emulation::wait(emulation::State::warp); }
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+    emulation::wait(emulation::State::warp, mask);
+}
 
 inline unsigned emulation_lane() { return emulation::current->thread % 32; }
 template <typename T>
-T __shfl_sync(unsigned, T value, int lane) {
-    return emulation::exchange(value, unsigned(lane) % 32);
+T __shfl_sync(unsigned mask, T value, int lane) {
+    return emulation::exchange(mask, value, unsigned(lane) % 32);
 }
 template <typename T>
-T __shfl_down_sync(unsigned, T value, unsigned step) {
+T __shfl_down_sync(unsigned mask, T value, unsigned step) {
     unsigned lane = emulation_lane();
-    return emulation::exchange(value, lane + step < 32 ? lane + step : lane);
+    return emulation::exchange(mask, value, lane + step < 32 ? lane + step : lane);
 }
 template <typename T>
-T __shfl_xor_sync(unsigned, T value, unsigned mask) {
-    return emulation::exchange(value, emulation_lane() ^ (mask % 32));
+T __shfl_xor_sync(unsigned mask, T value, unsigned with) {
+    return emulation::exchange(mask, value, emulation_lane() ^ (with % 32));
 }
