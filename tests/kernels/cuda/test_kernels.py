@@ -80,35 +80,27 @@ def close(found, wanted, size):
     close_to_the_largest(found, wanted, size, 1e-5 if found.dtype == np.float32 else 1e-12)
 
 
-shapes = {
-    "seed": st.integers(0, 999),
-    "dtype": st.sampled_from(TYPES),
-    "N": st.integers(0, 5),
-    "H": st.integers(1, 10),
-    "W": st.integers(1, 10),
-    "C": st.sampled_from([1, 2, 3, 5, 33]),
-    "O": st.sampled_from([1, 7, 40]),
-    "pool": st.sampled_from([1, 2]),
-    "shared": st.booleans(),
+CASES = {  # N, H, W, C, O, pool
+    "empty": (0, 5, 6, 5, 7, 1),
+    "grey first layer": (3, 9, 7, 1, 40, 1),
+    "colour first layer": (3, 9, 7, 3, 40, 1),
+    "colour, pooled": (2, 6, 5, 3, 7, 2),
+    "without pool": (2, 5, 7, 33, 40, 1),
+    "whole tiles, pooled": (2, 8, 8, 5, 40, 2),
+    "a row and a column that no pool holds": (3, 5, 7, 5, 7, 2),
+    "2x2 map without pool": (4, 2, 2, 33, 40, 1),
+    "2x2 map, pooled": (4, 2, 2, 33, 40, 2),
+    "one pixel": (2, 1, 1, 5, 7, 1),
+    "one row": (2, 1, 10, 2, 7, 1),
 }
 
 
-@many
-@given(**shapes)
-def test_any_convolution_agrees_with_its_definition(
-    seed,
-    dtype,
-    N,
-    H,
-    W,
-    C,
-    O,  # noqa: E741
-    pool,
-    shared,
-):
-    if min(H, W) < pool:
-        return
-    x, weight, bias, drive = case(seed, dtype, N, H, W, C, O, pool, shared)
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", CASES)
+def test_a_convolution_agrees_with_its_definition(name, dtype, shared):
+    N, H, W, C, O, pool = CASES[name]  # noqa: E741
+    x, weight, bias, drive = case(5, dtype, N, H, W, C, O, pool, shared)
     y, winner, z = definition.convolution.forward(x, weight, bias, three_by_three(pool))
     found, places, encoding = convolution.forward(x, weight, bias, three_by_three(pool))
     size, *sizes = sizes_of(x, weight, bias, winner, drive, three_by_three(pool))
@@ -129,6 +121,30 @@ def test_any_convolution_agrees_with_its_definition(
     )
     for a, b, size in zip(changes, wanted, sizes, strict=True):
         close(a, b, size)
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 7, 3, 7, 1), (2, 6, 5, 4, 7, 2), (4, 2, 2, 5, 7, 2)])
+def test_arrays_that_are_not_contiguous_give_the_same_bits(shape):
+    x, weight, bias, drive = case(6, np.float64, *shape, False)
+    geometry = three_by_three(shape[-1])
+    wanted = all_forms(x, weight, bias, drive, geometry)
+    apart = [np.stack([a, a], axis=-1)[..., 0] for a in (x, weight, bias, drive)]
+    assert not any(a.flags.c_contiguous for a in apart)
+    for a, b in zip(all_forms(*apart, geometry), wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def all_forms(x, weight, bias, drive, geometry):
+    """What forward, correlate and back find, with the winners of the definition, apart in memory
+    wherever `x` is."""
+    winner = definition.convolution.forward(x, weight, bias, geometry)[1]
+    if not x.flags.c_contiguous:
+        winner = np.stack([winner, winner], axis=-1)[..., 0]
+    return (
+        *convolution.forward(x, weight, bias, geometry),
+        *convolution.correlate(x, winner, drive, geometry),
+        convolution.back(winner, drive, weight, x.shape[1:3], geometry),
+    )
 
 
 @pytest.mark.parametrize("space", [(2, 2), (4, 4), (5, 7)])
@@ -165,6 +181,28 @@ def test_patches_may_go_through_in_chunks(monkeypatch):
     np.testing.assert_array_equal(found.pop(1), wanted.pop(1))  # the winners
     for a, b, limit in zip(found, wanted, [size, size, *sizes], strict=True):
         close(a, b, limit)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("space", [(2, 2), (4, 4), (6, 8)])
+def test_of_equal_neurons_of_a_pool_the_first_wins(space, dtype):
+    """Without weights every neuron is its bias, in transformed tiles too."""
+    x, weight, _, _ = case(7, dtype, 3, *space, 5, 33, 2, True)
+    bias = np.arange(1, 34).astype(dtype)
+    y, places, _ = convolution.forward(x, 0 * weight, bias, three_by_three(2))
+    assert not places.any()
+    np.testing.assert_array_equal(y, np.broadcast_to(bias, y.shape))
+
+
+def test_of_two_equal_largest_neurons_of_a_pool_the_first_wins():
+    """The weights pass on the input alone, and a 2x2 map is transformed exactly."""
+    pools = np.array([[1, 2, 2, 1], [3, 1, 1, 3], [1, 1, 2, 2]], np.float32)
+    weight = np.zeros((1, 1, 3, 3), np.float32)
+    weight[0, 0, 1, 1] = 1
+    x = pools.reshape(3, 2, 2, 1)
+    x, weight = np.repeat(x, 2, axis=3), np.repeat(weight, 2, axis=1)  # no first layer
+    _, places, _ = convolution.forward(x, weight, np.zeros(1, np.float32), three_by_three(2))
+    assert places.ravel().tolist() == [1, 0, 2]
 
 
 def test_ties_go_to_the_first_neuron_and_silence_has_its_code():
