@@ -1,5 +1,8 @@
 """The command line: a file for each command, and no computation."""
 
+import errno
+import os
+import sys
 from importlib import import_module
 
 import click
@@ -45,18 +48,45 @@ class Group(click.Group):
             ctx.fail(f"unknown command '{args[0]}': {hint}")
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> object:
-        from plasticity.errors import UserError
+    def main(self, *args: object, **kwargs: object) -> object:
+        for stream in (sys.stdout, sys.stderr):  # neither is there where it was closed
+            lacking = getattr(stream, "errors", None) in ("strict", "surrogateescape")
+            if lacking and hasattr(stream, "reconfigure"):
+                # Names of files and classes may hold what the encoding of the terminal lacks.
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
 
+    def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (UserError, MemoryError) as error:
-            text = str(error)
-            if isinstance(error, MemoryError):  # NumPy's and CuPy's say how much was asked for
-                text = f"not enough memory ({text}): take a smaller --batch or --width"
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+        except Exception as error:
+            text = in_words(error)
+            if text is None:
+                raise
             failure = click.ClickException(text)
             failure.exit_code = 2
             raise failure from error
+
+
+def in_words(error: Exception) -> str | None:
+    """What has gone wrong, in a sentence, where the user or the machine is the cause."""
+    from plasticity.errors import UserError
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError):  # NumPy's and CuPy's say how much was asked for
+        return f"not enough memory ({error}): take a smaller --batch or --width"
+    if isinstance(error, OSError) and error.errno != errno.EPIPE:  # that is the reader's affair
+        names = [n for n in (error.filename, error.filename2) if isinstance(n, str | bytes)]
+        places = " and ".join(map(os.fsdecode, names))
+        reason = error.strerror or str(error)
+        return f"{places} cannot be used: {reason}" if places else reason
+    if isinstance(error, UnicodeError):
+        return f"a text or a name cannot be read or written ({error})"
+    return None
 
 
 @click.group(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import checkpoint_option, data_dir_option, trust_option
+from plasticity.cli.options import Number, Place, checkpoint_option, data_dir_option, trust_option
 
 # Options of a fresh network, which a run has already.
 FRESH = ("net", "width", "layers", "modules", "negatives", "batch", "seed", "dtype", "data", "gain")
@@ -15,14 +15,12 @@ def analyse() -> None:
 
 
 @analyse.command("cpc-gradient")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=Place())
 @checkpoint_option
-@click.option("--tolerance", type=float, help="[default: 1e-10 in float64, 1e-4 in float32]")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all tables.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write a long table.")
-@click.option(
-    "--figure", "figure_path", type=click.Path(path_type=Path), help="Draw it: .png, .svg or .pdf."
-)
+@click.option("--tolerance", type=Number(0), help="[default: 1e-10 in float64, 1e-4 in float32]")
+@click.option("--json", "json_path", type=Place(), help="Write all tables.")
+@click.option("--csv", "csv_path", type=Place(), help="Write a long table.")
+@click.option("--figure", "figure_path", type=Place(), help="Draw it: .png, .svg or .pdf.")
 @data_dir_option
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
 @click.option("--net", default="vgg6", show_default=True, help="Without RUN: as in 'run'.")
@@ -36,6 +34,7 @@ def analyse() -> None:
 @click.option("--data", default="sample", show_default=True, help="Without RUN.")
 @click.option(
     "--gain",
+    type=Number(0, min_open=True),
     default=2.0,
     show_default=True,
     help="Without RUN: multiplies fresh weights; with 1 scores are so small that all samples "

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plasticity.cli.inspect_screen import console, table
+from plasticity.cli.console import say
+from plasticity.cli.inspect_screen import table
 
 if TYPE_CHECKING:
     from plasticity.analysis import Analysis
@@ -13,7 +14,7 @@ def show(found: "Analysis") -> None:
     """The sums, the terms, what they need, and the signals."""
     from plasticity import analysis
 
-    console.print(f"InfoNCE on {found.network}, step {found.step}: Eq. (9) to (12)", markup=False)
+    say(f"InfoNCE on {found.network}, step {found.step}: Eq. (9) to (12)")
     table(
         "Do the terms add up to the dW of the rule?",
         [
@@ -77,19 +78,17 @@ def show(found: "Analysis") -> None:
             for s in found.signals
         ],
     )
-    console.print(
+    say(
         "A neuron's first quantity is its activity z, the second z true - sum pi z. "
         f"'W_pred^T, other': cosine of what {found.signals[0].backward} sends back with what the "
         "transpose of W_pred sends. The last two: cosine of CLAPP-s's dW on the same samples.",
-        soft_wrap=True,
     )
     worst = max(found.checks, key=lambda check: check.rounding)
     held = sum(check.agrees for check in found.checks)
-    console.print(
+    say(
         f"{held} of {len(found.checks)} sums are the dW of the rule. The largest difference is "
         f"{worst.rounding:.1e} of the largest entry of dW or a term "
         f"({worst.layer}.{worst.parameter}), tolerance {worst.tolerance:g}.",
-        soft_wrap=True,
     )
 
 
@@ -108,4 +107,4 @@ def write(
     if figure_path:
         figures.save(figures.cpc_terms(found), figure_path)
     for path in filter(None, (json_path, csv_path, figure_path)):
-        console.print(f"Written to {path}", soft_wrap=True)
+        say(f"Written to {path}")

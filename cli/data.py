@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import click
+from plasticity.cli.options import SEED, Number
 
 from plasticity.data.fetch import ARCHIVES
 
@@ -40,7 +41,7 @@ def data(ctx: click.Context, data_dir: str | None) -> None:
     ctx.obj = data_dir
     if ctx.invoked_subcommand is not None:
         return
-    from rich.console import Console
+    from plasticity.cli.console import console, say
     from rich.table import Table
 
     from plasticity.data import data_folder, open_set
@@ -61,21 +62,18 @@ def data(ctx: click.Context, data_dir: str | None) -> None:
             labels = f"{len(found.classes)} classes" if found.labels is not None else "none"
             size = f"{found.side}x{found.side}"
             table.add_row(name, split, str(len(found)), size, labels, str(found.place))
-    console = Console(highlight=False)
     console.print(table)
     console.print(_speech_table(data_dir))
     for name, reason in missing.items():
-        console.print(f"{name}: {reason}. Its files: {WHERE[name]}.", soft_wrap=True)
-    console.print(
+        say(f"{name}: {reason}. Its files: {WHERE[name]}.")
+    say(
         "A folder of images is a data set too: --data FOLDER, with a subfolder for each class if "
         "there are labels. Check it by 'plasticity data FOLDER'.",
-        soft_wrap=True,
     )
 
 
 def _speech_table(data_dir: str | None) -> "Table":
     """Which sets of speech are there; nothing is decoded for it."""
-    from rich.markup import escape
     from rich.table import Table
 
     from plasticity.data import speech
@@ -86,9 +84,9 @@ def _speech_table(data_dir: str | None) -> "Table":
     table.add_column("file or folder", overflow="fold")
     for name in speech.SETS:
         try:
-            table.add_row(name, escape(str(speech.place_of(name, data_dir))))
+            table.add_row(name, str(speech.place_of(name, data_dir)))
         except UserError as error:
-            table.add_row(name, escape(f"not found: {error}"))
+            table.add_row(name, f"not found: {error}")
     return table
 
 
@@ -98,6 +96,7 @@ def _speech_table(data_dir: str | None) -> "Table":
 def check(data_dir: str | None, name: str) -> None:
     """Say what a data set holds, and decode every image or audio file."""
     from plasticity.cli import screen
+    from plasticity.cli.console import say
 
     from plasticity.data import damaged, described, speech
 
@@ -105,22 +104,21 @@ def check(data_dir: str | None, name: str) -> None:
         with screen.bars() as report:
             found = speech.open_speech(name, data_dir, report=report)
         for line in speech.described(found):
-            screen.console.print(line, markup=False, soft_wrap=True)
+            say(line)
         raise SystemExit(1 if found.damaged else 0)
     for line in described(name, data_dir):
-        screen.console.print(line, markup=False, soft_wrap=True)
+        say(line)
     with screen.bars() as report:
         found = damaged(name, lambda done, total: report("decoding", done, total))
     for path, reason in found.items():
-        screen.console.print(f"{path}: {reason}", markup=False, soft_wrap=True)
+        say(f"{path}: {reason}")
     if found:
-        screen.console.print(
+        say(
             f"Images that cannot be used: {len(found)}. A run stops at them, or leaves them out "
             "with --skip-damaged.",
-            soft_wrap=True,
         )
         raise SystemExit(1)
-    screen.console.print("Every image can be decoded.")
+    say("Every image can be decoded.")
 
 
 @data.command()
@@ -137,7 +135,8 @@ def fetch(data_dir: str | None, name: str, url: tuple[str, ...], md5: tuple[str,
     """
     from dataclasses import replace
 
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from plasticity.cli.console import progress, say
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
 
     from plasticity.data import data_folder
     from plasticity.data.fetch import fetch
@@ -151,17 +150,13 @@ def fetch(data_dir: str | None, name: str, url: tuple[str, ...], md5: tuple[str,
         archives = tuple(replace(a, url=u) for a, u in zip(archives, url, strict=True))
     if md5:
         archives = tuple(replace(a, digest=f"md5:{d}") for a, d in zip(archives, md5, strict=True))
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    ) as bar:
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with progress(*columns) as bar:
         tasks: dict[str, int] = {}
 
         def report(what: str, done: int, total: int) -> None:
             if not (done or total):
-                return bar.console.print(what, markup=False, highlight=False, soft_wrap=True)
+                return say(what)
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total or None)
             bar.update(tasks[what], completed=done, total=total or None)
@@ -170,9 +165,9 @@ def fetch(data_dir: str | None, name: str, url: tuple[str, ...], md5: tuple[str,
             goals = fetch(data_folder(data_dir), archives, report)
         except KeyboardInterrupt:
             bar.stop()
-            click.echo("Interrupted; the same command goes on from what has arrived.")
+            say("Interrupted; the same command goes on from what has arrived.")
             raise SystemExit(130) from None
-    click.echo(f"{name} is in {', '.join(map(str, goals))}")
+    say(f"{name} is in {', '.join(map(str, goals))}")
 
 
 @data.group()
@@ -181,8 +176,14 @@ def make() -> None:
 
 
 @make.command()
-@click.option("--hours", type=float, default=1.5, show_default=True, help="How much, in hours.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same makes the same.")
+@click.option(
+    "--hours",
+    type=Number(0, min_open=True),
+    default=1.5,
+    show_default=True,
+    help="How much, in hours.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="The same makes the same.")
 @click.option("--words", help="A text file whose words are spoken.  [default: a list that ships]")
 @click.option("--out", help="A new folder for it.  [default: flite, in the data folder]")
 @click.option("--processes", type=int, help="Of flite at a time.  [default: one for each core]")
@@ -199,7 +200,8 @@ def speech(
     import os
     from pathlib import Path
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from plasticity.cli.console import progress, say
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
     from plasticity.data import data_folder
     from plasticity.data.speech import MADE
@@ -207,9 +209,8 @@ def speech(
 
     place = Path(out).expanduser() if out else data_folder(data_dir) / MADE
     vocabulary = Path(words).expanduser() if words else None
-    with Progress(
-        "speaking, in seconds", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ) as bar:
+    columns = ("speaking, in seconds", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with progress(*columns) as bar:
         task = bar.add_task("", total=round(hours * 3600) if hours > 0 else None)
         try:
             make_speech(
@@ -222,6 +223,6 @@ def speech(
             )
         except KeyboardInterrupt:
             bar.stop()
-            click.echo("Interrupted; nothing is left of it.")
+            say("Interrupted; nothing is left of it.")
             raise SystemExit(130) from None
-    click.echo(f"The speech is in {place}")
+    say(f"The speech is in {place}")

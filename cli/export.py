@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import trust_option
+from plasticity.cli.options import Place, trust_option
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=Place())
 @click.option(
     "--format",
     "kind",
@@ -17,7 +17,7 @@ from plasticity.cli.options import trust_option
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=Place(),
     multiple=True,
     help="A file in .npz or .safetensors; may be repeated.  [default: as --format says]",
 )
@@ -30,6 +30,8 @@ def export(run: Path, kind: str | None, output: tuple[Path, ...], trusted: bool)
     and so on, with `shortcut` for the convolution beside a block. `prediction.LAYER.W_pred` and
     `.W_retro` are the rule's own.
     """
+    from plasticity.cli.console import say
+
     from plasticity import experiment
     from plasticity.arrays import to_host
     from plasticity.errors import UserError
@@ -52,4 +54,4 @@ def export(run: Path, kind: str | None, output: tuple[Path, ...], trusted: bool)
     }
     for path in paths:
         write(path, arrays, metadata)
-        click.echo(f"Written to {path}: {len(arrays)} arrays")
+        say(f"Written to {path}: {len(arrays)} arrays")

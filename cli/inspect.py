@@ -3,7 +3,15 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import checkpoint_option, data_dir_option, set_option, trust_option
+from plasticity.cli.options import (
+    COUNT,
+    Number,
+    Place,
+    checkpoint_option,
+    data_dir_option,
+    set_option,
+    trust_option,
+)
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
@@ -22,11 +30,11 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
 
 
 FRESH = ("net", "width", "batch", "seed", "dtype", "data", "modules", "weights", "gate", "set")
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = Place(dir_okay=False)
 
 
 @click.command()
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=Place())
 @click.option("--layer", help="The layer, by its number from 1 or its name.")
 @click.option(
     "--synapse",
@@ -55,7 +63,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--step", type=int, help="Insist on this step.  [default: the run's next]")
 @checkpoint_option
-@click.option("--top", default=12, show_default=True, help="Rows of each table on the screen.")
+@click.option(
+    "--top", type=COUNT, default=12, show_default=True, help="Rows of each table on the screen."
+)
 @click.option("--all-events", is_flag=True, help="In files also events that change nothing.")
 @click.option("--csv", "csv_path", type=FILE, help="Write the long table.")
 @click.option("--json", "json_path", type=FILE, help="Write the summary.")
@@ -81,6 +91,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @set_option
 @click.option(
     "--gain",
+    type=Number(0, min_open=True),
     default=2.0,
     show_default=True,
     help="Without RUN: multiplies fresh weights, so that gates are a mix of open and closed.",

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plasticity.cli.wide import print_whole
-from rich.console import Console
+from plasticity.cli.console import console, say
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from plasticity.inspection import LayerView, Recording, Synapse
-
-console = Console(highlight=False)
 
 
 @dataclass(frozen=True)
@@ -54,13 +51,13 @@ class Files:
 
 
 def _told_of(path: Path, what: str = "") -> None:
-    console.print(f"Written to {path}{what}", soft_wrap=True, markup=False)
+    say(f"Written to {path}{what}")
 
 
 def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Rows on the screen; numbers to the right, none of them cut."""
     if not rows:
-        console.print(f"{title}: none")
+        say(f"{title}: none")
         return
     made = Table(box=None, pad_edge=False)
     for name, value in rows[0].items():
@@ -68,8 +65,8 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
         made.add_column(str(name), justify="right" if right else "left", no_wrap=True)
     for row in rows:
         made.add_row(*(_told(value) for value in row.values()))
-    console.print(f"\n[bold]{title}[/]", soft_wrap=True)
-    print_whole(console, made)
+    say(f"\n{title}", style="bold")
+    console.print_whole(made)
 
 
 def _told(value: object) -> str:
@@ -103,31 +100,29 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
     from plasticity import figures
     from plasticity.inspection.tables import records, write_hdf5
 
-    console.print(f"{found.name}, {found.rule}, step {found.step}", markup=False)
+    say(f"{found.name}, {found.rule}, step {found.step}")
     rows = [_short(row) for row in records(found.largest(top))]
     table(f"The {len(rows)} largest shares of its events", rows)
     if rows:
-        console.print(
+        say(
             "share = gate x weight x dendritic x post x pre"
             + (f" / {found.positions} positions" if found.positions > 1 else "")
             + "; a patch is image (row, column), 'with' the one that it is compared with",
-            soft_wrap=True,
         )
     table("By role, prediction step and sign", found.by_role())
     if post := found.inhibition():
         fractions = [{"post, over patches and positions": n, "of all": v} for n, v in post.items()]
         table("Inhibition and rho'", fractions)
-    console.print(f"\nsum over events  {found.total:+.12e}")
-    console.print(f"dW of training   {found.applied:+.12e}")
+    say(f"\nsum over events  {found.total:+.12e}")
+    say(f"dW of training   {found.applied:+.12e}")
     limit = found.tolerance * found.scale
-    console.print(
+    say(
         f"difference       {found.difference:+.2e}, "
         + ("within" if found.agrees else "MORE THAN")
         + f" rounding ({limit:.1e}: {found.tolerance:g} of the sum of absolute values)",
-        soft_wrap=True,
     )
     if found.scale == 0:
-        console.print("No event moves this synapse in this step.")
+        say("No event moves this synapse in this step.")
     files.write_csv(found.rows(all_events=all_events))
     files.write_json(found.as_dict())
     if files.hdf5:
@@ -144,12 +139,12 @@ def layer(view: "LayerView", files: Files) -> None:
     from plasticity import figures
     from plasticity.inspection.tables import write_arrays
 
-    console.print(f"{view.layer}, {view.rule}, step {view.step}", markup=False)
+    say(f"{view.layer}, {view.rule}, step {view.step}")
     table("Distribution of dW and of its factors", view.distributions)
     if view.gates:
         table("Open gates by role, prediction step and sign (fraction)", view.gates)
     else:
-        console.print("There are no gates here: the drive comes without events, or from above.")
+        say("There are no gates here: the drive comes without events, or from above.")
     share = [{"neurons at their positions": n, "fraction": v} for n, v in view.silenced.items()]
     table("Lateral inhibition and rho'", share)
     table("Synapses that change most", view.synapses)
@@ -191,9 +186,7 @@ def recording(
         raise UserError(f"--hdf5 would copy the recording, which is HDF5 already: {found.path}")
     steps = found.steps
     span = f"steps {steps[0]} to {steps[-1]}" if len(steps) else "no step yet"
-    console.print(
-        f"{found.path}, {found.rule}: {len(steps)} records, {span}", markup=False, soft_wrap=True
-    )
+    say(f"{found.path}, {found.rule}: {len(steps)} records, {span}")
     summary = found.as_dict()
     if layer is None:
         table("What was recorded of each layer", found.overview())

@@ -1,9 +1,40 @@
-"""Options that several commands share."""
+"""Options that several commands share, and their types."""
 
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
+
+COUNT = click.IntRange(0, 2**31 - 1)
+POSITIVE = click.IntRange(1, 2**31 - 1)
+SEED = click.IntRange(0, 2**64 - 1)
+
+
+class Number(click.FloatRange):
+    """A number in a range, and neither infinite nor NaN, which compares with nothing."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
+class Place(click.Path):
+    """A path, in which `~` is the user's home although no shell has read it."""
+
+    def __init__(self, **how: object) -> None:
+        super().__init__(path_type=Path, **how)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context) -> Path:
+        text = os.fspath(value) if isinstance(value, str | os.PathLike) else str(value)
+        if not text:
+            self.fail("the path is empty.", param, ctx)
+        if "\0" in text:
+            self.fail(f"{text!r} holds a null character.", param, ctx)
+        return super().convert(os.path.expanduser(text), param, ctx)
 
 
 def _read_set(
@@ -31,7 +62,7 @@ set_option = click.option(
 
 checkpoint_option = click.option(
     "--checkpoint",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(dir_okay=False),
     help="Another checkpoint file.",
 )
 data_dir_option = click.option(
@@ -65,9 +96,15 @@ def opens_run(command: Callable) -> Callable:
 def looks_at_run(command: Callable) -> Callable:
     """As `opens_run`, and what figures of a run look at: `images` and `seed`."""
     for option in (
-        click.option("--seed", default=0, show_default=True, help="Of neurons shown and of t-SNE."),
         click.option(
-            "--images", default=300, show_default=True, help="Test images encoded, 0: all."
+            "--seed", type=SEED, default=0, show_default=True, help="Of neurons shown and of t-SNE."
+        ),
+        click.option(
+            "--images",
+            type=COUNT,
+            default=300,
+            show_default=True,
+            help="Test images encoded, 0: all.",
         ),
         opens_run,
     ):

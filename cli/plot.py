@@ -3,18 +3,18 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import looks_at_run
+from plasticity.cli.options import Place, looks_at_run
 
 FORMATS = ("png", "svg", "pdf")
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=Place())
 @click.argument("what", nargs=-1)
 @click.option(
     "--out",
     "-o",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="A folder, or a file in .png, .svg or .pdf for a single plot.  [default: RUN/figures]",
 )
 @click.option(
@@ -53,6 +53,7 @@ def plot(
     plasticity plot RUN patches --layer 4 --out patches.pdf
     """
     from plasticity.cli import screen
+    from plasticity.cli.console import say
 
     from plasticity import plots
 
@@ -62,6 +63,6 @@ def plot(
         look = plots.open_look(run, layer=layer, report=report, **how)
         written, left_out = plots.draw(look, paths, skip="all" in what)
     for path in written:
-        click.echo(f"Written to {path}")
+        say(f"Written to {path}")
     for name, why in left_out.items():
-        click.echo(f"Left out, {name}: {why}")
+        say(f"Left out, {name}: {why}")

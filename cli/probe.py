@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import opens_run
+from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=Place())
 @click.option("--data", help="A data set with labels.  [default: the run's own]")
 @click.option(
     "--protocol",
@@ -17,16 +17,27 @@ from plasticity.cli.options import opens_run
     help="regularised: logistic regression on standardised encodings of centre crops; published: "
     "Adam on raw encodings of random crops and flips.",
 )
-@click.option("--train", default=5000, show_default=True, help="Labelled images to fit, 0: all.")
-@click.option("--test", default=2000, show_default=True, help="Labelled images to test, 0: all.")
-@click.option("--epochs", default=300, show_default=True, help="Of the published protocol's layer.")
+@click.option(
+    "--train", type=COUNT, default=5000, show_default=True, help="Labelled images to fit, 0: all."
+)
+@click.option(
+    "--test", type=COUNT, default=2000, show_default=True, help="Labelled images to test, 0: all."
+)
+@click.option(
+    "--epochs",
+    type=POSITIVE,
+    default=300,
+    show_default=True,
+    help="Of the published protocol's layer.",
+)
 @click.option(
     "--views",
+    type=POSITIVE,
     default=4,
     show_default=True,
     help="Random crops and flips of each image that the published protocol cycles through.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the result here.")
+@click.option("--json", "json_path", type=Place(), help="Write the result here.")
 @opens_run
 def probe(
     run: Path,
@@ -45,6 +56,7 @@ def probe(
     in the run's folder.
     """
     from plasticity.cli import screen
+    from plasticity.cli.console import console, say
 
     from plasticity import experiment, runs
 
@@ -58,7 +70,7 @@ def probe(
         epochs=epochs,
         views=views,
     )
-    screen.console.print(screen.probe_table(probed))
+    console.print_whole(screen.probe_table(probed))
     path = json_path or experiment.probe_path(run, protocol, data or state.options.data)
     runs.write_json(path, {"step": state.step, **probed.as_dict()})
-    screen.console.print(f"Written to {path}")
+    say(f"Written to {path}")

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import looks_at_run
+from plasticity.cli.options import Place, looks_at_run
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out", "-o", type=click.Path(path_type=Path), help="The page.  [default: RUN/report.html]"
-)
+@click.argument("run", type=Place())
+@click.option("--out", "-o", type=Place(), help="The page.  [default: RUN/report.html]")
 @looks_at_run
 def report(run: Path, out: Path | None, **how: object) -> None:
     """Write RUN as one HTML page: rule, losses, probes, figures, settings, versions, timing.
@@ -20,6 +18,7 @@ def report(run: Path, out: Path | None, **how: object) -> None:
     the extra 'plot'.
     """
     from plasticity.cli import screen
+    from plasticity.cli.console import say
 
     from plasticity import plots
     from plasticity import report as reports
@@ -32,5 +31,5 @@ def report(run: Path, out: Path | None, **how: object) -> None:
     make_folder(path.parent)
     reports.write(made, path)
     for name, why in made.left_out.items():
-        click.echo(f"Left out, {name}: {why}")
-    click.echo(f"Written to {path}")
+        say(f"Left out, {name}: {why}")
+    say(f"Written to {path}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from plasticity.cli.options import Place
 
 
 @click.command()
@@ -24,9 +25,7 @@ import click
     help="Runs side by side, which share the cores.  [default: one for each core if runs are "
     "small, one on a GPU]",
 )
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="[default: reproduce/BUDGET]"
-)
+@click.option("--out", type=Place(file_okay=False), help="[default: reproduce/BUDGET]")
 @click.option("--show", is_flag=True, help="Run nothing: write tables of what has been run.")
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -54,6 +53,7 @@ def reproduce(
     plasticity reproduce table1 table6 --budget small
     """
     from plasticity.cli import reproduce_screen as screen
+    from plasticity.cli.console import say
 
     from plasticity import reproduce as again
 
@@ -70,8 +70,8 @@ def reproduce(
     for table in wanted:
         screen.show(table, allowed, seeds, folder)
     for name, sentence in failed.items():
-        click.echo(f"{name}: {sentence}")
+        say(f"{name}: {sentence}")
     if interrupted:
-        click.echo("Interrupted; the same command goes on from here.")
+        say("Interrupted; the same command goes on from here.")
         ctx.exit(130)
     ctx.exit(1 if failed else 0)

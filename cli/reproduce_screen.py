@@ -4,16 +4,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from plasticity.cli.console import console, progress, say
+from rich.progress import BarColumn
 from rich.table import Table
 
 from plasticity import reproduce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-console = Console(highlight=False)
 
 
 def listing() -> None:
@@ -27,7 +25,7 @@ def listing() -> None:
             longer = f", {row.longer} times as long" if row.longer > 1 else ""
             published = "-" if row.published is None else f"{row.published:.1f}"
             shown.add_row(row.label, published, str(row.layer or "last"), options + longer)
-        console.print(shown)
+        console.print_whole(shown)
 
 
 def _duration(seconds: float) -> str:
@@ -46,16 +44,12 @@ def carry_out(
     start, count = time.monotonic(), len(experiments)
     ended = count - len(work.todo)
     if not work.todo:
-        console.print(f"All {count} runs are done already, in {folder}")
+        say(f"All {count} runs are done already, in {folder}")
         return {}, False
     side = f", {jobs} side by side" if jobs > 1 else ""
-    console.print(f"{count} runs in {folder}{side}, {budget.statement()}", soft_wrap=True)
+    say(f"{count} runs in {folder}{side}, {budget.statement()}")
     columns = ("{task.description}", BarColumn(), "{task.fields[what]}")
-    with Progress(
-        *(TextColumn(c) if isinstance(c, str) else c for c in columns),
-        console=console,
-        transient=True,
-    ) as bar:
+    with progress(*columns, transient=True) as bar:
         total = bar.add_task("all runs", total=work.total, completed=work.done, what="")
         tasks = {}
 
@@ -69,7 +63,7 @@ def carry_out(
                 ended += 1
                 if name in tasks:
                     bar.remove_task(tasks.pop(name))
-                    console.print(f"run {ended} of {count}: {name}  {left}", soft_wrap=True)
+                    say(f"run {ended} of {count}: {name}  {left}")
                 return
             if name not in tasks:
                 tasks[name] = bar.add_task(name, total=of, what=what)
@@ -85,8 +79,8 @@ def carry_out(
 def show(table: "reproduce.Table", budget: "reproduce.Budget", seeds: int, folder: Path) -> None:
     """Print a table as it stands, and write its files."""
     results = reproduce.collect(table, budget, seeds, folder)
-    console.print(f"[bold]{table.name}[/]\n")
-    console.print(reproduce.markdown(table, budget, results), soft_wrap=True, markup=False)
+    say(f"{table.name}\n", style="bold")
+    say(reproduce.markdown(table, budget, results))
     folder.mkdir(parents=True, exist_ok=True)
     written = reproduce.write(table, budget, results, seeds, folder)
-    console.print(f"Written to {folder}: {', '.join(path.name for path in written)}\n")
+    say(f"Written to {folder}: {', '.join(path.name for path in written)}\n")

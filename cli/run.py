@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
-from plasticity.cli.options import set_option, trust_option
+from plasticity.cli.options import Place, set_option, trust_option
 
 # What may differ between a run and its resumption: how long, where, how often, what after.
 FREE = {
@@ -14,7 +14,7 @@ FREE = {
 }  # fmt: skip
 
 
-def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
+def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
     """Keys of the file become the defaults of the options, so that a flag wins."""
     if path is None:
         return None
@@ -24,13 +24,15 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: str | None) -
     from plasticity.options import check_type
 
     try:
-        keys = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        keys = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {path}: not a readable TOML file ({error})") from error
     known = {
         p.name
         for p in ctx.command.params
-        if p.name not in ("config", "resume", "set", "changed_data")
+        if p.name not in ("config", "resume", "set", "changed_data", "trusted")
     }
     keys = {name.replace("-", "_"): value for name, value in keys.items()}
     if isinstance(fields := keys.pop("set", {}), dict):
@@ -105,7 +107,7 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     "--config",
     callback=_read_config,
     is_eager=True,
-    type=click.Path(dir_okay=False),
+    type=Place(dir_okay=False),
     help="A TOML file whose keys are these options; a flag wins over it.",
 )
 @click.option(
@@ -191,10 +193,10 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
 @click.option(
     "--checkpoint-minutes", default=5.0, show_default=True, help="Save the run every so often."
 )
-@click.option("--out", type=click.Path(file_okay=False), help="Run folder.  [default: runs/...]")
+@click.option("--out", type=Place(file_okay=False), help="Run folder.  [default: runs/...]")
 @click.option(
     "--resume",
-    type=click.Path(file_okay=False),
+    type=Place(file_okay=False),
     help="Go on with this run; --steps or --epochs may reach further.",
 )
 @click.option(
@@ -218,9 +220,9 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
 def run(
     ctx: click.Context,
     preset: str | None,
-    config: str | None,
-    out: str | None,
-    resume: str | None,
+    config: Path | None,
+    out: Path | None,
+    resume: Path | None,
     changed_data: bool,
     trusted: bool,
     **values: object,
@@ -231,6 +233,7 @@ def run(
     long enough to see learning start. Everything goes to a folder of its own.
     """
     from plasticity.cli import screen
+    from plasticity.cli.console import console, quoted, say
 
     from plasticity import claims, experiment, ranks, runs, trust
     from plasticity.errors import UserError
@@ -239,7 +242,7 @@ def run(
 
     with ranks.together() as several, ExitStack() as held:
         if several:
-            screen.console.quiet = several.rank > 0
+            console.quiet = several.rank > 0
         if several and values["record"]:
             raise UserError("--record is for one process: start the run without mpiexec")
         if changed_data and resume is None:
@@ -260,7 +263,7 @@ def run(
             }
             if out is not None or preset is not None:
                 raise UserError("--resume goes on in its own folder, with its own options")
-            folder = Path(resume)
+            folder = resume
             runs.checkpoint_of(folder)  # says if there is none, before the folder is written to
             if not several or several.rank == 0:
                 held.enter_context(claims.held(folder))
@@ -289,6 +292,6 @@ def run(
             probed = screen.probe(state, folder) if state.options.probe else None
             screen.summary(state, folder, probed)
     if not ended:
-        screen.console.print(f"Interrupted after step {state.step}, and saved.")
-        screen.console.print(f"Go on with:  plasticity run --resume {folder}", soft_wrap=True)
+        say(f"Interrupted after step {state.step}, and saved.")
+        say(f"Go on with:  plasticity run --resume {quoted(folder)}")
         ctx.exit(130)

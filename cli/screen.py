@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from plasticity.cli.console import console, progress, quoted, say
+from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from plasticity.experiment import Probed
     from plasticity.training import Onlooker, State
 
-console = Console(highlight=False)
 LINE_SECONDS = 10.0  # where the output is no terminal, a line every so often
 
 
@@ -25,15 +25,9 @@ def _beside(found: Container[str]) -> str:
     return "accuracy" if "accuracy" in found else "open_gates"
 
 
-def _bar(*extra: TextColumn) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        *extra,
-        TimeRemainingColumn(),
-        console=console,
-    )
+def _bar(*extra: str) -> Progress:
+    shown = ("{task.description}", BarColumn(), MofNCompleteColumn(), *extra, TimeRemainingColumn())
+    return progress(*shown)
 
 
 def data_set(state: "State") -> None:
@@ -42,7 +36,7 @@ def data_set(state: "State") -> None:
 
     options = state.options
     for line in data.described(options.data, options.data_dir or None):
-        console.print(line, markup=False, soft_wrap=True)
+        say(line)
 
 
 def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> bool:
@@ -50,44 +44,45 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
     from plasticity import training
 
     options = state.options
-    console.print(
-        f"[bold]{state.rule.name}[/] on [bold]{state.network.name}[/], width {options.width:g}, "
-        f"data {options.data}, batch {options.batch}, seed {options.seed}, {state.device}; "
-        f"run folder [bold]{folder}[/]"
+    about = (
+        f", width {options.width:g}, data {options.data}, batch {options.batch}, "
+        f"seed {options.seed}, {state.device}; run folder "
     )
-    bar = _bar(TextColumn("{task.fields[speed]}"))
+    title = (state.rule.name, "bold"), " on ", (state.network.name, "bold"), about
+    say(Text.assemble(*title, (str(folder), "bold")))
+    bar = _bar("{task.fields[speed]}")
     task = bar.add_task("training", total=None, speed="", completed=state.step)
     last = time.monotonic()
 
-    def table(progress: training.Progress) -> Table:
+    def table(now: training.Progress) -> Table:
         rows = Table(box=None, pad_edge=False)
         rows.add_column("layer")
-        shown = [name for name in ("loss", _beside(progress.means)) if name in progress.means]
+        shown = [name for name in ("loss", _beside(now.means)) if name in now.means]
         for name in shown:
             rows.add_column(name.replace("_", " "), justify="right")
-        values = (progress.means[name] for name in shown)
+        values = (now.means[name] for name in shown)
         for name, *found in zip(state.names, *values, strict=True):
             rows.add_row(name, *(f"{value:.4f}" for value in found))
         return rows
 
     with Live(bar, console=console, transient=True) as live:
 
-        def report(progress: training.Progress) -> None:
+        def report(now: training.Progress) -> None:
             nonlocal last
             bar.update(
                 task,
-                completed=progress.step,
-                total=progress.steps,
-                speed=f"{progress.images_per_second:.1f} images/s",
+                completed=now.step,
+                total=now.steps,
+                speed=f"{now.images_per_second:.1f} images/s",
             )
-            live.update(Group(bar, table(progress)))
+            live.update(Group(bar, table(now)))
             if not console.is_terminal and time.monotonic() - last >= LINE_SECONDS:
                 last = time.monotonic()
-                name = "loss" if "loss" in progress.means else _beside(progress.means)
-                values = " ".join(f"{value:.3f}" for value in progress.means[name])
-                console.print(
-                    f"step {progress.step}/{progress.steps}  {name.replace('_', ' ')} {values}  "
-                    f"{progress.images_per_second:.1f} images/s"
+                name = "loss" if "loss" in now.means else _beside(now.means)
+                values = " ".join(f"{value:.3f}" for value in now.means[name])
+                say(
+                    f"step {now.step}/{now.steps}  {name.replace('_', ' ')} {values}  "
+                    f"{now.images_per_second:.1f} images/s"
                 )
 
         return training.train(state, folder, report, onlooker)
@@ -102,10 +97,10 @@ def probe(state: "State", folder: Path) -> "Probed | None":
         sizes = {"train_images": state.options.probe_train, "test_images": state.options.probe_test}
         return probe_with_bar(state, **sizes)
     except UserError as error:
-        console.print(f"No probe: {error}")
+        say(f"No probe: {error}")
         return None
     except KeyboardInterrupt:
-        console.print(f"Probe left out; make up for it with:  plasticity probe {folder}")
+        say(f"Probe left out; make up for it with:  plasticity probe {quoted(folder)}")
         experiment.finish(state, folder, None)
         raise
 
@@ -123,12 +118,12 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         def report(what: str, done: int, total: int) -> None:
             nonlocal told
             if what not in tasks:
-                tasks[what] = bar.add_task(escape(what), total=total)
+                tasks[what] = bar.add_task(what, total=total)
             bar.update(tasks[what], completed=done)
             late = time.monotonic() - told >= LINE_SECONDS
             if not console.is_terminal and total > 1 and (done == total or late):
                 told = time.monotonic()
-                console.print(f"{what}: {done}/{total}", markup=False)
+                say(f"{what}: {done}/{total}")
 
         yield report
 
@@ -172,9 +167,9 @@ def _reading(found: dict[str, object]) -> str:
 def left_out(state: "State") -> None:
     """The damaged images that a run met and left out."""
     if state.damaged:
-        console.print(f"Damaged images that were left out: {len(state.damaged)}")
+        say(f"Damaged images that were left out: {len(state.damaged)}")
         for place, reason in state.damaged.items():
-            console.print(f"  {place}: {reason}", markup=False, soft_wrap=True)
+            say(f"  {place}: {reason}")
 
 
 def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
@@ -195,19 +190,19 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             table.add_column(head, justify="left" if head == "layer" else "right")
         for row in zip(*(found[name] for name in columns.values()), strict=True):
             table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
-        console.print(table)
-        console.print(
+        console.print_whole(table)
+        say(
             f"{state.step} steps of {state.options.batch} images, "
             f"{found['images_per_second']:.1f} images/s"
         )
     if "peak_device_bytes" in found:
-        console.print(f"Memory of {state.device}: {found['peak_device_bytes'] / 2**20:,.0f} MiB")
+        say(f"Memory of {state.device}: {found['peak_device_bytes'] / 2**20:,.0f} MiB")
     if probed is not None:
-        console.print(probe_table(probed))
+        console.print_whole(probe_table(probed))
         better = sum(
             t - r > 2 * probed.error for t, r in zip(probed.trained, probed.random, strict=True)
         )
-        console.print(
+        say(
             f"{better} of {len(probed.layers)} layers stand above their random start by more than "
             "two standard errors."
         )
@@ -219,18 +214,15 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             f", the published one 600 over 100,000{days}. Early training lowers a linear probe "
             "below random weights before it climbs, the upper layers most"
         )
-        console.print(
+        say(
             f"How to read it: {_reading(found)}. This run saw "
             f"{state.step * batch / images:.2g} passes over {images} images"
-            f"{published if 'Illing' in state.rule.citation else ''}.",
-            soft_wrap=True,
+            f"{published if 'Illing' in state.rule.citation else ''}."
         )
         further = max(10 * (images // batch), 2 * state.step)
-        console.print(
-            f"Train on:  plasticity run --resume {folder} --steps {further}", soft_wrap=True
-        )
+        say(f"Train on:  plasticity run --resume {quoted(folder)} --steps {further}")
     left_out(state)
     files = ["checkpoint.h5", "summary.json"]
     files += ["losses.png", "losses.svg"] if "loss_last" in found else []
     files += ["probe.png", "probe.svg"] if probed is not None else []
-    console.print(f"Written to {folder}: {', '.join(files)}", markup=False)
+    say(f"Written to {folder}: {', '.join(files)}")

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import set_option, trust_option
+from plasticity.cli.options import POSITIVE, Number, Place, set_option, trust_option
 
 
 @click.command()
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=Place())
 @click.option(
     "--rule",
     default="clapp",
@@ -27,10 +27,13 @@ from plasticity.cli.options import set_option, trust_option
 @click.option("--data", default="sample", show_default=True, help="As in 'plasticity run'.")
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
 @click.option("--dtype", default="float64", show_default=True, help="float64 or float32.")
-@click.option("--batch", default=4, show_default=True, help="Images.")
-@click.option("--seeds", default=2, show_default=True, help="How many seeds, from 0.")
+@click.option("--batch", type=POSITIVE, default=4, show_default=True, help="Images.")
+@click.option(
+    "--seeds", type=POSITIVE, default=2, show_default=True, help="How many seeds, from 0."
+)
 @click.option(
     "--gain",
+    type=Number(0, min_open=True),
     default=2.0,
     show_default=True,
     help="Multiplies fresh weights, so that gates are a mix of open and closed.",
@@ -43,7 +46,11 @@ from plasticity.cli.options import set_option, trust_option
     help="Autograd in float64, or central differences of sampled weights, without torch.",
 )
 @click.option(
-    "--samples", default=12, show_default=True, help="Of each parameter, for differences."
+    "--samples",
+    type=POSITIVE,
+    default=12,
+    show_default=True,
+    help="Of each parameter, for differences.",
 )
 @click.option(
     "--against",
@@ -52,11 +59,11 @@ from plasticity.cli.options import set_option, trust_option
 )
 @click.option(
     "--tolerance",
-    type=float,
+    type=Number(0),
     help="On the relative error.  [default: 1e-10 in float64, 1e-4 in float32 and for differences]",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all rows here.")
-@click.option("--junit", "junit_path", type=click.Path(path_type=Path), help="JUnit XML, for CI.")
+@click.option("--json", "json_path", type=Place(), help="Write all rows here.")
+@click.option("--junit", "junit_path", type=Place(), help="JUnit XML, for CI.")
 @trust_option
 @click.pass_context
 def verify(
@@ -95,8 +102,6 @@ def verify(
     def given(name: str) -> bool:
         return ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
 
-    if seeds < 1 or batch < 1 or samples < 1:
-        raise UserError("--seeds, --batch and --samples must be at least 1")
     if run is not None:
         for name in (*(name for name in values if name not in ("rule", "data_dir")), "gain"):
             if given(name):

@@ -2,14 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from plasticity.cli.wide import print_whole
-from rich.console import Console
+from plasticity.cli.console import console, say
 from rich.table import Table
 
 if TYPE_CHECKING:
     from plasticity.verification import Verified
 
-console = Console(highlight=False)
 BAD = ("proves nothing", "differs", "depends")
 
 
@@ -34,7 +32,7 @@ def _worst(rows: list, key) -> list:
 def show(found: "Verified") -> None:
     """Print what was found."""
     if found.no_loss:
-        console.print(f"{found.no_loss}.", soft_wrap=True)
+        say(f"{found.no_loss}.")
     else:
         _comparisons(found)
     _dependences(found)
@@ -44,7 +42,7 @@ def show(found: "Verified") -> None:
     end = f"{len(found.rows) - len(bad)} of {len(found.rows)} checks hold"
     if nothing:
         end += f"; {nothing} prove nothing: gates are closed, nobody wins, or dW is 0"
-    console.print(f"{end}.", soft_wrap=True)
+    say(f"{end}.")
 
 
 def _comparisons(found: "Verified") -> None:
@@ -64,41 +62,39 @@ def _comparisons(found: "Verified") -> None:
         cells += [",".join(map(str, row.place)), f"{row.cosine:.6f}"]
         cells += [f"{row.crossed} of {row.samples}"] if method == "finite-difference" else []
         table.add_row(*cells, f"{row.open_gates:.2f}", f"{row.winners:.2f}", row.verdict)
-    print_whole(console, table)
+    console.print_whole(table)
     worst = max(found.comparisons, key=lambda row: row.error)
-    console.print(
+    say(
         f"Largest relative error {worst.error:.1e}: {worst.layer}.{worst.parameter} at "
         f"{worst.place}, {worst.difference:.1e} apart; tolerance {worst.tolerance:g}.",
-        soft_wrap=True,
     )
     if found.hint:
-        console.print(f"{found.hint}.", soft_wrap=True)
+        say(f"{found.hint}.")
 
 
 def _dependences(found: "Verified") -> None:
     if found.locality == "global":
-        console.print(f"{found.rule} states locality global: nothing is excluded.")
+        say(f"{found.rule} states locality global: nothing is excluded.")
         return
     if not found.dependences:
-        console.print(f"Locality: {found.locality}; here nothing lies outside.")
+        say(f"Locality: {found.locality}; here nothing lies outside.")
         return
     table = _table(f"Locality: {found.locality}", "layer", "changed", "dW", "verdict")
     for row in _worst(found.dependences, lambda row: (row.layer, row.changed)):
         dW = "0" if row.zero else "another" if row.changes else "the same"
         table.add_row(row.layer, row.changed, dW, row.verdict)
-    print_whole(console, table)
+    console.print_whole(table)
 
 
 def _sums(found: "Verified") -> None:
     if found.no_events:
-        console.print(f"{found.no_events}.", soft_wrap=True)
+        say(f"{found.no_events}.")
         return
     agree = sum(row.agrees for row in found.sums)
-    console.print(f"Events add up to dW at {agree} of {len(found.sums)} synapses and biases.")
+    say(f"Events add up to dW at {agree} of {len(found.sums)} synapses and biases.")
     for row in found.sums:
         if not row.agrees:
-            console.print(
+            say(
                 f"  {row.layer}.{row.parameter}{list(row.index)}: sum {row.total:.9g}, dW "
                 f"{row.applied:.9g}",
-                markup=False,
             )

@@ -40,6 +40,11 @@ def check_private(path: Path) -> None:
         raise PermissionError(f"{path} can be written by other users")
 
 
+def shown(name: str | Path) -> str:
+    """A name that can be printed, even where it is not UTF-8."""
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to, which takes its place when all is written.

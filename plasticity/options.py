@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral, Real
 
 from plasticity import interface, networks, plugins, rules, trust
 from plasticity.data import SETS, ImageSet, absolute, open_set, open_splits
@@ -119,6 +120,8 @@ class RunOptions:
     identity: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_type(name, value)
         for name in ("rule", "net"):
             if plugins.is_file(getattr(self, name)):
                 path = plugins.absolute(getattr(self, name))
@@ -394,13 +397,16 @@ def check_type(name: str, value: object) -> None:
     """
     defaults = {f.name: f.default for f in fields(RunOptions)}
     kind = dict if name in ("set", "files", "identity") else type(defaults.get(name, ""))
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    truth = isinstance(value, bool)
     if kind is float:
-        fits = number and math.isfinite(value)
+        fits = isinstance(value, Real) and not truth and math.isfinite(value)
+    elif kind is int:
+        fits = isinstance(value, Integral) and not truth
     elif kind is dict:
-        fits = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+        values = str | bool | Real if name == "set" else str
+        fits = isinstance(value, dict) and all(isinstance(v, values) for v in value.values())
     else:
-        fits = isinstance(value, kind) and (kind is not int or number)
+        fits = isinstance(value, kind) and not (kind is str and "\0" in value)
     if not fits:
         expected = {float: "a finite number", int: "a whole number", str: "a text",
                     bool: "true or false", dict: "texts by name"}[kind]  # fmt: skip

@@ -162,6 +162,7 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is no file: expected a checkpoint of a run")
+    path.open("rb").close()  # a file without rights is no damaged one
     try:
         with h5py.File(path, "r") as file:
             if "format" not in file.attrs or "weights" not in file:
@@ -206,9 +207,9 @@ def _seal(attributes: h5py.AttributeManager) -> int:
 
 
 def write_text(path: Path, text: str | bytes) -> None:
-    """Write a text file, whole, as UTF-8."""
+    """Write a text file, whole, as UTF-8; of names that are not UTF-8 the codes."""
     with whole(path) as part:
-        part.write_bytes(text.encode() if isinstance(text, str) else text)
+        part.write_bytes(text.encode(errors="backslashreplace") if isinstance(text, str) else text)
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:

@@ -132,14 +132,17 @@ def tsne(encoding: np.ndarray, seed: int) -> np.ndarray:
     except ImportError as error:
         raise MissingError(f"t-SNE needs scikit-learn: {installs('plot')}") from error
     if len(encoding) < 4:
-        raise UserError(f"t-SNE needs at least 4 images, got {len(encoding)}: take more --images")
+        raise MissingError(
+            f"t-SNE needs at least 4 images, got {len(encoding)}: take more --images"
+        )
     spread = encoding.std(axis=0, dtype=float)
     if not spread.any():
         raise MissingError("every image has the same encoding: there is nothing to embed")
     start = "pca" if np.count_nonzero(spread) > 1 else "random"
     perplexity = min(PERPLEXITY, (len(encoding) - 1) / 3)
     with threadpool_limits(1):  # several threads take many times as long, waiting for each other
-        return TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(encoding)
+        random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
+        return TSNE(perplexity=perplexity, init=start, random_state=random).fit_transform(encoding)
 
 
 @dataclass(frozen=True)

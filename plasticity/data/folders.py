@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity.data.tree import IMAGES, Branch, Kind, Passed, few, shown
+from plasticity.data.tree import IMAGES, Branch, Kind, Passed, few
 from plasticity.errors import UserError
+from plasticity.files import shown
 
 SPELLINGS = {
     "train": "train training trn",

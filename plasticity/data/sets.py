@@ -15,8 +15,9 @@ from plasticity import places
 from plasticity.data import folders
 from plasticity.data.image_set import ImageSet
 from plasticity.data.images import DamagedError, square
-from plasticity.data.tree import few, shown
+from plasticity.data.tree import few
 from plasticity.errors import UserError
+from plasticity.files import shown
 
 SPLITS = ("unlabelled", "train", "test")
 SAMPLE_SIDE = 64

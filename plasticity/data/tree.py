@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plasticity.data.images import SUFFIXES
 from plasticity.errors import UserError
+from plasticity.files import shown
 
 HIDDEN = {"__macosx", "@eadir", "$recycle.bin", "#recycle", "lost+found", "__pycache__"}
 RUN = "checkpoint.h5"  # a folder that holds it is a run of this program
@@ -149,8 +150,3 @@ def few(names: Iterable[str], most: int = EXAMPLES) -> str:
     names = list(names)
     told = ", ".join(map(shown, names[:most]))
     return f"{told} and {len(names) - most} more" if len(names) > most else told
-
-
-def shown(name: str | Path) -> str:
-    """A name that can be printed, even where it is not UTF-8."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
 from plasticity.figures.updates import SIGNED
 
 BOX = COLOURS[5]
@@ -96,7 +96,7 @@ def patches(
                 )
         axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         _bare(axes)
-        axes.set_title(title, fontsize=8)
+        axes.set_title(plain(title), fontsize=8)
         if number == 0:
             axes.set_yticks([j * (h + gap) + h / 2 for j in range(J)], names, fontsize=7)
             axes.tick_params(length=0)
@@ -131,7 +131,7 @@ def embeddings(
         if place == 0 and rows > 1:
             axes.set_ylabel(who)
         if who == cells[0][0] or rows == 1:
-            axes.set_title(title, fontsize=8)
+            axes.set_title(plain(title), fontsize=8)
         own = points[who][place]
         if own is None:
             axes.text(0.5, 0.5, "silent", ha="center", transform=axes.transAxes)
@@ -155,7 +155,7 @@ def embeddings(
                 marker=MARKERS[kind // len(CLASSES) % len(MARKERS)],
                 markersize=4,
                 color=CLASSES[kind % len(CLASSES)],
-                label=name,
+                label=plain(name),
             )
             for kind, name in enumerate(classes[: 5 * len(CLASSES)])
         ]

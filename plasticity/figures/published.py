@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plasticity.figures.run import curves
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
 
 
 @styled
@@ -49,7 +49,7 @@ def beside_published(
     axes.set_xlabel("accuracy of a linear probe (%)")
     axes.grid(axis="both", linewidth=0.3, color="#CCCCCC", zorder=0)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_title(plain(title), fontsize=9, loc="left")
     figure.legend(loc="outside lower center", ncols=3, handletextpad=0.3)
     return figure
 
@@ -78,7 +78,7 @@ def over_layers(
     axes.set_xticks(sorted(set(layers)))
     axes.set_xlabel("layer")
     axes.set_ylabel("probe accuracy (%)")
-    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_title(plain(title), fontsize=9, loc="left")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     return figure
@@ -101,5 +101,5 @@ def losses_of_splits(losses: Mapping[str, np.ndarray], title: str) -> Figure:
     if widest is not None:
         handles, names = panels[list(losses).index(widest)].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=6, handlelength=1.2)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(plain(title), fontsize=9)
     return figure

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
 
 POINTS = 600  # of one curve at most: an SVG of a long run stays small
 
@@ -55,7 +55,7 @@ def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figu
     curves(right, 100 * metrics[beside], names)
     right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(plain(title), fontsize=9)
     return figure
 
 

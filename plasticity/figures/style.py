@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from plasticity.errors import UserError
-from plasticity.files import whole
+from plasticity.files import shown, whole
 
 # Okabe & Ito's palette: distinct also to the colour-blind.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
@@ -30,6 +30,11 @@ FORMATS = {
     ".svg": {"metadata": {"Date": None}},
     ".pdf": {"metadata": {"CreationDate": None}},
 }
+
+
+def plain(text: str) -> str:
+    """A text with names of a user's, drawn as it is: without mathematics between dollars."""
+    return shown(text).replace("$", r"\$")
 
 
 @styled

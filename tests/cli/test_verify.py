@@ -100,7 +100,7 @@ def test_a_trained_run_is_verified_with_its_own_options(tmp_path):
 
 def test_bad_input_is_one_sentence():
     for args, sentence in (
-        (("--seeds", 0), "--seeds, --batch and --samples must be at least 1"),
+        (("--seeds", 0), "Invalid value for '--seeds'"),
         (("--against", "cuda:9", "--layers", 1), "cuda:9"),
         (("--rule", "none"), "unknown rule 'none'"),
         (("--no-dendrites", "--method", "finite-difference", "--layers", 1), "descends no loss"),
