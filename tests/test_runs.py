@@ -78,7 +78,7 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
     for name, value, told in (
         ("format", 99, "format 99"),
         ("format", "later", "format is no whole number"),
-        ("options", 3, "options is no text"),
+        ("options", 3, "checksum"),
     ):
         path.write_bytes(whole)
         with h5py.File(path, "a") as file:
