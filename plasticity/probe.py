@@ -17,13 +17,12 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Accuracies as fractions; `penalty` is the one chosen, 0 where there is none.
+    """Accuracy on the test images, a fraction; the penalty that was chosen, 0 where there is none.
 
     `iterations` are those of the last fit: L-BFGS iterations, or steps of Adam.
     """
 
     accuracy: float
-    train_accuracy: float
     penalty: float
     iterations: int
 
@@ -165,7 +164,6 @@ def logistic(
     fitted, iterations = _fit(x, hot, chosen, start, spread)
     return ProbeResult(
         _accuracy(fitted, test, test_y, classes),
-        _accuracy(fitted, x, train_y, classes),
         chosen,
         iterations,
     )
@@ -216,7 +214,6 @@ def adam(
             kernels.adam([(flat, ascent, m, v)], step, lr)
     return ProbeResult(
         _accuracy(flat, test_x, test_y, classes),
-        _accuracy(flat, first, train_y, classes),
         0.0,
         step,
     )
