@@ -231,7 +231,7 @@ def test_options_of_another_type_are_named():
         ("steps", 2.5, "steps should be a whole number"),
         ("lr", "fast", "lr should be a finite number"),
         ("coin", 1, "coin should be true or false"),
-        ("set", {"a": 1}, "set should be texts by name"),
+        ("set", {"a": [1]}, "set should be texts by name"),
         ("seed", True, "seed should be a whole number"),
     ):
         with pytest.raises(UserError, match=sentence):

@@ -99,17 +99,21 @@ class Stream:
         _machine=None, _computes=False,
     ) -> None:  # fmt: skip
         self._machine, self._computes = _machine or Machine.now, _computes
-        self.queue: list[tuple[np.ndarray, np.ndarray]] = []  # copies: target, source
-        self.done = 0  # copies that have run
+        self.queue: list = []  # copies, as target and source, and sums over ranks, to be called
+        self.done = 0  # of them, that have run
         # Copies that the host has not waited for may still read: number, source, its content.
         self.reading: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.seen = 0  # the tick of the current stream up to which this one has waited
 
     def _run(self, until: int) -> None:
         while self.done < until:
-            target, source = self.queue.pop(0)
-            np.copyto(target, source)
+            work = self.queue.pop(0)
             self.done += 1
+            if callable(work):
+                work()
+                continue
+            target, source = work
+            np.copyto(target, source)
             self.reading.append((self.done, source, source.copy()))
 
     def _check(self) -> None:
