@@ -1,4 +1,4 @@
-"""The folders of this user for what the package keeps: data sets, and what can be made again."""
+"""The folders of this user for what the package keeps."""
 
 from pathlib import Path
 
@@ -11,6 +11,11 @@ def data() -> Path:
 def cache() -> Path:
     """For compiled code and decoded audio."""
     return _of("cache", ".cache")
+
+
+def state() -> Path:
+    """For what the user has agreed to."""
+    return _of("state", ".local/state")
 
 
 def _of(kind: str, usual: str) -> Path:

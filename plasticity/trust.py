@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plasticity import places
 from plasticity.files import check_private
 
 if TYPE_CHECKING:
@@ -25,13 +26,7 @@ def place() -> Path:
     """Where this user's agreements are kept."""
     if wanted := os.environ.get(PLACE):
         return Path(wanted).expanduser() / "agreed.txt"
-    try:
-        from platformdirs import user_state_path
-
-        folder = user_state_path("plasticity", appauthor=False)
-    except ImportError:
-        folder = Path("~/.local/state/plasticity").expanduser()
-    return folder / "agreed.txt"
+    return places.state() / "agreed.txt"
 
 
 def agree(digest: str) -> None:

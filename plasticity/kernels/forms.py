@@ -75,28 +75,24 @@ ON_DEVICE: Takes = lambda c: c.on_device  # noqa: E731
 LYING_ON_DEVICE: Takes = lambda c: c.on_device and c.contiguous  # noqa: E731
 ALWAYS: Takes = lambda c: True  # noqa: E731
 
+BACK = (
+    ("cuda.convolution", CUDA_3X3),
+    ("cpu.winograd", WINOGRAD),
+    ("cpu.blocked", COMPILED),
+    ("definition.convolution", ALWAYS),
+)
+CONVOLUTION = (
+    BACK[0],
+    ("cpu.few_channels", FIRST),
+    *BACK[1:],
+)  # nothing asks for the image's error
+RESIDUAL = (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS))
+
 # Operation -> its forms, the fastest first: a file of this folder, and what it takes.
 FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
-    "forward": (
-        ("cuda.convolution", CUDA_3X3),
-        ("cpu.few_channels", FIRST),
-        ("cpu.winograd", WINOGRAD),
-        ("cpu.blocked", COMPILED),
-        ("definition.convolution", ALWAYS),
-    ),
-    "correlate": (
-        ("cuda.convolution", CUDA_3X3),
-        ("cpu.few_channels", FIRST),
-        ("cpu.winograd", WINOGRAD),
-        ("cpu.blocked", COMPILED),
-        ("definition.convolution", ALWAYS),
-    ),
-    "back": (
-        ("cuda.convolution", CUDA_3X3),
-        ("cpu.winograd", WINOGRAD),
-        ("cpu.blocked", COMPILED),
-        ("definition.convolution", ALWAYS),
-    ),
+    "forward": CONVOLUTION,
+    "correlate": CONVOLUTION,
+    "back": BACK,
     "coactivity": (
         ("cuda.pairs", lambda c: c.on_device and _squares(c)),
         ("cpu.pairs", lambda c: c.compiled and _squares(c) and not c.driven),
@@ -121,9 +117,9 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cpu.rows", CONTIGUOUS),
         ("definition.rows", ALWAYS),
     ),
-    "rectify": (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS)),
-    "add_skip": (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS)),
-    "rectified": (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS)),
+    "rectify": RESIDUAL,
+    "add_skip": RESIDUAL,
+    "rectified": RESIDUAL,
 }
 
 
