@@ -35,10 +35,10 @@ def card(small: bool) -> None:
     import cupy
     import numpy as np
 
-    from plasticity import training
+    from plasticity.runs import run
 
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
-    print(json.dumps(training.versions("cuda:0")))
+    print(json.dumps(run.versions("cuda:0")))
     of = cupy.cuda.runtime.getDeviceProperties(0)
     print({k: v.decode() if isinstance(v, bytes) else v for k, v in sorted(of.items())}["name"])
     print("NVRTC", cupy.cuda.nvrtc.getVersion())
@@ -135,14 +135,15 @@ def torch(small: bool) -> None:
 
 def train(small: bool) -> None:
     """A short training, and the probe of what it learned beside the random start."""
-    from plasticity import experiment, training
     from plasticity.device import peak_bytes
-    from plasticity.options import RunOptions
+    from plasticity.probes.probe import probe_run
+    from plasticity.runs import lifecycle, training
+    from plasticity.runs.options import RunOptions
 
     size = {"width": 0.02, "batch": 2, "steps": 3} if small else {"steps": 400}
     how_many = (20, 10) if small else (2000, 1000)
     with tempfile.TemporaryDirectory() as scratch:
-        state, folder = experiment.start(RunOptions(device="cuda", **size), f"{scratch}/run")
+        state, folder = lifecycle.start(RunOptions(device="cuda", **size), f"{scratch}/run")
         start = time.perf_counter()
         training.train(state, folder)
         seconds = time.perf_counter() - start
@@ -150,7 +151,7 @@ def train(small: bool) -> None:
         print(f"{len(loss)} steps in {seconds:.1f} s, {peak_bytes(state.device)} bytes taken")
         print("losses:", *(f"{a:.4f}" for a in loss[0]), "->", *(f"{a:.4f}" for a in loss[-1]))
         sys.stdout.flush()
-        found = experiment.probe_run(state, train_images=how_many[0], test_images=how_many[1])
+        found = probe_run(state, train_images=how_many[0], test_images=how_many[1])
         for name, learned, random in zip(found.layers, found.trained, found.random, strict=True):
             print(f"{name}: {learned:.1%}, random weights {random:.1%}")
 

@@ -36,13 +36,13 @@ def started(*words: str, repeat: int = 5) -> float:
 
 def outside(width: float, batch: int, steps: int, folder: Path) -> tuple[float, float, float]:
     """Seconds of a run's steps in all, in learning itself, and waiting for batches."""
-    from plasticity.cli import screen
+    from plasticity.cli.screens import run as screen
 
-    from plasticity import experiment, training
-    from plasticity.options import RunOptions
+    from plasticity.runs import lifecycle, training
+    from plasticity.runs.options import RunOptions
 
     options = RunOptions(width=width, batch=batch, steps=steps, checkpoint_minutes=60)
-    state, out = experiment.start(options, str(folder / "run"))
+    state, out = lifecycle.start(options, str(folder / "run"))
     learning, learn = [], training.learn_batch
 
     def timed(*arguments: object) -> object:

@@ -11,8 +11,10 @@ os.environ.pop("OPENBLAS_CORETYPE", None)  # it slows NumPy's products where it 
 import click
 import numpy as np
 
-from plasticity import data, probe, training
-from plasticity.options import RunOptions
+from plasticity import data
+from plasticity.probes import encodings, linear
+from plasticity.runs import run
+from plasticity.runs.options import RunOptions
 
 
 @click.command()
@@ -21,13 +23,13 @@ from plasticity.options import RunOptions
 def main(width: float, images: int) -> None:
     """Encode training and test images by random weights, then fit a probe to every layer."""
     options = RunOptions(width=width)
-    state = training.begin(options)
+    state = run.begin(options)
     sets = [data.open_set("sample", split) for split in ("train", "test")]
     picks = [np.arange(min(images, len(sets[0]))), np.arange(len(sets[1]))]
     seconds, z = [], []
     for of, pick in zip(sets, picks, strict=True):
         start = time.perf_counter()
-        z.append(training.encode(state.network, state.weights, of, pick, options, "cpu"))
+        z.append(encodings.encode(state.network, state.weights, of, pick, options, "cpu"))
         seconds.append(time.perf_counter() - start)
     encoding = seconds[0]
     print(f"encoding {len(picks[0])} images: {encoding:.1f} s")
@@ -35,7 +37,7 @@ def main(width: float, images: int) -> None:
     total = 0.0
     for layer, train, test in zip(state.network.layers, *z, strict=True):
         start = time.perf_counter()
-        found = probe.logistic(train, labels[0], test, labels[1], int(labels[0].max()) + 1)
+        found = linear.logistic(train, labels[0], test, labels[1], int(labels[0].max()) + 1)
         took = time.perf_counter() - start
         total += took
         print(f"probe of {layer.name}: {took:.2f} s, accuracy {100 * found.accuracy:.1f} %")

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity import kernels, training
+from plasticity import kernels
 from plasticity.data.loader import learning_batch
 from plasticity.inspection import recording
 from plasticity.learning import Watched
-from plasticity.options import RunOptions
+from plasticity.runs import run, training
+from plasticity.runs.options import RunOptions
 
 SPECS = {
     "1,000 synapses of a layer": "layer=4,random=1000",
@@ -36,7 +37,7 @@ def measured(
     options: RunOptions, spec: str, steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """By both clocks: a step without its record, recording, and writing it; the record's bytes."""
-    state, images = training.begin(options), options.learning_set()
+    state, images = run.begin(options), options.learning_set()
     plain, recorded = [], []
     with tempfile.TemporaryDirectory() as folder, kernels.own_threads():
         recorder = recording.open_recorder(state, Path(folder), spec, 1)

@@ -36,18 +36,18 @@ class Peer(Ours):
     def step(self, images: np.ndarray) -> list[float]:
         import torch
 
-        from plasticity import reference
-        from plasticity.verify import in_words_of_the_reference
+        from plasticity.verification import autograd
+        from plasticity.verification.gradient import in_words_of_the_reference
 
         patches = np.moveaxis(self.patches(images), -1, 1)
         x = torch.from_numpy(patches).contiguous(memory_format=self.format)
-        found = reference.encodings(self.network, self.modules, self.tensors, x)
+        found = autograd.encodings(self.network, self.modules, self.tensors, x)
         _, draws = in_words_of_the_reference(self.rule, self.draws(Layout(7, len(images), 7)))
         how = {"symmetric": True, "block_grad": False, "eps": 1e-11}
         losses = []
         for module, z, draw in zip(self.modules, found, draws, strict=True):
             own = self.tensors[self.network.layers[module[-1]].convolutions[-1].name]
-            losses.append(reference.info_nce_loss(z, own, draw, **how))
+            losses.append(autograd.info_nce_loss(z, own, draw, **how))
         self.optimiser.zero_grad()
         sum(losses).backward()
         self.optimiser.step()

@@ -10,8 +10,9 @@ import click
 import numpy as np
 import torch
 
-from plasticity import data, probe
+from plasticity import data
 from plasticity.data.loader import learning_batch
+from plasticity.probes import linear
 
 
 def normalised(images: data.ImageSet, batch: data.Batch) -> np.ndarray:
@@ -55,7 +56,7 @@ def main(rule: str, width: float, batch: int, steps: int, lr: float, seeds: int)
             labels = {split: sets[split].labels[index] for split, index in pick.items()}
             accuracy[name].append(
                 [
-                    100 * probe.logistic(a, labels["train"], b, labels["test"], 10).accuracy
+                    100 * linear.logistic(a, labels["train"], b, labels["test"], 10).accuracy
                     for a, b in zip(z["train"], z["test"], strict=True)
                 ]
             )

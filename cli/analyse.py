@@ -68,11 +68,12 @@ def cpc_gradient(
     plasticity analyse cpc-gradient RUN --figure terms.png --csv terms.csv
     """
     from click.core import ParameterSource
-    from plasticity.cli import analyse_screen as screen
+    from plasticity.cli.screens import analyse as screen
 
-    from plasticity import analysis, figures, inspection
+    from plasticity import figures, inspection
     from plasticity.errors import UserError
-    from plasticity.options import RunOptions
+    from plasticity.inspection import cpc_gradient
+    from plasticity.runs.options import RunOptions
 
     if figure_path:
         figures.check_suffix(figure_path)
@@ -87,7 +88,7 @@ def cpc_gradient(
             raise UserError("--checkpoint is a file of a run: name its folder too")
         options = RunOptions(**values, rule="cpc", data_dir=data_dir or "", device=device or "cpu")
         state = inspection.fresh(options, gain)
-    found = analysis.cpc_gradient(state, tolerance)
+    found = cpc_gradient.cpc_gradient(state, tolerance)
     screen.show(found)
     screen.write(found, json_path, csv_path, figure_path)
     ctx.exit(0 if found.agrees else 1)

@@ -95,8 +95,8 @@ def _speech_table(data_dir: str | None) -> "Table":
 @click.pass_obj
 def check(data_dir: str | None, name: str) -> None:
     """Say what a data set holds, and decode every image or audio file."""
-    from plasticity.cli import screen
     from plasticity.cli.console import say
+    from plasticity.cli.screens import run as screen
 
     from plasticity.data import damaged, described, speech
 

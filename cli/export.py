@@ -32,10 +32,10 @@ def export(run: Path, kind: str | None, output: tuple[Path, ...], trusted: bool)
     """
     from plasticity.cli.console import say
 
-    from plasticity import experiment
     from plasticity.arrays import to_host
     from plasticity.errors import UserError
-    from plasticity.export import FORMATS, check, describe, named, write
+    from plasticity.runs import lifecycle
+    from plasticity.runs.export import FORMATS, check, describe, named, write
 
     if kind and output:
         raise UserError("take --format or --output: the name of an output says its format")
@@ -43,7 +43,7 @@ def export(run: Path, kind: str | None, output: tuple[Path, ...], trusted: bool)
     paths = output or tuple(run / f"weights.{suffix}" for suffix in wanted)
     for path in paths:
         check(path)
-    state = experiment.reopen(run, device="cpu", trusted=trusted)
+    state = lifecycle.reopen(run, device="cpu", trusted=trusted)
     arrays = {name: to_host(w) for name, w in named(state.network, state.weights).items()}
     metadata = {
         **describe(state.network),

@@ -136,11 +136,11 @@ def inspect(
     plasticity inspect --rule clapp_s --layer conv2 --prediction 1,0,3 --csv events.csv
     """
     from click.core import ParameterSource
-    from plasticity.cli import inspect_screen as screen
+    from plasticity.cli.screens import inspect as screen
 
     from plasticity import figures, inspection, trust
     from plasticity.errors import UserError
-    from plasticity.options import RunOptions
+    from plasticity.runs.options import RunOptions
 
     files = screen.Files(csv_path, json_path, hdf5_path, figure_path)
     if figure_path is not None:

@@ -52,10 +52,10 @@ def plot(
     plasticity plot RUN losses hinge
     plasticity plot RUN patches --layer 4 --out patches.pdf
     """
-    from plasticity.cli import screen
     from plasticity.cli.console import say
+    from plasticity.cli.screens import run as screen
 
-    from plasticity import plots
+    from plasticity.reports import plots
 
     names = plots.chosen(what)
     paths = plots.paths(names, out or run / "figures", formats or ("png",))

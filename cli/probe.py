@@ -55,12 +55,14 @@ def probe(
     Both protocols encode an image as the mean over its patches. The result is printed and kept
     in the run's folder.
     """
-    from plasticity.cli import screen
     from plasticity.cli.console import console, say
+    from plasticity.cli.screens import run as screen
 
-    from plasticity import experiment, runs
+    from plasticity import runs
+    from plasticity.probes import probe
+    from plasticity.runs import lifecycle
 
-    state = experiment.reopen(run, **how)
+    state = lifecycle.reopen(run, **how)
     probed = screen.probe_with_bar(
         state,
         data_name=data,
@@ -71,6 +73,6 @@ def probe(
         views=views,
     )
     console.print_whole(screen.probe_table(probed))
-    path = json_path or experiment.probe_path(run, protocol, data or state.options.data)
+    path = json_path or probe.probe_path(run, protocol, data or state.options.data)
     runs.write_json(path, {"step": state.step, **probed.as_dict()})
     say(f"Written to {path}")

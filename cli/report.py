@@ -17,12 +17,12 @@ def report(run: Path, out: Path | None, **how: object) -> None:
     does not have, such as a probe that was never taken, is left out with a word. Wants
     the extra 'plot'.
     """
-    from plasticity.cli import screen
     from plasticity.cli.console import say
+    from plasticity.cli.screens import run as screen
 
-    from plasticity import plots
-    from plasticity import report as reports
     from plasticity.files import make_folder
+    from plasticity.reports import page as reports
+    from plasticity.reports import plots
 
     path = out or run / "report.html"
     with screen.bars() as progress:

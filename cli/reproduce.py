@@ -52,8 +52,8 @@ def reproduce(
     plasticity reproduce --list
     plasticity reproduce table1 table6 --budget small
     """
-    from plasticity.cli import reproduce_screen as screen
     from plasticity.cli.console import say
+    from plasticity.cli.screens import reproduce as screen
 
     from plasticity import reproduce as again
 

@@ -21,7 +21,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     import tomllib
 
     from plasticity.errors import UserError
-    from plasticity.options import check_type
+    from plasticity.runs.options import check_type
 
     try:
         keys = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -58,7 +58,7 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     """A preset's values become defaults; a config file and flags win over them."""
     if name is not None:
         from plasticity.errors import UserError
-        from plasticity.options import PRESETS
+        from plasticity.runs.options import PRESETS
 
         if name not in PRESETS:
             raise UserError(f"unknown preset '{name}': expected {', '.join(PRESETS)}")
@@ -232,13 +232,15 @@ def run(
     Without options: CLAPP on the full-width VGG-6 and the images shipped with the package, for
     long enough to see learning start. Everything goes to a folder of its own.
     """
-    from plasticity.cli import screen
     from plasticity.cli.console import console, quoted, say
+    from plasticity.cli.screens import run as screen
 
-    from plasticity import claims, experiment, ranks, runs, trust
+    from plasticity import claims, runs, trust
     from plasticity.errors import UserError
     from plasticity.inspection import recording
-    from plasticity.options import RunOptions
+    from plasticity.learning import ranks
+    from plasticity.runs import lifecycle
+    from plasticity.runs.options import RunOptions
 
     with ranks.together() as several, ExitStack() as held:
         if several:
@@ -253,8 +255,8 @@ def run(
             _agreed(ctx, values, trusted)
             options = RunOptions(**values)
             trust.named(options)
-            folder = held.enter_context(experiment.folder_of(options, out, several))
-            state = experiment.plan(options, several)
+            folder = held.enter_context(lifecycle.folder_of(options, out, several))
+            state = lifecycle.plan(options, several)
         else:
             given = {
                 name: value
@@ -268,7 +270,7 @@ def run(
             if not several or several.rank == 0:
                 held.enter_context(claims.held(folder))
             how = {"changed_data": changed_data, "trusted": trusted}
-            state = experiment.resume(folder, given, FREE, several, **how)
+            state = lifecycle.resume(folder, given, FREE, several, **how)
 
         every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
         if resume is not None and every_given and not values["record"]:
@@ -279,9 +281,9 @@ def run(
         if several and recorder is not None:
             raise UserError(f"{folder} is being recorded, by one process: resume without mpiexec")
         if resume is None:
-            experiment.make(state, folder)
+            lifecycle.make(state, folder)
         else:
-            experiment.complete(state, folder)
+            lifecycle.complete(state, folder)
         screen.data_set(state)
         try:
             ended = screen.train(state, folder, recorder)

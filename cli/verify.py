@@ -92,12 +92,13 @@ def verify(
     or depends, or if a check proves nothing, as one on closed gates.
     """
     from click.core import ParameterSource
-    from plasticity.cli import verify_screen as screen
-    from plasticity.cli.screen import bars
+    from plasticity.cli.screens import verify as screen
+    from plasticity.cli.screens.run import bars
 
-    from plasticity import experiment, runs, trust, verification
+    from plasticity import runs, trust, verification
     from plasticity.errors import UserError
-    from plasticity.options import RunOptions
+    from plasticity.runs import lifecycle
+    from plasticity.runs.options import RunOptions
 
     def given(name: str) -> bool:
         return ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
@@ -110,7 +111,7 @@ def verify(
         rule = values["rule"] if given("rule") else None
         where = values["data_dir"] or None
         how = {"device": "cpu", "rule": rule, "data_dir": where, "trusted": trusted}
-        states = [experiment.reopen(run, **how)] * seeds
+        states = [lifecycle.reopen(run, **how)] * seeds
         gain = 1.0
     else:
         options = RunOptions(batch=batch, device="cpu", **values)

@@ -19,3 +19,7 @@ class UserError(Exception):
 def installs(extra: str) -> str:
     """The commands that bring an extra, for a sentence that says what is missing."""
     return f"pip install '.[{extra}]' in the clone, or pip install {EXTRAS[extra]}"
+
+
+class MissingError(UserError):
+    """What a figure needs is not there; says why."""

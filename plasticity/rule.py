@@ -117,7 +117,7 @@ class Rule:
 
     A rule is a frozen dataclass that inherits from this class; its fields are its options. It must
     have a `name`, an `equation`, and either `roles`, the factors of every event, or `learn`.
-    `plasticity.interface.check` says what is missing. A rule that descends a loss states it in
+    `learning.rule_check.check` says what is missing. A rule that descends a loss states it in
     `objective`, so that `plasticity verify` can compare.
 
     Attributes:

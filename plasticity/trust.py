@@ -15,7 +15,7 @@ from plasticity import places
 from plasticity.files import check_private
 
 if TYPE_CHECKING:
-    from plasticity.options import RunOptions
+    from plasticity.runs.options import RunOptions
 
 PLACE = "PLASTICITY_STATE"  # environment variable: another folder for what was agreed to
 

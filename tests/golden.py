@@ -12,8 +12,8 @@ import numpy as np
 
 from plasticity.events import Layout, events, same_place
 from plasticity.network import Conv, Network, Parameters
-from plasticity.reference import Groups
 from plasticity.rule import Draw
+from plasticity.verification.autograd import Groups
 
 FIXTURES = Path(__file__).parent / "fixtures"
 POOLS = (1, 2, 1, 2, 2, 2)

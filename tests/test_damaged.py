@@ -14,9 +14,10 @@ import pytest
 from click.testing import CliRunner
 from plasticity.cli import main
 
-from plasticity import experiment, inspection, runs, training
+from plasticity import inspection, runs
 from plasticity.errors import UserError
-from plasticity.options import RunOptions
+from plasticity.runs import lifecycle, training
+from plasticity.runs.options import RunOptions
 
 COUNT = int(os.environ.get("FUZZ", "25"))
 SMALL = {"width": 0.03, "batch": 4, "layers": 2, "steps": 2, "dtype": "float64"}
@@ -118,9 +119,9 @@ def optional(path, rng):
 DAMAGES = [cut, flipped, without, shaped, typed, grouped, not_finite, told, untold, optional]
 READERS = {
     "checkpoint.h5": [
-        lambda run: experiment.resume(run, {}, set()),
+        lambda run: lifecycle.resume(run, {}, set()),
         lambda run: inspection.open_run(run),
-        lambda run: experiment.reopen(run),
+        lambda run: lifecycle.reopen(run),
     ],
     "record.h5": [
         lambda run: {n: a for n, a in inspection.read(run).items()},
@@ -186,7 +187,7 @@ def test_moments_of_another_shape_never_reach_the_kernels(copy):
     stored.moments["conv1"]["weight"]["m"] = np.zeros(1)
     runs.save(path, stored)
     with pytest.raises(UserError, match=r"optimiser/conv1/weight/m holds shape \(1,\), expected"):
-        experiment.resume(copy, {}, set())
+        lifecycle.resume(copy, {}, set())
 
 
 VALUES = [None, -1, 0, 1e308, 10**30, "", "x", True, "nan", "clapp", [1], {"a": 1}, "\x00", "~"]

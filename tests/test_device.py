@@ -8,12 +8,14 @@ import json
 import numpy as np
 import pytest
 
-from plasticity import analysis, inspection, rules, runs, training
+from plasticity import inspection, rules, runs
 from plasticity.arrays import to_host
 from plasticity.data.loader import learning_batch
 from plasticity.device import ahead
 from plasticity.errors import UserError
-from plasticity.options import RunOptions
+from plasticity.inspection import cpc_gradient
+from plasticity.runs import run, training
+from plasticity.runs.options import RunOptions
 from tests import standin
 from tests.kernels import emulation
 from tests.kernels.cuda.test_gpu import MISSING
@@ -48,7 +50,7 @@ def begun(rule="clapp", device="cuda", **more):
     options = {**SMALL, "modules": MODULES.get(rule, ""), **more}
     if hasattr(rules.find(rule), "steps"):
         options["prediction_steps"] = 2
-    return training.begin(RunOptions(rule=rule, device=device, **options))
+    return run.begin(RunOptions(rule=rule, device=device, **options))
 
 
 def steps(state, count):
@@ -80,7 +82,7 @@ def first_updates(state):
     batch = learning_batch(images, o.batch, o.crop, o.seed, state.step)
     return {
         (update.module, layer, name): to_host(dW)
-        for update in training.watched_updates(state, batch, images)
+        for update in run.watched_updates(state, batch, images)
         for layer, own in update.changes.items()
         for name, dW in own.items()
     }
@@ -166,7 +168,7 @@ def test_batches_come_from_pinned_memory_by_one_copy_each(gpu):
     state = begun()
     images, o = state.options.learning_set(), state.options
     made = [learning_batch(images, o.batch, o.crop, 0, step) for step in range(5)]
-    fed = [training.with_draws(state, batch) for batch in made]
+    fed = [run.with_draws(state, batch) for batch in made]
     gpu.forget()
     for (batch, choices), wanted in zip(ahead(iter(fed), "cuda:0"), fed, strict=True):
         for found, exact in zip(arrays(batch, choices), arrays(*wanted), strict=True):
@@ -263,7 +265,7 @@ def test_the_surprise_circuit_draws_the_same_bursts_and_noise_on_a_gpu(gpu):
 
 
 def test_the_terms_of_cpcs_gradient_are_the_same_on_a_gpu(gpu):
-    found, wanted = (analysis.cpc_gradient(begun("gim", d)) for d in ("cuda", "cpu"))
+    found, wanted = (cpc_gradient.cpc_gradient(begun("gim", d)) for d in ("cuda", "cpu"))
     assert found.agrees
     for section in ("terms", "needs"):
         for a, b in zip(getattr(found, section), getattr(wanted, section), strict=True):

@@ -60,7 +60,7 @@ def test_a_hint_names_the_packages_of_its_extra(extra):
 def test_the_environment_does_not_decide_how_figures_are_drawn(backend, tmp_path):
     """In a process of its own, and for everything that draws."""
     code = (
-        "import os, plasticity.report, plasticity.plots, plasticity.figures as f;"
+        "import os, plasticity.reports.page, plasticity.reports.plots, plasticity.figures as f;"
         "f.save(f.Figure(), 'x.png');"
         f"assert os.environ['MPLBACKEND'] == {backend!r}"
     )

@@ -9,7 +9,7 @@ from plasticity.cli import main
 
 from plasticity import networks, rules, runs
 from plasticity.errors import UserError
-from plasticity.options import RunOptions
+from plasticity.runs.options import RunOptions
 
 RULE = """
 from dataclasses import dataclass

@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 from plasticity.cli import main
 
-from plasticity import experiment, inspection, plots, runs, trust
+from plasticity import inspection, runs, trust
 from plasticity.errors import UserError
+from plasticity.reports import plots
+from plasticity.runs import lifecycle
 from tests.golden import FIXTURES
 
 EARLIER = FIXTURES / "run_0_1_0" / "begun"  # somebody's run, with a rule and a network of its own
@@ -78,11 +80,11 @@ def test_no_command_executes_what_came_with_a_run(name, theirs):
 
 def test_python_asks_too(theirs):
     folder, mark = theirs
-    for opened in (experiment.reopen, inspection.open_run, plots.open_look):
+    for opened in (lifecycle.reopen, inspection.open_run, plots.open_look):
         with pytest.raises(UserError, match="--trust"):
             opened(folder)
     assert not mark.exists()
-    assert experiment.reopen(folder, trusted=True).rule.name == "mine" and mark.exists()
+    assert lifecycle.reopen(folder, trusted=True).rule.name == "mine" and mark.exists()
 
 
 def test_who_agrees_runs_it_this_time_alone(theirs, monkeypatch):

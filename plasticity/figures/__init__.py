@@ -10,7 +10,7 @@ from plasticity.figures.display import matplotlib  # before anything else import
 from matplotlib.figure import Figure
 
 from plasticity.figures.events import gates, hinge, predictions
-from plasticity.figures.images import embeddings, kernel_grid, patches
+from plasticity.figures.images import embeddings, kernel_grid, kernels, mosaic, patches
 from plasticity.figures.published import beside_published, losses_of_splits, over_layers
 from plasticity.figures.run import losses, probe_bars
 from plasticity.figures.style import check_suffix, save, save_both
@@ -28,10 +28,12 @@ __all__ = [
     "hinge",
     "kernel",
     "kernel_grid",
+    "kernels",
     "layer_update",
     "losses",
     "losses_of_splits",
     "matplotlib",
+    "mosaic",
     "over_layers",
     "patches",
     "predictions",

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
 
 if TYPE_CHECKING:
-    from plasticity.views import ModuleEvents, Prediction
+    from plasticity.inspection.comparisons import ModuleEvents, Prediction
 
 SIGNS = ((1, "#777777", "positive, y = +1"), (-1, COLOURS[1], "negative, y = −1"))
 OUTSIDE, FARTHEST = 0.005, 6.0  # scores beyond these quantiles, or this far, are in the last bin

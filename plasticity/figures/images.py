@@ -162,3 +162,19 @@ def embeddings(
         fit = max(1, min(len(handles), round(width * 0.75)))
         figure.legend(handles=handles, loc="outside lower center", ncols=fit, handletextpad=0.1)
     return figure
+
+
+def kernels(weight: np.ndarray) -> np.ndarray:
+    """The kernels of a layer `(O, C, h, w)` to look at, `(O, h, w)`: means over its inputs."""
+    return weight.mean(axis=1)
+
+
+def mosaic(tiles: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
+    """Images `(n, h, w)` side by side, row by row, with `gap` empty (NaN) pixels between them."""
+    rows, (h, w) = -(-len(tiles) // columns), tiles.shape[1:]
+    found = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap), np.nan)
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        top, left = row * (h + gap), column * (w + gap)
+        found[top : top + h, left : left + w] = tile
+    return found

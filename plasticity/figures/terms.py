@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from plasticity.figures.style import COLOURS, PAGE, styled
 
 if TYPE_CHECKING:
-    from plasticity.analysis import Analysis, Part
+    from plasticity.inspection.cpc_gradient import Analysis, Part
 
 Kind = tuple[str, str]  # what a part is, and of which parameter
 TERMS = ("#0072B2", "#99C7E0", "#009E73", "#99D8C7", "#E69F00", "#F5D899")

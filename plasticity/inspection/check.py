@@ -6,7 +6,7 @@ import numpy as np
 
 from plasticity.inspection.step import look
 from plasticity.inspection.synapse import inspect
-from plasticity.training import State
+from plasticity.runs.run import State
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from plasticity.inspection import measure
 from plasticity.inspection.records import NAME, datasets, length, open_record
 from plasticity.inspection.spec import Wish, parse
 from plasticity.learning import Watched
-from plasticity.training import State
+from plasticity.runs.run import State
 
 FORMAT = 1
 BUFFER_BYTES = 2**26  # kept in memory at most, or one record

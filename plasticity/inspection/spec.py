@@ -7,7 +7,7 @@ import numpy as np
 from plasticity import seeds
 from plasticity.errors import UserError
 from plasticity.inspection.step import index_of
-from plasticity.training import State
+from plasticity.runs.run import State
 
 GRAMMAR = (
     "layer=NUMBER, NAME or *, and after commas what of it: synapse=POST:PRE:ROW:COL, random=COUNT "

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity import experiment, learning, runs, training
+from plasticity import learning, runs
 from plasticity.arrays import Array, to_host
 from plasticity.data.loader import Batch
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Scored
 from plasticity.network import Conv, Seen
-from plasticity.options import RunOptions
 from plasticity.rule import Role
-from plasticity.training import State
+from plasticity.runs import lifecycle, run
+from plasticity.runs.options import RunOptions
+from plasticity.runs.run import State
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,12 @@ def open_run(
     """
     stored = runs.load(Path(checkpoint) if checkpoint else runs.checkpoint_of(folder))
     how = {"data_dir": data_dir, "device": device, "rule": rule, "trusted": trusted}
-    return experiment.restored(stored, folder, **how)
+    return lifecycle.restored(stored, folder, **how)
 
 
 def fresh(options: RunOptions, gain: float = 1.0) -> State:
     """A network at its random start; `gain` multiplies all weights, so that some gates close."""
-    state = training.begin(options)
+    state = run.begin(options)
     for own in state.weights.values():
         for w in own.values():
             w *= w.dtype.type(gain)

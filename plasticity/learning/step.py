@@ -10,10 +10,10 @@ from plasticity.arrays import Array
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning.losses import Loss, Modules, keys, losses_of, top
+from plasticity.learning.ranks import Ranks
 from plasticity.learning.reading import Reading
 from plasticity.learning.watched import Scored, Watched
 from plasticity.network import Layer, Network, Parameters
-from plasticity.ranks import Ranks
 from plasticity.rule import Draw, Rule, looks_up
 
 NETWORKS_OWN = ("weight", "bias", "feedback")

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from plasticity import claims, experiment, runs, training
+from plasticity import claims, runs
 from plasticity.errors import UserError
 from plasticity.files import make_folder
-from plasticity.options import RunOptions
+from plasticity.probes import probe
+from plasticity.reports.plots import draw_end
 from plasticity.reproduce.tables import Row, Table
 from plasticity.rule import learns
+from plasticity.runs import lifecycle, summary, training
+from plasticity.runs.options import RunOptions
 
 PROTOCOLS = ("published", "regularised")
 FREE = {"data_dir", "device", "checkpoint_minutes"}
@@ -29,7 +32,7 @@ class Budget:
     Attributes:
         options: of `plasticity run`, those that do not make the difference between rows.
         probe_train, probe_test: labelled images, 0 for all; probe_epochs, probe_views: of the
-            published protocol, see `experiment.probe_run`.
+            published protocol, see `probe.probe_run`.
     """
 
     name: str
@@ -170,7 +173,7 @@ def trained(place: Path, options: RunOptions) -> bool:
 
 def measured(place: Path, options: RunOptions, budget: Budget, protocol: str) -> list[float] | None:
     """Accuracy of every layer, as fractions, if this probe has been made of the finished run."""
-    path = experiment.probe_path(place, protocol, options.data)
+    path = probe.probe_path(place, protocol, options.data)
     if not path.is_file() or not trained(place, options):
         return None
     try:
@@ -192,7 +195,7 @@ def _steps(place: Path) -> object:
 
 
 def _asked(budget: Budget, protocol: str) -> dict[str, object]:
-    """What `experiment.probe_run` is asked for."""
+    """What `probe.probe_run` is asked for."""
     asked = {"train_images": budget.probe_train, "test_images": budget.probe_test}
     if protocol == "published":
         asked |= {"epochs": budget.probe_epochs, "views": budget.probe_views}
@@ -219,26 +222,27 @@ def _carry_out(place: Path, options: RunOptions, budget: Budget, report: Report)
     if not trained(place, options):
         if runs.checkpoint_path(place).is_file():
             _same(place, runs.load(runs.checkpoint_path(place), moments=False).options, options)
-            state = experiment.resume(place, {n: getattr(options, n) for n in FREE}, FREE)
+            state = lifecycle.resume(place, {n: getattr(options, n) for n in FREE}, FREE)
         else:
-            state, _ = experiment.start(options, str(place))
+            state, _ = lifecycle.start(options, str(place))
 
         def tell(progress: training.Progress) -> None:
             report(STAGES["training"], progress.step, progress.steps)
 
         if learns(state.rule) and not training.train(state, place, tell):
             return False
-        experiment.finish(state, place, None)
+        summary.finish(state, place)
+        draw_end(state, place, None)
     for protocol in PROTOCOLS:
         if measured(place, options, budget, protocol) is None:
-            state = experiment.reopen(place, data_dir=options.data_dir, device=options.device)
+            state = lifecycle.reopen(place, data_dir=options.data_dir, device=options.device)
             asked = _asked(budget, protocol)
-            probed = experiment.probe_run(
+            probed = probe.probe_run(
                 state,
                 beside_random=False,
                 report=lambda what, done, total: report(STAGES[protocol], done, total),  # noqa: B023
                 **asked,
             )
             found = {"step": state.step, "asked": asked, **probed.as_dict()}
-            runs.write_json(experiment.probe_path(place, protocol, options.data), found)
+            runs.write_json(probe.probe_path(place, protocol, options.data), found)
     return True

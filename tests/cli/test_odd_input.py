@@ -14,7 +14,7 @@ from plasticity.cli import in_words, main
 from plasticity.cli.console import quoted
 
 from plasticity.errors import UserError
-from plasticity.options import RunOptions
+from plasticity.runs.options import RunOptions
 
 SMALL = ["--width", "0.03", "--layers", "2", "--images", "16", "--batch", "4", "--steps", "2"]
 
@@ -133,7 +133,7 @@ def test_errors_of_the_machine_are_told_in_one_place(error, sentence, monkeypatc
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("plasticity.experiment.folder_of", fail)
+    monkeypatch.setattr("plasticity.runs.lifecycle.folder_of", fail)
     done = call("run", "--out", tmp_path / "a")
     assert done.exit_code == 2 and done.output.startswith("Error: ")
     assert sentence in done.output and len(done.output.splitlines()) == 1
@@ -147,7 +147,7 @@ def test_ctrl_c_is_a_word_and_status_130(monkeypatch, tmp_path):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("plasticity.experiment.folder_of", interrupt)
+    monkeypatch.setattr("plasticity.runs.lifecycle.folder_of", interrupt)
     done = call("run", "--out", tmp_path / "a")
     assert (done.exit_code, done.output) == (130, "Interrupted.\n")
 

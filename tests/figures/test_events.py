@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plasticity import figures
-from plasticity.views import ModuleEvents, Prediction
+from plasticity.inspection.comparisons import ModuleEvents, Prediction
 
 RNG = np.random.default_rng(0)
 

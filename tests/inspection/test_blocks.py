@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from plasticity import inspection, training
+from plasticity import inspection
 from plasticity.errors import UserError
-from plasticity.options import RunOptions
+from plasticity.runs import run, training
+from plasticity.runs.options import RunOptions
 from tests.rounding import adds_up
 
 OPTIONS = RunOptions(
@@ -70,7 +71,7 @@ def test_a_block_is_no_convolution(state):
 
 
 def test_a_recording_of_blocks_sums_to_dW(tmp_path):
-    state = training.begin(OPTIONS.changed(steps=2))
+    state = run.begin(OPTIONS.changed(steps=2))
     spec = "layer=layer1.2.conv3,random=4;layer=layer1.2.conv2,random=3"
     recorder = inspection.open_recorder(state, tmp_path, spec, 1)
     training.train(state, tmp_path, onlooker=recorder)

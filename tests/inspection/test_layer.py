@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from plasticity import inspection, training
+from plasticity import inspection
 from plasticity.data.loader import learning_batch
-from plasticity.options import RunOptions
+from plasticity.runs import training
+from plasticity.runs.options import RunOptions
 
 
 def fresh(gain=2.0, **values):

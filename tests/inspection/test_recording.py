@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 from plasticity.cli import main
 
-from plasticity import inspection, runs, training
+from plasticity import inspection, runs
 from plasticity.errors import UserError
 from plasticity.inspection import recording
 from plasticity.inspection.spec import parse
-from plasticity.options import RunOptions
+from plasticity.runs import run
+from plasticity.runs.options import RunOptions
 from tests.rounding import adds_up
 
 SMALL = ["--width", "0.04", "--batch", "2", "--layers", "3", "--no-probe", "--device", "cpu"]
@@ -51,7 +52,7 @@ def test_a_record_holds_what_the_inspector_finds(recorded):
     """At the first step, from a fresh network with the same options."""
     found = inspection.read(recorded / "with")
     options = RunOptions.from_dict(runs.load(recorded / "with" / "checkpoint.h5").options)
-    step = inspection.look(training.begin(options), 2)
+    step = inspection.look(run.begin(options), 2)
     one = inspection.inspect(step, "weight", (3, 1, 0, 2))
     np.testing.assert_array_equal(found["conv2/synapses/index"][0], (3, 1, 0, 2))
     assert found["conv2/synapses/dW"][0, 0] == np.float32(one.applied)
@@ -134,17 +135,17 @@ def test_the_estimate_is_the_size_of_a_record(recorded):
     options = RunOptions.from_dict(runs.load(recorded / "with" / "checkpoint.h5").options)
     found = inspection.read(recorded / "with")
     one = sum(a[0].nbytes for n, a in found.items() if not n.endswith("index") and n != "step")
-    assert recording.plan(training.begin(options), SPEC, 1).bytes == one
+    assert recording.plan(run.begin(options), SPEC, 1).bytes == one
 
 
 def test_a_layer_with_nothing_but_its_weights_records_some_synapses():
-    state = training.begin(RunOptions(width=0.04, batch=2, layers=3, device="cpu"))
+    state = run.begin(RunOptions(width=0.04, batch=2, layers=3, device="cpu"))
     (wish,) = parse("layer=2,weights", state)
     assert len(wish.synapses) == 100 and wish.weights
 
 
 def test_what_is_said_of_a_layer_by_name_and_among_all_adds_up():
-    state = training.begin(RunOptions(width=0.04, batch=2, layers=3, device="cpu"))
+    state = run.begin(RunOptions(width=0.04, batch=2, layers=3, device="cpu"))
     wishes = parse("layer=2,synapse=3:1:0:2;layer=*,random=5;layer=conv2,neurons=0:2", state)
     assert [len(wish.synapses) for wish in wishes] == [5, 6, 5]
     assert wishes[1].synapses[0].tolist() == [3, 1, 0, 2]
@@ -153,7 +154,7 @@ def test_what_is_said_of_a_layer_by_name_and_among_all_adds_up():
 
 def test_every_spec_of_the_docs_is_understood():
     page = (Path(__file__).parents[2] / "docs" / "inspect.md").read_text()
-    state = training.begin(RunOptions(width=0.1, batch=2, device="cpu"))
+    state = run.begin(RunOptions(width=0.1, batch=2, device="cpu"))
     specs = re.findall(r"--record '(.*?)'", page)
     assert specs and all(parse(spec, state) for spec in specs)
 
@@ -258,7 +259,7 @@ def test_the_gaps_that_growing_leaves_are_taken_out(tmp_path):
 def test_a_spec_that_is_wrong_is_told_in_a_sentence(spec, told):
     options = RunOptions(width=0.04, batch=2, layers=3, device="cpu")
     with pytest.raises(UserError, match=told):
-        parse(spec, training.begin(options))
+        parse(spec, run.begin(options))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,7 @@ def test_a_spec_that_is_wrong_is_told_in_a_sentence(spec, told):
     ],
 )
 def test_a_matrix_that_is_not_there_or_never_learns_is_told(options, told):
-    state = training.begin(RunOptions(width=0.04, batch=2, layers=3, device="cpu", **options))
+    state = run.begin(RunOptions(width=0.04, batch=2, layers=3, device="cpu", **options))
     with pytest.raises(UserError, match=told):
         recording.plan(state, "layer=2,retro=1:0:0", 1)
 
@@ -286,7 +287,7 @@ def test_recorded_entries_of_predictions_add_up_by_sign(variant, tmp_path):
     found = inspection.read(tmp_path / "p")
     assert not any("synapses" in name for name in found)
     options = RunOptions.from_dict(runs.load(tmp_path / "p" / "checkpoint.h5").options)
-    step = inspection.look(training.begin(options), 2)
+    step = inspection.look(run.begin(options), 2)
     for name, (k, post, pre) in (
         ("W_pred", (1, 3, 2)),
         ("W_pred", (5, 0, 7)),

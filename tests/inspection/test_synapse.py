@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from plasticity import inspection, kernels, training
+from plasticity import inspection, kernels
 from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.kernels.definition import convolution
-from plasticity.options import RunOptions
+from plasticity.runs import run
+from plasticity.runs.options import RunOptions
 
 WEIGHTS = {"weight": (2, 1, 0, 2), "bias": (3,)}
 OWN = {"W_pred": (2, 1, 3), "W_retro": (1, 3, 1)}
@@ -26,7 +27,7 @@ def applied(state, layer, parameter, index):
     """dW of the next step, as training computes it."""
     images, o = state.options.learning_set(), state.options
     batch = learning_batch(images, o.batch, o.crop, o.seed, state.step)
-    for update in training.watched_updates(state, batch, images):
+    for update in run.watched_updates(state, batch, images):
         if layer in update.changes:
             return update.changes[layer][parameter][index]
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from plasticity import export, kernels, learning, networks, rules
+from plasticity import kernels, learning, networks, rules
 from plasticity.errors import UserError
 from plasticity.network import Block, Conv, Network
-from plasticity.reference import negative_gradients
+from plasticity.runs import export
+from plasticity.verification.autograd import negative_gradients
 from tests.rounding import close, close_slope
 from tests.rules.test_contrastive import grouped
 from tests.small import case

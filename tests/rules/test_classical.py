@@ -9,7 +9,7 @@ from plasticity import inspection, learning, rules, runs
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.network import Conv, Network
-from plasticity.options import RunOptions
+from plasticity.runs.options import RunOptions
 from tests.small import case
 
 ONE = Network("one", (Conv("layer", 1, 2, kernel=(1,), padding=0),))

@@ -8,10 +8,10 @@ from plasticity.cli import main
 from plasticity import inspection, rules
 from plasticity.errors import UserError
 from plasticity.events import Layout, events
-from plasticity.options import RunOptions
-from plasticity.reference import negative_gradients
 from plasticity.rule import Draw
-from plasticity.verify import in_words_of_the_reference
+from plasticity.runs.options import RunOptions
+from plasticity.verification.autograd import negative_gradients
+from plasticity.verification.gradient import in_words_of_the_reference
 from tests.rounding import adds_up
 from tests.small import case
 

@@ -7,8 +7,8 @@ import pytest
 
 from plasticity import learning, networks, rules
 from plasticity.errors import UserError
-from plasticity.reference import Groups, negative_gradients
 from plasticity.rule import Draw
+from plasticity.verification.autograd import Groups, negative_gradients
 from tests import golden
 from tests.rounding import close_slope
 from tests.small import NETWORK, case

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from plasticity import kernels, learning, rules
 from plasticity.events import Layout
 from plasticity.network import Conv, Network
-from plasticity.reference import negative_gradients
+from plasticity.verification.autograd import negative_gradients
 from tests.small import NETWORK, case
 
 VARIANTS = {

@@ -6,9 +6,9 @@ import pytest
 from plasticity import inspection, learning, rules
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.options import RunOptions
-from plasticity.reference import negative_gradients
 from plasticity.rule import Draw
+from plasticity.runs.options import RunOptions
+from plasticity.verification.autograd import negative_gradients
 from tests.rounding import close
 from tests.small import case
 

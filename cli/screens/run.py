@@ -1,0 +1,232 @@
+"""What a run shows: progress while it goes on, tables at its end."""
+
+import time
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plasticity.cli.console import console, progress, quoted, say
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from plasticity.probes.probe import Probed
+    from plasticity.runs.run import State
+    from plasticity.runs.training import Onlooker
+
+LINE_SECONDS = 10.0  # where the output is no terminal, a line every so often
+
+
+def _beside(found: Container[str]) -> str:
+    """What is shown beside the loss: the accuracy of a readout, or open gates."""
+    return "accuracy" if "accuracy" in found else "open_gates"
+
+
+def _bar(*extra: str) -> Progress:
+    shown = ("{task.description}", BarColumn(), MofNCompleteColumn(), *extra, TimeRemainingColumn())
+    return progress(*shown)
+
+
+def data_set(state: "State") -> None:
+    """The images of a run: its classes, how many there are, and what was passed over."""
+    from plasticity import data
+
+    options = state.options
+    for line in data.described(options.data, options.data_dir or None):
+        say(line)
+
+
+def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> bool:
+    """Train to the end, showing every module's loss and gates or accuracy. False if interrupted."""
+    from plasticity.runs import training
+
+    options = state.options
+    about = (
+        f", width {options.width:g}, data {options.data}, batch {options.batch}, "
+        f"seed {options.seed}, {state.device}; run folder "
+    )
+    title = (state.rule.name, "bold"), " on ", (state.network.name, "bold"), about
+    say(Text.assemble(*title, (str(folder), "bold")))
+    bar = _bar("{task.fields[speed]}")
+    task = bar.add_task("training", total=None, speed="", completed=state.step)
+    last = time.monotonic()
+
+    def table(now: training.Progress) -> Table:
+        rows = Table(box=None, pad_edge=False)
+        rows.add_column("layer")
+        shown = [name for name in ("loss", _beside(now.means)) if name in now.means]
+        for name in shown:
+            rows.add_column(name.replace("_", " "), justify="right")
+        values = (now.means[name] for name in shown)
+        for name, *found in zip(state.names, *values, strict=True):
+            rows.add_row(name, *(f"{value:.4f}" for value in found))
+        return rows
+
+    with Live(bar, console=console, transient=True) as live:
+
+        def report(now: training.Progress) -> None:
+            nonlocal last
+            bar.update(
+                task,
+                completed=now.step,
+                total=now.steps,
+                speed=f"{now.images_per_second:.1f} images/s",
+            )
+            live.update(Group(bar, table(now)))
+            if not console.is_terminal and time.monotonic() - last >= LINE_SECONDS:
+                last = time.monotonic()
+                name = "loss" if "loss" in now.means else _beside(now.means)
+                values = " ".join(f"{value:.3f}" for value in now.means[name])
+                say(
+                    f"step {now.step}/{now.steps}  {name.replace('_', ' ')} {values}  "
+                    f"{now.images_per_second:.1f} images/s"
+                )
+
+        return training.train(state, folder, report, onlooker)
+
+
+def probe(state: "State", folder: Path) -> "Probed | None":
+    """Probe the run and its random start, showing how far it is."""
+    from plasticity.errors import UserError
+    from plasticity.runs.summary import finish
+
+    try:
+        sizes = {"train_images": state.options.probe_train, "test_images": state.options.probe_test}
+        return probe_with_bar(state, **sizes)
+    except UserError as error:
+        say(f"No probe: {error}")
+        return None
+    except KeyboardInterrupt:
+        say(f"Probe left out; make up for it with:  plasticity probe {quoted(folder)}")
+        finish(state, folder)
+        raise
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for each kind of work: called with what is done, how far, of how much.
+
+    Where the output is no terminal, a line when a work ends, and every so often before.
+    """
+    with _bar() as bar:
+        tasks: dict[str, int] = {}
+        told = time.monotonic()
+
+        def report(what: str, done: int, total: int) -> None:
+            nonlocal told
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+            late = time.monotonic() - told >= LINE_SECONDS
+            if not console.is_terminal and total > 1 and (done == total or late):
+                told = time.monotonic()
+                say(f"{what}: {done}/{total}")
+
+        yield report
+
+
+def probe_with_bar(state: "State", **how: object) -> "Probed":
+    """`probes.probe.probe_run` with a progress bar."""
+    from plasticity.probes.probe import probe_run
+
+    with bars() as report:
+        return probe_run(state, report=report, **how)
+
+
+def probe_table(probed: "Probed") -> Table:
+    """Accuracy by layer, trained beside random."""
+    table = Table(
+        title=f"Linear probe ({probed.protocol}), accuracy in percent, {probed.data}",
+        caption=f"{probed.train_images} training, {probed.test_images} test images, "
+        f"{probed.classes} classes; one standard error: {100 * probed.error:.1f}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for head in ("layer", "trained", "random weights", "difference"):
+        table.add_column(head, justify="left" if head == "layer" else "right")
+    for name, trained, random in zip(probed.layers, probed.trained, probed.random, strict=True):
+        table.add_row(
+            name, f"{100 * trained:.1f}", f"{100 * random:.1f}", f"{100 * (trained - random):+.1f}"
+        )
+    return table
+
+
+def _reading(found: dict[str, object]) -> str:
+    """What a loss does as a run learns, in words."""
+    if "loss_first" not in found:
+        return "the rule descends no loss" if found else "learning lowers a loss"
+    start = f"a loss starts near {sum(found['loss_first']) / len(found['loss_first']):.1f}"
+    if "accuracy_last" in found:
+        return f"{start}; learning lowers it. The accuracy is that on batches of training images"
+    return f"{start}; learning lowers it and closes gates"
+
+
+def left_out(state: "State") -> None:
+    """The damaged images that a run met and left out."""
+    if state.damaged:
+        say(f"Damaged images that were left out: {len(state.damaged)}")
+        for place, reason in state.damaged.items():
+            say(f"  {place}: {reason}")
+
+
+def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
+    """The end of a run: what happened, how to read it, how to go on."""
+    from plasticity.reports.plots import draw_end
+    from plasticity.rule import learns
+    from plasticity.runs.summary import finish
+
+    # Numbers come first: a disk that is full at the figures must not lose what was measured.
+    found = finish(state, folder, None if probed is None else probed.as_dict())
+    draw_end(state, folder, probed)
+    if "seconds" in found:
+        table = Table(title="Training", title_justify="left")
+        beside = _beside([name.removesuffix("_last") for name in found])
+        columns = {"layer": "layers", "first loss": "loss_first", "last loss": "loss_last"}
+        columns = {head: name for head, name in columns.items() if name in found}
+        columns[beside.replace("_", " ")] = f"{beside}_last"
+        if "agreement_last" in found:
+            columns["gates as H"] = "agreement_last"
+        for head in columns:
+            table.add_column(head, justify="left" if head == "layer" else "right")
+        for row in zip(*(found[name] for name in columns.values()), strict=True):
+            table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
+        console.print_whole(table)
+        say(
+            f"{state.step} steps of {state.options.batch} images, "
+            f"{found['images_per_second']:.1f} images/s"
+        )
+    if "peak_device_bytes" in found:
+        say(f"Memory of {state.device}: {found['peak_device_bytes'] / 2**20:,.0f} MiB")
+    if probed is not None:
+        console.print_whole(probe_table(probed))
+        better = sum(
+            t - r > 2 * probed.error for t, r in zip(probed.trained, probed.random, strict=True)
+        )
+        say(
+            f"{better} of {len(probed.layers)} layers stand above their random start by more than "
+            "two standard errors."
+        )
+    if learns(state.rule):
+        images = len(state.images)
+        batch, speed = state.options.batch, found.get("images_per_second", 0)
+        days = f", which takes {600 * 1e5 / speed / 86400:.0f} days at this speed" if speed else ""
+        published = (
+            f", the published one 600 over 100,000{days}. Early training lowers a linear probe "
+            "below random weights before it climbs, the upper layers most"
+        )
+        say(
+            f"How to read it: {_reading(found)}. This run saw "
+            f"{state.step * batch / images:.2g} passes over {images} images"
+            f"{published if 'Illing' in state.rule.citation else ''}."
+        )
+        further = max(10 * (images // batch), 2 * state.step)
+        say(f"Train on:  plasticity run --resume {quoted(folder)} --steps {further}")
+    left_out(state)
+    files = ["checkpoint.h5", "summary.json"]
+    files += ["losses.png", "losses.svg"] if "loss_last" in found else []
+    files += ["probe.png", "probe.svg"] if probed is not None else []
+    say(f"Written to {folder}: {', '.join(files)}")

@@ -1,0 +1,1 @@
+"""Probes: what a linear readout can tell from a layer's encodings."""

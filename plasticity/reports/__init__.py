@@ -1,0 +1,1 @@
+"""Reports: a run's figures as files, and its page."""

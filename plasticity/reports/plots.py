@@ -1,0 +1,362 @@
+"""The figures of a run by name: what each of them needs, computed once for all that share it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from plasticity import figures, runs
+from plasticity.arrays import to_host
+from plasticity.data import ImageSet
+from plasticity.errors import MissingError, UserError
+from plasticity.figures import Figure
+from plasticity.files import make_folder
+from plasticity.inspection import comparisons, views
+from plasticity.inspection.records import NAME, read
+from plasticity.inspection.step import index_of
+from plasticity.network import Parameters
+from plasticity.probes import probe
+from plasticity.probes.probe import Probed
+from plasticity.rule import learns
+from plasticity.runs import lifecycle
+from plasticity.runs.run import State
+
+EVENT_IMAGES = 64  # images at least whose events are looked at
+ROWS_FOR_ALL, ROWS_FOR_ONE = 2, 6  # neurons of a layer in the figure of patches
+FAVOURITES = 5
+
+
+@dataclass
+class Look:
+    """A run opened to be drawn.
+
+    Attributes:
+        layer: the only one to draw, by its index, or None for all; images: how many are encoded.
+        seed: of the neurons that are shown and of t-SNE.
+        report: called with what is going on, how far, of how much.
+    """
+
+    folder: Path
+    stored: runs.Checkpoint
+    state: State
+    layer: int | None = None
+    images: int = 300
+    seed: int = 0
+    report: Callable[[str, int, int], None] = field(default=lambda what, done, total: None)
+
+    @cached_property
+    def start(self) -> Parameters:
+        """The weights that the run began with."""
+        return probe.random_start(self.state)
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers to draw."""
+        return list(range(len(self.names))) if self.layer is None else [self.layer]
+
+    @property
+    def names(self) -> list[str]:
+        return [layer.name for layer in self.state.network.layers]
+
+    @property
+    def kept_with(self) -> list[str]:
+        """For each layer the convolution that a rule's matrices and gates are kept with."""
+        return [layer.convolutions[-1].name for layer in self.state.network.layers]
+
+    @property
+    def title(self) -> str:
+        state = self.state
+        return f"{state.rule.name} on {state.network.name}, {state.options.data}"
+
+    @property
+    def moved(self) -> bool:
+        """Whether the weights are others than those of the random start."""
+        return self.state.step > 0 and learns(self.state.rule)
+
+    @cached_property
+    def test(self) -> tuple[ImageSet, np.ndarray]:
+        """The images that are encoded, and which of their set they are."""
+        return views.test_images(self.state.options, self.images)
+
+    @cached_property
+    def surveys(self) -> dict[str, list[views.Survey]]:
+        """What all layers make of the test images, with random and, if others, trained weights."""
+        images, indices = self.test
+        found = {}
+        for who, weights in (("random weights", self.start), ("trained", self.state.weights)):
+            if who == "trained" and not self.moved:
+                break
+
+            def report(done: int, who: str = who) -> None:
+                self.report(f"encoding, {who}", done, len(indices))
+
+            found[who] = views.survey(self.state, weights, images, indices, report)
+        return found
+
+    @cached_property
+    def all_events(self) -> list[comparisons.ModuleEvents]:
+        def report(done: int) -> None:
+            self.report("scores and gates", done, EVENT_IMAGES)
+
+        return comparisons.events(self.state, EVENT_IMAGES, report)
+
+    @property
+    def events(self) -> list[comparisons.ModuleEvents]:
+        """The events of the modules to draw."""
+        wanted = {self.names[i] for i in self.layers}
+        found = [one for one in self.all_events if one.layer in wanted]
+        if not found:
+            self._not_on_top()
+        return found
+
+    def _not_on_top(self) -> None:
+        raise MissingError(
+            f"{self.names[self.layers[0]]} is not the top of a module: scores are taken at "
+            f"{', '.join(self.state.names)}"
+        )
+
+
+def open_look(
+    folder: Path,
+    checkpoint: Path | None = None,
+    *,
+    data_dir: str | None = None,
+    device: str | None = None,
+    rule: str | None = None,
+    trusted: bool = False,
+    layer: str | None = None,
+    **settings: object,
+) -> Look:
+    """Open a run to draw it.
+
+    Args:
+        rule: where the run's rule file is now, if it was moved; trusted: let the files of its
+            folder run.
+        layer: its number from 1 or its name; settings: `images`, `seed`, `report` of `Look`.
+
+    Raises:
+        UserError: no run there, a damaged checkpoint, or no such layer.
+    """
+    stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
+    how = {"data_dir": data_dir, "device": device, "rule": rule, "trusted": trusted}
+    state = lifecycle.restored(stored, folder, **how)
+    index = None if layer is None else index_of(state, layer, blocks=True)
+    return Look(Path(folder), stored, state, index, **settings)
+
+
+def draw_end(state: State, folder: Path, probed: Probed | None) -> None:
+    """Draw what a run ends with, its losses and its probe, into its folder."""
+    metrics = {name: np.array(values) for name, values in state.metrics.items()}
+    if "loss" in metrics and len(metrics["seconds"]):
+        title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
+        figures.save_both(figures.losses(metrics, state.names, title), folder / "losses")
+    if probed is not None:
+        bars = figures.probe_bars(probed.layers, probed.trained, probed.random, probed.error)
+        figures.save_both(bars, folder / "probe")
+
+
+def losses(look: Look) -> Figure:
+    """Loss and open gates of every module over steps: figure 7."""
+    metrics = {name: np.array(values) for name, values in look.state.metrics.items()}
+    if not len(metrics["seconds"]):
+        raise MissingError("the run has not taken a step yet: there are no losses")
+    if "loss" not in metrics or not metrics["loss"].any():
+        raise MissingError(f"the rule {look.state.rule.name} has no loss to draw")
+    names = look.state.names
+    wanted = [i for i, name in enumerate(names) if name in {look.names[j] for j in look.layers}]
+    if not wanted:
+        look._not_on_top()
+    chosen = {name: of[:, wanted] for name, of in metrics.items() if name != "seconds"}
+    return figures.losses(chosen, [names[i] for i in wanted], look.title)
+
+
+def hinge(look: Look) -> Figure:
+    """Scores of positive and negative samples against the hinge: figure 6."""
+    return figures.hinge(look.events)
+
+
+def gates(look: Look) -> Figure:
+    """Open gates by prediction step, sign and role."""
+    return figures.gates(look.events)
+
+
+def predictions(look: Look) -> Figure:
+    """Norm, alignment and spectrum of W_pred and W_retro."""
+    wanted = {look.kept_with[i] for i in look.layers}
+    trained, random = (
+        [
+            one
+            for one in comparisons.predictions(
+                {n: own for n, own in weights.items() if n in wanted}
+            )
+        ]
+        for weights in (look.state.weights, look.start)
+    )
+    if not trained:
+        if any("W_pred" in own for own in look.state.weights.values()):
+            look._not_on_top()
+        raise MissingError(f"the rule {look.state.rule.name} keeps no W_pred")
+    return figures.predictions(trained, random, recorded_alignment(look))
+
+
+def recorded_alignment(look: Look) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Cosines of W_pred and W_retro over the steps that were recorded, by layer; maybe none."""
+    if not (look.folder / NAME).is_file():
+        return {}
+    recorded = read(look.folder)
+    found = {
+        name: recorded.get(f"{name}/alignment")
+        for name in map(look.kept_with.__getitem__, look.layers)
+    }
+    return {name: (recorded.steps, of) for name, of in found.items() if of is not None and len(of)}
+
+
+def history(look: Look) -> Figure:
+    """Open gates and alignment over training, as recorded at the top of the last module."""
+    if not (look.folder / NAME).is_file():
+        raise MissingError("nothing was recorded while training: 'plasticity run --record' does")
+    layer = look.kept_with[look.state.modules[-1][-1] if look.layer is None else look.layer]
+    recorded = read(look.folder)
+    gates = recorded.get(f"{layer}/gates")
+    if gates is None or not np.isfinite(gates).any():
+        raise MissingError(f"{recorded.path} holds no gates of {layer}")
+    cosines, title = recorded.get(f"{layer}/alignment"), f"{layer}, {look.state.rule.name}"
+    return figures.gate_history(recorded.steps, gates, recorded.roles, recorded.ks, cosines, title)
+
+
+def kernels(look: Look) -> Figure:
+    """The kernels of the first layer, beside their random start."""
+    layer = look.state.network.layers[0]
+    if look.layer:
+        raise MissingError(f"kernels are drawn of the first layer alone, {layer.name}")
+    if len(layer.kernel) != 2:
+        raise MissingError(
+            f"the kernels of {layer.name} have {len(layer.kernel)} dimensions, not 2"
+        )
+    sets = {"trained": look.state.weights} if look.moved else {}
+    sets["random weights"] = look.start
+    columns = 8 if layer.outputs > 12 else 4
+    return figures.kernel_grid(
+        {
+            name: figures.mosaic(figures.kernels(to_host(own[layer.name]["weight"])), columns)
+            for name, own in sets.items()
+        },
+        layer.name,
+    )
+
+
+def patches(look: Look) -> Figure:
+    """The patches that excite neurons most, trained beside random weights: figures 3a and 8."""
+    images, indices = look.test
+    options, names = look.state.options, []
+    count = min(FAVOURITES, len(indices))
+    blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for layer in look.layers:
+        own = {who: found[layer] for who, found in look.surveys.items()}
+        rows = ROWS_FOR_ALL if look.layer is None else ROWS_FOR_ONE
+        chosen = views.neurons(list(own.values()), rows, look.seed)
+        names += [f"{look.names[layer]}\n{j}" for j in chosen]
+        for who, survey in own.items():
+            place, patch, _ = views.favourites(survey, chosen, count)
+            shown = images.gray(indices[place.ravel()])
+            shown = shown.reshape(*place.shape, *shown.shape[1:])
+            blocks.setdefault(who, []).append((shown, views.box(options, images.side, patch)))
+    if not names:
+        raise MissingError("no neuron answers any patch: there is nothing to show")
+    joined = {
+        who: tuple(np.concatenate(part) for part in zip(*found, strict=True))
+        for who, found in reversed(blocks.items())
+    }
+    return figures.patches(joined, names, options.patch)
+
+
+def tsne(look: Look) -> Figure:
+    """t-SNE of the encodings by layer, trained beside random weights: figure 3b."""
+    images, indices = look.test
+    points: dict[str, list[np.ndarray | None]] = {}
+    total, done = len(look.surveys) * len(look.layers), 0
+    for who, surveys in look.surveys.items():
+        points[who] = []
+        for layer in look.layers:
+            encoding = surveys[layer].encoding
+            silent = not encoding.std(axis=0, dtype=float).any()
+            points[who].append(None if silent else views.tsne(encoding, look.seed))
+            done += 1
+            look.report("t-SNE", done, total)
+    labels = None if images.labels is None else images.labels[indices]
+    names = [look.names[i] for i in look.layers]
+    return figures.embeddings(points, names, labels, images.classes)
+
+
+PLOTS: dict[str, Callable[[Look], Figure]] = {
+    "losses": losses,
+    "hinge": hinge,
+    "gates": gates,
+    "history": history,
+    "predictions": predictions,
+    "kernels": kernels,
+    "patches": patches,
+    "tsne": tsne,
+}
+
+
+def chosen(names: tuple[str, ...]) -> list[str]:
+    """The figures asked for, each once; `all` stands for every one.
+
+    Raises:
+        UserError: none, or a name that is not known (with the nearest).
+    """
+    known = ", ".join([*PLOTS, "all"])
+    if not names:
+        raise UserError(f"nothing to plot: name one or more of {known}")
+    for name in names:
+        if name not in PLOTS and name != "all":
+            near = get_close_matches(name.lower().replace("-", ""), [*PLOTS, "all"], n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"expected {known}"
+            raise UserError(f"unknown plot '{name}': {hint}")
+    return list(PLOTS) if "all" in names else list(dict.fromkeys(names))
+
+
+def paths(names: list[str], out: Path, formats: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Where each figure goes: a file for each format in the folder `out`, or `out` itself.
+
+    Raises:
+        UserError: a single file for several figures, a suffix that is not known.
+    """
+    if not out.suffix or out.is_dir():
+        return {name: [out / f"{name}.{kind}" for kind in formats] for name in names}
+    if len(names) > 1:
+        raise UserError(f"--out {out} is one file for {len(names)} plots: name a folder")
+    figures.check_suffix(out)
+    return {names[0]: [out]}
+
+
+def draw(
+    look: Look, wanted: dict[str, list[Path]], *, skip: bool
+) -> tuple[list[Path], dict[str, str]]:
+    """Draw and write figures; returns the files, and why the others were left out.
+
+    Args:
+        skip: leave out a figure whose data are missing, where otherwise that is an error.
+
+    Raises:
+        UserError: a figure that cannot be drawn or written.
+    """
+    written: list[Path] = []
+    left_out: dict[str, str] = {}
+    for name, files in wanted.items():
+        try:
+            figure = PLOTS[name](look)
+        except MissingError as error:
+            if not skip:
+                raise
+            left_out[name] = str(error)
+            continue
+        for path in files:
+            make_folder(path.parent)
+            figures.save(figure, path)
+            written.append(path)
+    return written, left_out

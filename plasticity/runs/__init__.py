@@ -1,0 +1,37 @@
+"""Runs: their options, their training, and the folder that keeps them.
+
+`options` decides what a run computes, `training` computes it, `folder` writes and reads it, and
+`lifecycle` begins, resumes and ends it.
+"""
+
+from plasticity.runs.folder import (
+    NAME,
+    Checkpoint,
+    check_finite,
+    checkpoint_of,
+    checkpoint_path,
+    load,
+    read_json,
+    read_summary,
+    save,
+    write_config,
+    write_json,
+    write_summary,
+    write_text,
+)
+
+__all__ = [
+    "NAME",
+    "Checkpoint",
+    "check_finite",
+    "checkpoint_of",
+    "checkpoint_path",
+    "load",
+    "read_json",
+    "read_summary",
+    "save",
+    "write_config",
+    "write_json",
+    "write_summary",
+    "write_text",
+]

@@ -1,0 +1,86 @@
+"""A run's weights for other programs, under the names that torch gives VGG and ResNet layers."""
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from plasticity.errors import UserError
+from plasticity.files import whole
+from plasticity.network import Network, Parameters
+from plasticity.runs.folder import AXES
+
+FORMATS = ("npz", "safetensors")
+
+
+def modules(network: Network) -> list[tuple[str, str]]:
+    """What torch's Sequential `features` consists of: the kind of each module, and its layer.
+
+    They are, for each layer, the convolution, its ReLU and its MaxPool if it has one. A network of
+    residual blocks is no Sequential, and has none.
+    """
+    if not all(layer.torch_modules for layer in network.layers):
+        return []
+    return [(kind, layer.name) for layer in network.layers for kind in layer.torch_modules]
+
+
+def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
+    """Arrays by name: `features.N.weight` (OIHW) and `.bias`, as torch counts a VGG's `modules`.
+
+    With residual blocks the names are the layers' own, as torch names a ResNet's:
+    `layer1.0.conv1.weight`. What the rule keeps (`W_pred`, `W_retro`) is `prediction.LAYER.NAME`.
+    """
+    places = {
+        layer: f"features.{at}"
+        for at, (kind, layer) in enumerate(modules(network))
+        if kind.startswith("Conv")
+    }
+    found = {}
+    for layer, own in weights.items():
+        for name, w in own.items():
+            kept = name not in ("weight", "bias")
+            place = f"prediction.{layer}" if kept else places.get(layer, layer)
+            found[f"{place}.{name}"] = np.ascontiguousarray(w)
+    return found
+
+
+def describe(network: Network) -> dict[str, str]:
+    """In words, for the file: which layer each module of `features` is, and the arrays' axes."""
+    features = "; ".join(
+        f"{at} {kind} ({layer})" for at, (kind, layer) in enumerate(modules(network))
+    )
+    blocks = "; ".join(layer.formula for layer in network.layers if layer.formula)
+    told = {"features": features} if features else {"blocks": blocks}
+    axes = "; ".join(f"{name} {text}" for name, text in AXES.items())
+    return {"network": network.name, **told, "axes": axes}
+
+
+def check(path: Path) -> None:
+    """Refuse the name of a file that is of no known format.
+
+    Raises:
+        UserError: another suffix than `.npz` and `.safetensors`.
+    """
+    if path.suffix[1:] not in FORMATS:
+        raise UserError(f"cannot export to {path}: expected a name in .npz or .safetensors")
+
+
+def write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Write the arrays to a `.npz` or `.safetensors` file, whole.
+
+    In safetensors the metadata are its own; in npz they are the array `metadata`, JSON as text.
+
+    Raises:
+        UserError: another suffix, a full disk or a folder that cannot be written to.
+    """
+    check(path)
+    content = BytesIO()
+    if path.suffix == ".npz":
+        np.savez(content, metadata=np.array(json.dumps(metadata)), **arrays)
+    else:
+        from safetensors.numpy import save
+
+        content.write(save(arrays, metadata=metadata))
+    with whole(path) as part:
+        part.write_bytes(content.getbuffer())

@@ -1,0 +1,222 @@
+"""A run as a folder: where it begins, how it goes on, and what is measured and drawn at its end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from plasticity import claims, data, plugins, runs, seeds, trust
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.files import make_folder
+from plasticity.learning.ranks import Ranks
+from plasticity.runs import run
+from plasticity.runs.options import RunOptions
+from plasticity.runs.run import State
+
+BOUND = ("files", "identity")
+"""Options that bind a run to its files and images: a configuration for other runs has none."""
+
+
+def start(
+    options: RunOptions, out: str | None = None, ranks: Ranks | None = None
+) -> tuple[State, Path]:
+    """A new run in the folder `out`, for one process that writes to it alone."""
+    state = plan(options, ranks)
+    folder = Path(out)
+    make_folder(folder)
+    make(state, folder)
+    return state, folder
+
+
+@contextmanager
+def folder_of(
+    options: RunOptions, out: str | None = None, ranks: Ranks | None = None
+) -> Iterator[Path]:
+    """The folder of a new run, by default `runs/RULE-NET-TIME`, held for as long as it is entered.
+
+    Of several ranks the first makes and holds it. It goes again if the run never began.
+
+    Raises:
+        UserError: a folder that holds something already, or cannot be made.
+    """
+    when = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{plugins.short(options.rule)}-{plugins.short(options.net)}-{when}"
+    folder = Path(out) if out else Path("runs") / name
+    if ranks is not None and ranks.rank:
+        yield ranks.tell(None)
+        return
+    with claims.new(folder, numbered=not out) as made:
+        yield ranks.tell(made) if ranks else made
+
+
+def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
+    """A new run at its start, in memory.
+
+    Everything that can be wrong with the options is said here.
+
+    Raises:
+        UserError: options or data that do not fit.
+    """
+    images = options.learning_set()
+    options = options.resolved(len(images))
+    state = run.begin(options.bound(), ranks)
+    data.crops(0, state.images.side, options.crop)
+    layout = Layout(options.rows, options.batch, options.rows)
+    state.rule.draw(layout, seeds.generator(options.seed))  # says if there is nothing to draw from
+    return state
+
+
+def make(state: State, folder: Path) -> None:
+    """Write the first checkpoint of a planned run, and what else its folder holds.
+
+    Of several ranks the first writes.
+    """
+    run.save(state, folder)  # first: what is killed before the rest can be resumed
+    complete(state, folder)
+
+
+def complete(state: State, folder: Path) -> None:
+    """Write the configuration and the copies of the run's files that the folder lacks."""
+    if not state.writes:
+        return
+    if not (folder / "config.toml").is_file():
+        stored = {n: v for n, v in state.options.as_dict().items() if n not in BOUND}
+        runs.write_config(folder, stored)
+    for kind in ("rule", "net"):
+        copy, path = folder / f"{kind}.py", getattr(state.options, kind)
+        if plugins.is_file(path) and not copy.is_file():
+            runs.write_text(copy, plugins.read(path))
+
+
+def resume(
+    folder: Path,
+    given: dict[str, object],
+    free: set[str],
+    ranks: Ranks | None = None,
+    *,
+    changed_data: bool = False,
+    trusted: bool = False,
+) -> State:
+    """A run where its last checkpoint left it.
+
+    Args:
+        trusted: let the rule and network files of its folder run, see `trust`.
+        given: options asked for now; those in `free` replace the stored ones, others must agree.
+        changed_data: go on although images were added, removed or replaced.
+
+    Raises:
+        UserError: no run there, a damaged checkpoint, images that are not those the run began
+            with, or an option that would make another run.
+    """
+    checkpoint = runs.load(runs.checkpoint_of(folder))
+    files = {name: given.pop(name) for name in ("rule", "net") if name in given}
+    options = options_of(checkpoint, folder, trusted=trusted, **files)
+    options = _with_data(options, given.pop("data", options.data), changed_data)
+    asked, was = options.changed(**given).resolved(0), options.resolved(0)
+    for name, value in given.items():
+        stored = getattr(was, name)
+        if name not in free and getattr(asked, name) != stored:
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} would make another run: {folder} has "
+                f"{stored}; leave the option away, or start a new run"
+            )
+    changes = {name: value for name, value in given.items() if name in free}
+    if "epochs" in changes and "steps" not in changes:
+        changes["steps"] = 0
+    options = options.changed(**changes)
+    return run.restore(options, checkpoint, ranks)
+
+
+def options_of(
+    stored: runs.Checkpoint,
+    folder: Path,
+    *,
+    rule: str | None = None,
+    net: str | None = None,
+    trusted: bool = False,
+) -> RunOptions:
+    """The options of a run. Nothing is executed, and what may be is settled here.
+
+    A rule or network that is a file is that of the run's folder, or the one that is named now; both
+    must have the text that the run began with. A file elsewhere is taken only if the folder has
+    none and the user has agreed to its text before.
+
+    Args:
+        rule, net: where these files are now; to name them is to agree to them.
+        trusted: agree to the files of the folder.
+
+    Raises:
+        UserError: stored options that are damaged, or a file that is not the run's.
+    """
+    options = RunOptions.from_dict(stored.options)
+    for kind, named in (("rule", rule), ("net", net)):
+        value = getattr(options, kind)
+        if named is not None:
+            options = options.moved(kind, named)
+            if plugins.is_file(value):
+                trust.agree(options.files[getattr(options, kind)])
+            continue
+        if not plugins.is_file(value):
+            continue
+        digest, copy = options.files[value], Path(folder).absolute() / f"{kind}.py"
+        if copy.is_file():
+            wanted = plugins.split(value)[1]
+            options = options.moved(kind, f"{copy}:{wanted}" if wanted else str(copy))
+            if trusted:
+                trust.agree(digest)
+        elif not trust.agreed(digest):
+            raise UserError(f"{folder} lacks its {kind}.py: name that file by --{kind}")
+    return options
+
+
+def _with_data(options: RunOptions, name: str, changed: bool) -> RunOptions:
+    """The options of a stored run with its images where they are now."""
+    if changed:
+        return options.changed(data=name, identity={}).bound()
+    if options.images and not options.identity:
+        raise UserError(
+            f"the run learned from the first {options.images} images, as version 0.1.0 took them; "
+            "now they are drawn by the seed: start a new run, or agree by --changed-data"
+        )
+    options = options.moved_data(name)
+    options.learning_set()
+    return options
+
+
+def reopen(
+    folder: Path,
+    checkpoint: Path | None = None,
+    *,
+    data_dir: str | None = None,
+    device: str | None = None,
+    rule: str | None = None,
+    trusted: bool = False,
+) -> State:
+    """A run as it was saved, to look at, without its optimiser.
+
+    Args:
+        trusted: let the rule and network files of its folder run, see `trust`.
+        data_dir: where data sets are, or the run's folder of images, if it was moved.
+        rule: where the run's rule file is now, if it was moved.
+    """
+    stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
+    return restored(stored, folder, data_dir=data_dir, device=device, rule=rule, trusted=trusted)
+
+
+def restored(
+    stored: runs.Checkpoint,
+    folder: Path,
+    *,
+    data_dir: str | None = None,
+    device: str | None = None,
+    rule: str | None = None,
+    trusted: bool = False,
+) -> State:
+    """The run of a checkpoint; data, device and rule file perhaps elsewhere than they were."""
+    options = options_of(stored, folder, rule=rule, trusted=trusted)
+    if data_dir and options.lacks_images:
+        options = options.moved_data(data_dir)
+    changes = {"data_dir": data_dir, "device": device}
+    options = options.changed(**{n: value for n, value in changes.items() if value is not None})
+    return run.restore(options, stored)

@@ -1,0 +1,255 @@
+"""A run in memory: how it begins, is restored and saved, and the step that comes next."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+import plasticity
+from plasticity import data, kernels, learning, runs
+from plasticity.arrays import Array, resolve_device, to_device, to_host
+from plasticity.data.loader import learning_batch
+from plasticity.device import ahead, use_device
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.learning import Adam, Plain
+from plasticity.learning.ranks import Ranks
+from plasticity.network import Network, Parameters
+from plasticity.rule import Draw, Rule, reads_labels
+from plasticity.runs.options import RunOptions
+
+
+@dataclass
+class State:
+    """A run in memory: what was asked for and how far it has come."""
+
+    options: RunOptions
+    network: Network
+    rule: Rule
+    modules: learning.Modules
+    device: str
+    weights: Parameters
+    optimiser: Adam | Plain
+    step: int = 0
+    ranks: Ranks | None = None  # the processes that learn together, if there are several
+    waited: float = 0.0  # seconds that learning has waited for batches since it was resumed
+    damaged: dict[str, str] = field(default_factory=dict)  # images left out, and why
+    metrics: dict[str, list] = field(
+        default_factory=lambda: {"seconds": []}  # and what the rule reports, see `learn_batch`
+    )
+
+    @cached_property
+    def images(self) -> "data.ImageSet":
+        """The images that the run learns from, opened once.
+
+        Raises:
+            UserError: fewer than a batch.
+        """
+        images, batch = self.options.learning_set(), self.options.batch
+        if len(images) < batch:
+            raise UserError(
+                f"--batch {batch} is more than the {len(images)} images of {self.options.data}"
+            )
+        return images
+
+    def next(
+        self, watch: Callable[[learning.Watched], None] | None = None, further: int = 0
+    ) -> tuple["data.Batch", Iterator[learning.Update]]:
+        """The coming step, as training would take it: its batch, and every module's update.
+
+        Batch, crops and draws are functions of the seed and the step. No weight moves.
+
+        Args:
+            watch: called for every module, see `learning.updates`.
+            further: so many steps after the coming one, with the weights of now.
+        """
+        options, step = self.options, self.step + further
+        batch = learning_batch(self.images, options.batch, options.crop, options.seed, step)
+        return batch, watched_updates(self, batch, self.images, watch)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes the run's folder."""
+        return self.ranks is None or self.ranks.rank == 0
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each module: that of its top layer."""
+        return [self.network.layers[m[-1]].name for m in self.modules]
+
+
+def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
+    return {k: _map(v, change) if isinstance(v, dict) else change(v) for k, v in tree.items()}
+
+
+def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
+    """A run at its first step, weights drawn from the seed."""
+    network, rule = options.network(), options.rule_object()
+    device = resolve_device(ranks.device(options.device) if ranks else options.device)
+    use_device(device)
+    dtype = np.dtype(options.dtype)
+    if ranks:
+        ranks.share(options.batch)  # says if the batch cannot be shared
+        ranks.connect(device)
+    modules = network.modules(options.modules or rule.modules)
+    check_room(network, rule, dtype)
+    weights = learning.prepare(network, rule, modules, options.seed)
+    weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
+    optimiser = learning.OPTIMISERS[options.optimiser or rule.optimiser]
+    optimiser = optimiser.start(options.lr or rule.rate, weights)
+    return State(options, network, rule, modules, device, weights, optimiser, ranks=ranks)
+
+
+def restore(
+    options: RunOptions, checkpoint: "runs.Checkpoint", ranks: Ranks | None = None
+) -> State:
+    """A run as a checkpoint holds it."""
+    state = begin(options, ranks)
+    _check_fit(state.weights, checkpoint.params, "weights")
+    if checkpoint.moments:
+        _check_fit(state.optimiser.moments, checkpoint.moments, "optimiser")
+    dtype = np.dtype(options.dtype)
+    move = lambda w: to_device(np.ascontiguousarray(w, dtype), state.device)  # noqa: E731
+    state.weights = _map(checkpoint.params, move)
+    state.optimiser.moments = _map(checkpoint.moments, move)
+    state.step = checkpoint.step
+    state.metrics = {name: list(values) for name, values in checkpoint.metrics.items()}
+    return state
+
+
+def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:
+    """Refuse a network whose weights alone would not fit the machine's memory.
+
+    A system that promises more than it has ends the process later, without a word.
+
+    Raises:
+        UserError: what they would take, and what there is.
+    """
+    count = sum(conv.parameters for conv in network.convolutions)
+    count += sum(2 * getattr(rule, "steps", 0) * layer.outputs**2 for layer in network.layers)
+    needed = count * (8 + 3 * dtype.itemsize)  # drawn in float64; with two moments each
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not POSIX
+        return
+    if needed > there:
+        raise UserError(
+            f"{network.name} would have {count:,} weights, with the optimiser's moments "
+            f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: take a smaller "
+            "--width, or fewer --layers or --prediction-steps"
+        )
+
+
+def _check_fit(expected: dict, stored: dict, where: str) -> None:
+    """See that what was stored has the names and shapes that the run's options ask for.
+
+    Raises:
+        UserError: something is missing, is too much, or has another shape.
+    """
+    for name in sorted(expected.keys() | stored.keys()):
+        at, here, there = f"{where}/{name}", expected.get(name), stored.get(name)
+        if isinstance(here, dict) and isinstance(there, dict):
+            _check_fit(here, there, at)
+        elif not hasattr(here, "shape") or getattr(there, "shape", None) != here.shape:
+            wanted, came = (
+                "nothing" if w is None else "a group" if isinstance(w, dict) else f"shape {w.shape}"
+                for w in (here, there)
+            )
+            raise UserError(
+                f"the checkpoint does not fit its options: {at} holds {came}, expected {wanted}"
+            )
+
+
+def save(state: State, folder: Path) -> None:
+    """Write the run's checkpoint, whole or not at all.
+
+    Raises:
+        UserError: weights that are not finite or not the same on all ranks, or a full disk; the
+            last checkpoint stands.
+    """
+    if state.ranks:
+        state.ranks.check_alike(state.weights)
+    if not state.writes:
+        return
+    params = _map(state.weights, to_host)
+    runs.check_finite(params)
+    rule = state.rule
+    runs.save(
+        runs.checkpoint_path(folder),
+        runs.Checkpoint(
+            step=state.step,
+            params=params,
+            moments=_map(state.optimiser.moments, to_host),
+            metrics={name: np.array(values) for name, values in state.metrics.items()},
+            options=state.options.as_dict(),
+            rule={"name": rule.name, "equation": rule.equation, "citation": rule.citation},
+            versions=versions(state.device),
+        ),
+    )
+
+
+def versions(device: str) -> dict[str, str]:
+    """What ran: versions of Python, of this package and of what computes, and the device."""
+    import numba
+    import scipy
+
+    found = {
+        "plasticity": plasticity.__version__,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "numba": numba.__version__,
+        "device": device,
+    }
+    if device != "cpu":
+        import cupy
+
+        found["cupy"] = cupy.__version__
+    return found
+
+
+def cut(batch: "data.Batch", images: "data.ImageSet", options: RunOptions, device: str) -> Array:
+    """The patches of a batch, `(N, patch, patch, 1)`, on the device."""
+    return kernels.extract_patches(
+        *(to_device(a, device) for a in (batch.pixels, batch.top, batch.left, batch.flip)),
+        crop=options.crop,
+        patch=options.patch,
+        mean=images.mean,
+        std=images.std,
+        dtype=np.dtype(options.dtype),
+    )
+
+
+def with_draws(state: State, batch: "data.Batch") -> tuple["data.Batch", Sequence[Draw]]:
+    """A batch on the host, with the draws of its step for every module."""
+    options, rule = state.options, state.rule
+    layout = Layout(options.rows, len(batch.index), options.rows)
+    labels = batch.labels if reads_labels(rule) else None
+    drawn = learning.draws(rule, layout, state.modules, options.seed, batch.step, labels)
+    return batch, [draw.on("cpu", np.dtype(options.dtype)) for draw in drawn]
+
+
+def watched_updates(
+    state: State,
+    batch: "data.Batch",
+    images: "data.ImageSet",
+    watch: Callable[[learning.Watched], None] | None = None,
+    choices: Sequence[Draw] | None = None,
+) -> Iterator[learning.Update]:
+    """The update of every module for the batch, by the draws of its step; no weight moves yet.
+
+    Args:
+        choices: the draws, where they and the batch are on the run's device already.
+    """
+    if choices is None:
+        ((batch, choices),) = ahead([with_draws(state, batch)], state.device)
+    options, network, rule = state.options, state.network, state.rule
+    layout = Layout(options.rows, len(batch.index), options.rows)
+    patches = cut(batch, images, options, state.device)
+    yield from learning.updates(
+        network, rule, state.modules, state.weights, patches, layout, choices, watch, state.ranks
+    )

@@ -1,0 +1,244 @@
+"""A training run: batches through the rule to the weights, saved as it goes, resumed at will."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from plasticity import data, kernels, learning
+from plasticity.arrays import Array
+from plasticity.device import ahead
+from plasticity.errors import UserError
+from plasticity.rule import Draw, learns
+from plasticity.runs.run import State, save, watched_updates, with_draws
+
+POLITE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+"""Signals at which a run saves before it ends, by name, as far as the system has them."""
+
+FLUSH = 20
+"""Losses stay on the device for so many steps at most, then they are read and checked."""
+
+
+@dataclass
+class Progress:
+    """What a run tells while it goes on: after `step` of `steps`, means over the last 20.
+
+    `means` has a value for each module of `open_gates`, of `loss`, if the rule descends one, and
+    of what else it measures.
+    """
+
+    step: int
+    steps: int
+    means: dict[str, np.ndarray]
+    images_per_second: float
+
+
+def learn_batch(
+    state: State,
+    batch: "data.Batch",
+    images: "data.ImageSet",
+    watch: Callable[[learning.Watched], None] | None = None,
+    choices: Sequence[Draw] | None = None,
+) -> dict[str, list[Array]]:
+    """One step: every module learns from the batch; `choices` as for `watched_updates`.
+
+    Returns:
+        `loss`, `open_gates` and the rule's own measures of every module, scalar arrays that are
+        still on the device.
+    """
+    found: dict[str, list[Array]] = {}
+    travelling = []
+    for update in watched_updates(state, batch, images, watch, choices):
+        for report in update.reports.values():
+            values = {"loss": report.loss, "open_gates": report.open_gates, **report.measures}
+            for name, value in values.items():
+                if value is not None:
+                    found.setdefault(name, []).append(value)
+        if not learns(state.rule):
+            continue
+        if state.ranks:  # the sum over ranks travels while the modules above are computed
+            travelling.append(update)
+        else:
+            apply(state, update, batch.step + 1)
+    for update in travelling:
+        update.finish()
+        apply(state, update, batch.step + 1)
+    state.step = batch.step + 1
+    return found
+
+
+def apply(state: State, update: learning.Update, step: int) -> None:
+    """Change the weights of a module, and what else its rule keeps; steps count from 1."""
+    state.optimiser.ascend(state.weights, update.changes, step)
+    for layer, own in update.state.items():
+        for name, value in own.items():
+            state.weights[layer][name][...] = value
+
+
+class Onlooker(Protocol):
+    """Who watches training without changing it, such as `inspection.Recorder`."""
+
+    def watching(self, step: int) -> Callable[[learning.Watched], None] | None:
+        """The watch on a step, counted from 1, or None."""
+
+    def stepped(self, step: int) -> None:
+        """The step is over."""
+
+    def flush(self) -> None:
+        """The run is about to be saved."""
+
+
+def train(
+    state: State,
+    folder: Path,
+    report: Callable[[Progress], None] = lambda progress: None,
+    onlooker: Onlooker | None = None,
+) -> bool:
+    """Train to the end of the run and save it.
+
+    The run is saved every `checkpoint_minutes`, at the end, and when it is interrupted: Ctrl-C
+    lets the step finish first.
+
+    Returns:
+        Whether the run came to its end.
+
+    Raises:
+        UserError: losses or weights that are not finite; the last checkpoint stands.
+    """
+    options = state.options
+    images = state.images
+    steps = options.total_steps(len(images))
+    if state.step >= steps:
+        return True
+    saved, start = time.monotonic(), time.perf_counter()
+    pending: list[dict[str, list[Array]]] = []
+    with (
+        np.errstate(over="ignore", invalid="ignore"),  # losses are checked instead
+        kernels.own_threads(),
+        _interruptible() as interrupted,
+        data.batches(
+            images,
+            batch=options.batch,
+            crop=options.crop,
+            seed=options.seed,
+            start=state.step,
+            stop=steps,
+            share=state.ranks.share(options.batch) if state.ranks else slice(None),
+        ) as batches,
+    ):
+        fed = (with_draws(state, batch) for batch in batches)
+        failed: list[UserError] = []
+        for batch, choices in _while_loading(ahead(fed, state.device), failed):
+            watch = onlooker.watching(batch.step + 1) if onlooker else None
+            pending.append(learn_batch(state, batch, images, watch, choices))
+            if onlooker:
+                onlooker.stepped(state.step)
+            done, stop = state.step == steps, interrupted.is_set()
+            due = time.monotonic() - saved >= 60 * options.checkpoint_minutes
+            if state.ranks:
+                stop, due = state.ranks.any(stop, due)
+            if done or stop or due or state.device == "cpu" or len(pending) >= FLUSH:
+                taken = len(pending)
+                _flush(state, pending)
+                state.waited, now = batches.waited, time.perf_counter()
+                # A GPU runs behind: only here it is known how long its steps took.
+                state.metrics["seconds"] += [(now - start) / taken] * taken
+                start = now
+            if done or stop or due:
+                if onlooker:  # before the checkpoint, so that no step between them is lost
+                    onlooker.flush()
+                save(state, folder)
+                saved, start = time.monotonic(), time.perf_counter()
+            if state.metrics["seconds"] and not pending:
+                report(_progress(state, steps))
+            if stop and not done:
+                break
+        state.damaged |= images.left_out
+        if failed:
+            _stop(state, folder, pending, onlooker, failed[0])
+    return state.step == steps
+
+
+def _while_loading(batches: Iterator, failed: list[UserError]) -> Iterator:
+    """The batches, up to one that cannot be loaded, whose error is put into `failed`."""
+    try:
+        yield from batches
+    except UserError as error:
+        failed.append(error)
+
+
+def _stop(
+    state: State, folder: Path, pending: list, onlooker: Onlooker | None, error: UserError
+) -> None:
+    """Save what was learned before a batch that cannot be loaded, and raise its error."""
+    if state.ranks:  # the others learn on: the last checkpoint stands
+        raise error
+    _flush(state, pending)
+    if onlooker:
+        onlooker.flush()
+    save(state, folder)
+    hint = "--changed-data if you mend or remove the image, or by --skip-damaged"
+    raise UserError(
+        f"{error}; the run is saved at step {state.step}: go on with it by --resume, and "
+        + (hint if isinstance(error, data.DamagedError) else "mend the data")
+    ) from error
+
+
+def _progress(state: State, steps: int) -> Progress:
+    recent = state.metrics["seconds"][-20:]
+    return Progress(
+        state.step,
+        steps,
+        {n: np.mean(v[-20:], axis=0) for n, v in state.metrics.items() if n != "seconds"},
+        state.options.batch * len(recent) / max(sum(recent), 1e-9),
+    )
+
+
+def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
+    """Read losses from the device, and stop where one is not finite."""
+    for step in pending:
+        found = {name: np.array([float(v) for v in values]) for name, values in step.items()}
+        loss = found.get("loss", np.zeros(1))
+        if not np.isfinite(loss).all():
+            name = state.names[int(np.argmin(np.isfinite(loss)))]
+            raise UserError(
+                f"the loss of {name} is not finite at step {len(state.metrics['loss']) + 1}: "
+                f"take a smaller --lr than {state.optimiser.rate:g}; the last checkpoint stands"
+            )
+        for name in state.metrics.keys() - found.keys() - {"seconds"}:
+            del state.metrics[name]  # an earlier version wrote a loss of 0 where there is none
+        for name, values in found.items():
+            state.metrics.setdefault(name, []).append(values)
+    pending.clear()
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C and the signals that end a process politely set an event.
+
+    Schedulers send such a signal before the time of a job is over, a terminal that is closed sends
+    SIGHUP, unless the process was started to ignore it. A second Ctrl-C stops at once.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    polite = [getattr(signal, name) for name in POLITE if hasattr(signal, name)]
+    heard = [s for s in polite if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {s: signal.signal(s, interrupt) for s in heard}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,127 @@
+"""Does an update depend on what its rule says, and nothing else? By changing everything else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from plasticity import learning
+from plasticity.network import Parameters
+from plasticity.rule import Draw
+from plasticity.runs.run import State
+from plasticity.verification.gradient import Case
+
+SPREAD = 0.5  # of the random factors that weights are multiplied by
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """Whether the update of one layer stays the same, bit for bit, when something else changes.
+
+    Attributes:
+        locality: what the rule states; changed: what was changed in the test.
+        changes: whether the update depends on it; zero: whether it is 0 everywhere.
+    """
+
+    seed: int
+    layer: str
+    locality: str
+    changed: str
+    changes: bool
+    zero: bool
+
+    @property
+    def verdict(self) -> str:
+        """`ok`, `depends` on what it should not, or `proves nothing` of an update that is 0."""
+        if self.changes:
+            return "depends"
+        return "proves nothing" if self.zero else "ok"
+
+
+def check(made: Case) -> list[Dependence]:
+    """Every layer's update, twice: with all that lies above it changed, and with nothing below it.
+
+    A rule of locality `layer` is to be the same when the weights, the rule's parameters and the
+    draws of all layers above change (no weight is transported, no error comes down), and when the
+    layer is fed its input directly, as if there were nothing below. For `module` both hold for the
+    module as a whole, for `neighbours` beyond the modules next to it. A rule of locality `global`
+    states nothing.
+    """
+    state, rows = made.state, []
+    locality = stated(state)
+    if locality == "global":
+        return rows
+    top, names = len(state.network.layers) - 1, [layer.name for layer in state.network.layers]
+    last, reach = len(state.modules) - 1, int(locality == "neighbours")
+    for number, module in enumerate(state.modules):
+        for group in [[i] for i in module] if locality == "layer" else [module]:
+            first, end = group[0], group[-1]
+            below, above = max(0, number - reach), min(last, number + reach)
+            if reach:
+                first, end = state.modules[below][0], state.modules[above][-1]
+            if end < top:
+                what = f"everything above {names[end]}"
+                rows += _rows(made, locality, group, what, _above(made, (below, above), end))
+            if first > 0:
+                what = f"nothing below {names[first]} but its input"
+                rows += _rows(made, locality, group, what, _alone(made, below, first))
+    return rows
+
+
+def stated(state: State) -> str:
+    """The locality that the rule states.
+
+    Where it says `layer` and is asked for larger modules than its own, it is `module`.
+    """
+    locality, split = state.rule.locality, state.options.modules
+    several = any(len(module) > 1 for module in state.modules)
+    return "module" if locality == "layer" and several and split != "" else locality
+
+
+def _rows(
+    made: Case, locality: str, group: Sequence[int], what: str, found: Parameters
+) -> list[Dependence]:
+    rows, before = [], _changes(made.updates)
+    layers = (made.state.network.layers[i] for i in group)
+    for layer in [conv.name for one in layers for conv in one.convolutions]:
+        same = before[layer].keys() == found[layer].keys() and all(
+            np.array_equal(dW, found[layer][name]) for name, dW in before[layer].items()
+        )
+        zero = not any(dW.any() for dW in before[layer].values())
+        rows.append(Dependence(made.seed, layer, locality, what, not same, zero))
+    return rows
+
+
+def _changes(updates: Sequence[learning.Update]) -> Parameters:
+    return {layer: own for update in updates for layer, own in update.changes.items()}
+
+
+def _above(made: Case, kept: tuple[int, int], end: int) -> Parameters:
+    """Updates where the layers above `end` have other weights.
+
+    All modules but those from the first to the last of `kept` have other draws.
+    """
+    state, rng = made.state, np.random.default_rng(made.seed + 1)
+    weights = {layer: dict(own) for layer, own in made.weights.items()}
+    for layer in state.network.layers[end + 1 :]:
+        for own in (weights[conv.name] for conv in layer.convolutions):
+            for name, w in own.items():
+                own[name] = (w * (1 + SPREAD * rng.standard_normal(w.shape))).astype(w.dtype)
+    draws: list[Draw] = [
+        draw
+        if kept[0] <= m <= kept[1]
+        else replace(state.rule.draw(made.layout, rng), labels=draw.labels)
+        for m, draw in enumerate(made.draws)
+    ]
+    return _changes(list(made.learn(weights=weights, draws=draws)))
+
+
+def _alone(made: Case, number: int, first: int) -> Parameters:
+    """Updates of what is left when `first`, of module `number`, is the bottom, fed its input."""
+    state = made.state
+    network = replace(state.network, layers=state.network.layers[first:])
+    modules = [[i - first for i in state.modules[number] if i >= first]]
+    modules += [[i - first for i in module] for module in state.modules[number + 1 :]]
+    patches = made.inputs[state.network.layers[first].name]
+    alone = made.learn(network=network, modules=modules, patches=patches, draws=made.draws[number:])
+    return _changes(list(alone))

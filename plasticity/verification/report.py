@@ -1,0 +1,158 @@
+"""All checks of a rule in one: its loss, its locality, the sum of its events."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from plasticity.errors import UserError
+from plasticity.inspection.check import Sum, sums
+from plasticity.rule import Rule
+from plasticity.runs import run
+from plasticity.runs.options import RunOptions
+from plasticity.runs.run import State
+from plasticity.verification import differences, gradient, junit, locality
+from plasticity.verification.gradient import Comparison
+from plasticity.verification.locality import Dependence
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found; `no_loss` and `no_events` say in a sentence what could not be compared.
+
+    Attributes:
+        comparisons: dW beside the gradient, or beside another device's.
+        dependences: see `locality.check`; sums: of events, see `inspection.check.sums`.
+    """
+
+    rule: str
+    network: str
+    locality: str
+    comparisons: list[Comparison]
+    dependences: list[Dependence]
+    sums: list[Sum]
+    no_loss: str = ""
+    no_events: str = ""
+
+    @property
+    def rows(self) -> list[Comparison | Dependence | Sum]:
+        return [*self.comparisons, *self.dependences, *self.sums]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check holds, and at least one was made."""
+        return bool(self.rows) and all(row.verdict == "ok" for row in self.rows)
+
+    @property
+    def hint(self) -> str:
+        """What all that differs has in common, if it points to one mistake."""
+        cosines = [row.cosine for row in self.comparisons if row.verdict == "differs"]
+        if cosines and max(cosines) < -1 + 1e-6:
+            return "Where dW is wrong it points the other way: check the signs"
+        if cosines and min(cosines) > 1 - 1e-6:
+            return "Where dW is wrong it points the right way, with another size: check the factors"
+        return ""
+
+    def as_dict(self) -> dict[str, object]:
+        """Every row, for JSON."""
+        found = {n: v for n, v in self.__dict__.items() if isinstance(v, str)} | {
+            "hint": self.hint,
+            "holds": self.holds,
+        }
+        for name, rows in (
+            ("rows", self.comparisons), ("dependences", self.dependences), ("sums", self.sums)
+        ):  # fmt: skip
+            found[name] = [{**asdict(row), "verdict": row.verdict} for row in rows]
+        return found
+
+    def junit(self) -> str:
+        """Every row as a test case."""
+        cases = []
+        for row in self.rows:
+            if isinstance(row, Comparison):
+                name = f"{row.layer}.{row.parameter}"
+                why = f"relative error {row.error:.1e} at {row.place}, tolerance {row.tolerance:g}"
+            elif isinstance(row, Dependence):
+                name, why = f"{row.layer}, {row.changed}", f"states locality {row.locality}"
+            else:
+                name = f"{row.layer}.{row.parameter}{list(row.index)}"
+                why = f"events add up to {row.total:.9g}, dW is {row.applied:.9g}"
+            bad = "" if row.verdict == "ok" else f"{row.verdict}: {why}"
+            group = {Comparison: "gradient", Dependence: "locality", Sum: "events"}[type(row)]
+            cases.append((group, f"{name}, seed {row.seed}", bad))
+        return junit.document(f"plasticity verify {self.rule}", cases)
+
+
+def fresh(options: RunOptions) -> State:
+    """A run at its start."""
+    return run.begin(options)
+
+
+def verify(
+    states: Sequence[State],
+    *,
+    batch: int = 4,
+    gain: float = 1.0,
+    method: str = "torch",
+    samples: int = 12,
+    against: str = "",
+    tolerance: float | None = None,
+    report: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Verified:
+    """Check a rule on the steps that seeds 0, 1, ... draw.
+
+    Args:
+        states: one for each seed, fresh or trained; gain: multiplies their weights.
+        method: `torch` or `finite-difference`, with so many `samples` of each parameter.
+        against: a GPU, to be compared with in place of the loss.
+        report: called with what was checked, how far, of how much.
+
+    Raises:
+        UserError: torch, or the GPU, is missing.
+    """
+    state = states[0]
+    comparisons, dependences, found = [], [], []
+    no_loss, no_events = "", _no_events(state.rule)
+    total = 3 * len(states)
+    for seed, one in enumerate(states):
+        report("checks", 3 * seed, total)
+        made = gradient.case(one, seed=seed, batch=batch, gain=gain)
+        if against:
+            comparisons += gradient.on_device(made, against, tolerance)
+        elif not gradient.has_loss(one):
+            no_loss = f"{one.rule.name} is the gradient of no loss: there is none to compare with"
+        elif method == "torch":
+            comparisons += gradient.compare(made, tolerance)
+        else:
+            comparisons += differences.compare(made, samples, tolerance)
+        report("checks", 3 * seed + 1, total)
+        dependences += locality.check(made)
+        report("checks", 3 * seed + 2, total)
+        try:
+            found += [] if no_events else sums(_multiplied(one, gain), seed)
+        except UserError as error:
+            no_events = str(error)
+    report("checks", total, total)
+    return Verified(
+        state.rule.name,
+        state.network.name,
+        locality.stated(state),
+        comparisons,
+        dependences,
+        found,
+        no_loss,
+        no_events,
+    )
+
+
+def _no_events(rule: Rule) -> str:
+    if type(rule).roles is Rule.roles:
+        return f"{rule.name} yields no roles: its events cannot be inspected"
+    return ""
+
+
+def _multiplied(state: State, gain: float) -> State:
+    """The same run with its weights multiplied, as `verify.case` does."""
+    weights = {
+        layer: {name: w * w.dtype.type(gain) for name, w in own.items()}
+        for layer, own in state.weights.items()
+    }
+    return replace(state, weights=weights)

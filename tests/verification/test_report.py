@@ -1,0 +1,158 @@
+"""What `verify` rests on: kinks that are seen, locality that is tested, a loss of one's own."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from plasticity.rules.clapp import Clapp
+from plasticity.rules.oja import Oja
+
+from plasticity import learning
+from plasticity.rule import Role, Rule
+from plasticity.runs.options import RunOptions
+from plasticity.runs.run import State
+from plasticity.verification import differences, gradient, locality
+from plasticity.verification.gradient import has_loss
+
+
+def state_of(rule: Rule, modules=None, layers=3) -> State:
+    """A fresh run of any rule, on a few layers, without a name for it."""
+    small = {"width": 0.04, "layers": layers, "crop": 40, "dtype": "float64", "device": "cpu"}
+    options = RunOptions(rule="random", **small)
+    network, modules = options.network(), modules or [[i] for i in range(layers)]
+    weights = learning.prepare(network, rule, modules, 0)
+    adam = learning.Adam.start(1e-3, weights)
+    return State(options, network, rule, modules, "cpu", weights, adam)
+
+
+def case_of(rule: Rule, modules=None, layers=3) -> gradient.Case:
+    return gradient.case(state_of(rule, modules, layers), seed=0, batch=3, gain=2.0)
+
+
+def verdicts(rows) -> set[str]:
+    return {row.verdict for row in rows}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"symmetric": True}, {"block_grad": True}, {"gate": "off"}, {"negatives": 2}]
+)
+def test_finite_differences_agree_with_the_rule_and_with_torch(options):
+    made = case_of(Clapp(steps=2, **options), layers=2)
+    found = differences.compare(made, samples=8)
+    assert verdicts(found) == verdicts(gradient.compare(made)) == {"ok"}
+    assert max(row.error for row in found) < 1e-6
+    assert {row.parameter for row in found} == set(made.weights["conv1"])
+
+
+def test_finite_differences_find_a_wrong_sign_of_one_parameter():
+    @dataclass(frozen=True)
+    class Wrong(Clapp):
+        def learn(self, z, own, draw, layout, above=None):
+            learned = super().learn(z, own, draw, layout)
+            learned.changes["W_retro"] *= -1
+            return learned
+
+    rows = differences.compare(case_of(Wrong(steps=2), layers=2), samples=8)
+    assert {row.parameter for row in rows if row.verdict == "differs"} == {"W_retro"}
+
+
+def test_finite_differences_carry_the_error_down_in_a_module():
+    made = case_of(Clapp(steps=2, symmetric=True), modules=[[0, 1], [2]])
+    assert verdicts(differences.compare(made, samples=8)) == {"ok"}
+
+
+def test_a_step_across_a_kink_is_counted_and_not_compared():
+    """A neuron at the edge of its ReLU: its bias moves it across, other neurons' do not."""
+    made = case_of(Clapp(steps=2), layers=1)
+    weights = made.weights["conv1"]
+    weights["weight"][0], weights["bias"][0] = 0, 0.3 * differences.STEP
+    made = replace(made, updates=list(made.learn()))
+    rows = {row.parameter: row for row in differences.compare(made, samples=45)}
+    bias = rows["bias"]
+    assert bias.crossed == 1 and bias.samples == 5 and bias.verdict == "ok"
+    assert rows["weight"].crossed == 9  # its weights too: the input is not 0
+
+
+def test_a_step_across_the_hinge_is_seen_although_no_winner_changes():
+    """W_pred is scaled until one event stands at its threshold, u = 1, to a tenth of a step."""
+    rule = Clapp(steps=1, symmetric=True)
+    made = case_of(rule, layers=1)
+    seen = []
+    list(made.learn(watch=lambda watched: seen.append(watched)))
+    (first,) = seen[0].predicted
+    (target, *_) = rule.roles(first.z, first.own, first.draw, made.layout)
+    e = int(np.argmax(np.where(first.draw.pred[0].label > 0, target.score, -np.inf)))
+    assert target.score[e] > 0
+    made.weights["conv1"]["W_pred"] /= target.score[e] * (1 + 1e-8)
+    made = replace(made, updates=list(made.learn()))
+    row, blind = (
+        next(r for r in differences.compare(made, 25, limit) if r.parameter == "W_pred")
+        for limit in (None, np.inf)
+    )
+    assert row.verdict == "ok" and 0 < row.crossed < row.samples == 25
+    assert blind.crossed == 0 and blind.error > 1e-2  # what it would say if it did not know
+
+
+@dataclass(frozen=True)
+class Activity(Rule):
+    """A loss of one's own, on maps: `L = 1/2 <(y - 1)^2>`, so that dW = (1 - y_j) rho' x_i."""
+
+    sign: float = 1.0
+
+    name: ClassVar[str] = "activity"
+    equation: ClassVar[str] = "dW_ji = (1 - y_j) x_i"
+    reads: ClassVar[str] = "map"
+
+    def roles(self, z, own, draw, layout):
+        yield Role.of_patches("post", self.sign * (1 - z), np.ones(len(z), z.dtype))
+
+    def objective(self, z, held, own, draw, layout):
+        return ((z - 1) ** 2).sum(-1).mean() / 2
+
+
+def test_a_loss_of_ones_own_is_compared_by_torch_and_by_differences():
+    for sign, wanted in ((1.0, {"ok"}), (-1.0, {"differs"})):
+        made = case_of(Activity(sign))
+        assert verdicts(gradient.compare(made)) == wanted
+        assert verdicts(differences.compare(made, samples=6)) == wanted
+
+
+def test_local_rules_are_local():
+    for rule in (Clapp(steps=2), Oja(), Activity()):
+        rows = locality.check(case_of(rule))
+        assert verdicts(rows) == {"ok"} and len(rows) == 4
+    above = locality.check(case_of(Clapp(steps=2, context="above")))
+    assert {row.locality for row in above} == {"neighbours"} and verdicts(above) == {"ok"}
+
+
+def test_a_rule_that_says_more_than_is_true_is_found():
+    """An error that comes down is not local to a layer; a context above is not either."""
+
+    @dataclass(frozen=True)
+    class Boasting(Clapp):
+        locality: ClassVar[str] = "layer"
+
+    rows = locality.check(case_of(Boasting(steps=2, symmetric=True), modules=[[0, 1], [2]]))
+    assert {row.layer for row in rows if row.verdict == "depends"} == {"conv1"}
+    rows = locality.check(case_of(Boasting(steps=2, context="above")))
+    assert {row.layer for row in rows if row.verdict == "depends"} >= {"conv1", "conv2"}
+
+
+def test_state_that_leaks_between_layers_is_found():
+    """A rule that remembers what another layer did, behind the back of the interface."""
+    remembered = []
+
+    @dataclass(frozen=True)
+    class Leaking(Activity):
+        def roles(self, z, own, draw, layout):
+            remembered.append(z.mean())
+            yield Role.of_patches("post", z * sum(remembered[-2:]), np.ones(len(z), z.dtype))
+
+    rows = locality.check(case_of(Leaking()))
+    assert {row.layer for row in rows if row.verdict == "depends"} >= {"conv2"}
+
+
+def test_a_rule_of_no_loss_is_known():
+    assert has_loss(state_of(Clapp(steps=2))) and has_loss(state_of(Activity()))
+    assert not has_loss(state_of(Oja()))
