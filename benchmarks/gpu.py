@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plasticity import data, kernels
+from plasticity import kernels
 from plasticity.device import ahead
 from plasticity.kernels.cuda import launch
 from plasticity.runs import run, training
 from plasticity.runs.options import RunOptions
+from plasticity.stimuli import Batches
 
 COVER = 4096  # the side of a product that keeps the card busy while the host launches
 COPY, PRODUCT = 2**28, 8192  # numbers, side: what the roofline is measured on
@@ -167,14 +168,12 @@ def training_step(rule: str, width: float, batch: int) -> Iterator[Callable[[], 
     """A step of VGG-6 on the card as training takes it: a batch crosses in one copy, while the
     batch before is learned from, and the host does not wait for the card."""
     options = RunOptions(rule=rule, width=width, batch=batch, device="cuda")
-    state, images = run.begin(options), options.learning_set()
-    wanted = {"batch": batch, "crop": options.crop, "seed": 0, "start": 0, "stop": 2**20}
-    with kernels.own_threads(), data.batches(images, **wanted) as loaded:
-        fed = ahead((run.with_draws(state, one) for one in loaded), state.device)
+    state = run.begin(options)
+    with kernels.own_threads(), Batches(state.batch, 0, 2**20) as loaded:
+        fed = ahead(loaded, state.device)
 
         def step() -> None:
-            one, choices = next(fed)
-            training.learn_batch(state, one, images, choices=choices)
+            training.learn_batch(state, next(fed))
 
         yield step
         fed.close()

@@ -29,7 +29,11 @@ def main(width: float, images: int) -> None:
     seconds, z = [], []
     for of, pick in zip(sets, picks, strict=True):
         start = time.perf_counter()
-        z.append(encodings.encode(state.network, state.weights, of, pick, options, "cpu"))
+        z.append(
+            encodings.encode(
+                state.network, state.weights, options.stimulus(of), pick, options.batch, "cpu"
+            )
+        )
         seconds.append(time.perf_counter() - start)
     encoding = seconds[0]
     print(f"encoding {len(picks[0])} images: {encoding:.1f} s")

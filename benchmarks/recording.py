@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from plasticity import kernels
-from plasticity.data.loader import learning_batch
 from plasticity.inspection import recording
 from plasticity.learning import Watched
 from plasticity.runs import run, training
@@ -37,12 +36,12 @@ def measured(
     options: RunOptions, spec: str, steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """By both clocks: a step without its record, recording, and writing it; the record's bytes."""
-    state, images = run.begin(options), options.learning_set()
+    state = run.begin(options)
     plain, recorded = [], []
     with tempfile.TemporaryDirectory() as folder, kernels.own_threads():
         recorder = recording.open_recorder(state, Path(folder), spec, 1)
         for n in range(steps + 1):
-            batch = learning_batch(images, options.batch, options.crop, options.seed, n)
+            batch = state.batch(n)
             watch, spent = recorder.watching(n + 1), np.zeros(2)
 
             def timed(watched: Watched, watch=watch, spent=spent) -> None:
@@ -51,7 +50,7 @@ def measured(
                 spent += now() - start
 
             start = now()
-            training.learn_batch(state, batch, images, timed)
+            training.learn_batch(state, batch, timed)
             plain.append(now() - start - spent)
             start = now()
             recorder.stepped(state.step)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from plasticity import data
-from plasticity.data.loader import learning_batch
 from plasticity.probes import linear
+from plasticity.stimuli import Images
 
 
 def normalised(images: data.ImageSet, batch: data.Batch) -> np.ndarray:
@@ -44,13 +44,13 @@ def main(rule: str, width: float, batch: int, steps: int, lr: float, seeds: int)
         }
         for name, peer in peers.items():
             for step in range(steps):
-                made = learning_batch(sets["unlabelled"], batch, 64, seed, step)
+                made = Images(sets["unlabelled"]).batch(step, seed, batch)
                 peer.step(normalised(sets["unlabelled"], made))
             z = {}
             for split, index in pick.items():
                 parts = [
                     [np.asarray(a) for a in peer.encode(normalised(sets[split], b))]
-                    for b in data.in_order(sets[split], index, batch=50, crop=64)
+                    for b in Images(sets[split]).in_order(index, 50)
                 ]
                 z[split] = [np.concatenate(layer) for layer in zip(*parts, strict=True)]
             labels = {split: sets[split].labels[index] for split, index in pick.items()}

@@ -91,9 +91,16 @@ class Network:
             for i, conv in enumerate(self.convolutions)
         }
 
-    def encodings(self, patches: Array, weights: Parameters) -> Iterator[Array]:
-        """The encoding `(N, D)` of every patch `(N, *space, C)`, layer after layer."""
-        x = patches
+    def maps(self, x: Array, weights: Parameters) -> Iterator[tuple[Array, Array | None]]:
+        """Layer after layer its map `(M, *space, D)` of inputs `x`, and its mean over positions.
+
+        The mean is None where a layer does not take it on the way.
+        """
         for layer in self.layers:
-            x, _, z = layer.forward(x, weights, learning=False)
-            yield z
+            x, _, mean = layer.forward(x, weights, learning=False)
+            yield x, mean
+
+    def encodings(self, x: Array, weights: Parameters) -> Iterator[Array]:
+        """Layer after layer the mean of its map over positions `(M, D)`, of inputs `x`."""
+        for y, mean in self.maps(x, weights):
+            yield y.mean(axis=tuple(range(1, y.ndim - 1))) if mean is None else mean

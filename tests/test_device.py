@@ -10,7 +10,6 @@ import pytest
 
 from plasticity import inspection, rules, runs
 from plasticity.arrays import to_host
-from plasticity.data.loader import learning_batch
 from plasticity.device import ahead
 from plasticity.errors import UserError
 from plasticity.inspection import cpc_gradient
@@ -55,11 +54,10 @@ def begun(rule="clapp", device="cuda", **more):
 
 def steps(state, count):
     """Train for so many steps; the losses."""
-    options, losses = state.options, []
-    images = options.learning_set()
+    losses = []
     for step in range(state.step, state.step + count):
-        batch = learning_batch(images, options.batch, options.crop, options.seed, step)
-        found = training.learn_batch(state, batch, images)
+        (batch,) = ahead([state.batch(step)], state.device)
+        found = training.learn_batch(state, batch)
         losses.append([float(loss) for loss in found.get("loss", [])])
     return np.array(losses)
 
@@ -78,11 +76,9 @@ def assert_same(found, wanted, limit=1e-10):
 
 def first_updates(state):
     """The dW of a run's first step, by module, layer and parameter."""
-    o, images = state.options, state.options.learning_set()
-    batch = learning_batch(images, o.batch, o.crop, o.seed, state.step)
     return {
         (update.module, layer, name): to_host(dW)
-        for update in run.watched_updates(state, batch, images)
+        for update in state.next()[1]
         for layer, own in update.changes.items()
         for name, dW in own.items()
     }
@@ -166,12 +162,10 @@ def test_batches_come_from_pinned_memory_by_one_copy_each(gpu):
     if gpu is None:
         pytest.skip("a card does not count what crosses")
     state = begun()
-    images, o = state.options.learning_set(), state.options
-    made = [learning_batch(images, o.batch, o.crop, 0, step) for step in range(5)]
-    fed = [run.with_draws(state, batch) for batch in made]
+    fed = [state.batch(step) for step in range(5)]
     gpu.forget()
-    for (batch, choices), wanted in zip(ahead(iter(fed), "cuda:0"), fed, strict=True):
-        for found, exact in zip(arrays(batch, choices), arrays(*wanted), strict=True):
+    for batch, wanted in zip(ahead(iter(fed), "cuda:0"), fed, strict=True):
+        for found, exact in zip(arrays(batch), arrays(wanted), strict=True):
             assert found.dtype == exact.dtype
             np.testing.assert_array_equal(found.get(), exact)
     assert len(gpu.sent) == 5 and all(pinned for _, pinned in gpu.sent)
@@ -186,8 +180,8 @@ def test_all_parameters_of_a_layer_move_in_one_launch(gpu):
     assert gpu.launches["adam"] == 3 * len(state.weights)
 
 
-def arrays(batch, choices):
-    for event in (e for c in choices for half in (c.pred, c.retro) for e in half):
+def arrays(batch):
+    for event in (e for c in batch.draws for half in (c.pred, c.retro) for e in half):
         yield from (event.context, event.target, event.label, event.weight)
     yield from (batch.pixels, batch.top, batch.left, batch.flip)
 

@@ -211,7 +211,7 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             "two standard errors."
         )
     if learns(state.rule):
-        images = len(state.images)
+        images = len(state.stimulus.source)
         batch, speed = state.options.batch, found.get("images_per_second", 0)
         days = f", which takes {600 * 1e5 / speed / 86400:.0f} days at this speed" if speed else ""
         published = (

@@ -1,8 +1,7 @@
-"""Data sets, and the loader that runs ahead of the training."""
+"""Data sets as they lie on disk."""
 
 from plasticity.data.image_set import ImageSet
 from plasticity.data.images import DamagedError
-from plasticity.data.loader import Batch, Batches, batches, crops, in_order
 from plasticity.data.sets import (
     SETS,
     absolute,
@@ -15,17 +14,12 @@ from plasticity.data.sets import (
 
 __all__ = [
     "SETS",
-    "Batch",
-    "Batches",
     "DamagedError",
     "ImageSet",
     "absolute",
-    "batches",
-    "crops",
     "damaged",
     "data_folder",
     "described",
-    "in_order",
     "open_set",
     "open_splits",
 ]

@@ -12,7 +12,7 @@ from plasticity.inspection.step import role_on_host
 from plasticity.learning import Watched
 from plasticity.network import Parameters
 from plasticity.rule import reads_labels
-from plasticity.runs.training import State
+from plasticity.runs.run import State
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def check_room(state: State, plan: Plan, folder: Path) -> None:
     Raises:
         UserError: what it would take, and what there is.
     """
-    steps = state.options.total_steps(len(state.images))
+    steps = state.options.total_steps(len(state.stimulus.source))
     records = max(0, -(-(steps - state.step) // plan.every))
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
     free = shutil.disk_usage(there).free

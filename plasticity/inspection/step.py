@@ -7,7 +7,6 @@ import numpy as np
 
 from plasticity import learning, runs
 from plasticity.arrays import Array, to_host
-from plasticity.data.loader import Batch
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Scored
@@ -16,6 +15,7 @@ from plasticity.rule import Role
 from plasticity.runs import lifecycle, run
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
+from plasticity.stimuli import Batch
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,7 @@ class Step:
 
     def places(self, patches: np.ndarray) -> dict[str, np.ndarray]:
         """Where patches are: index of the image in its set, row (time) and column in the crop."""
-        shape = self.layout.shape
-        row, image, column = np.unravel_index(patches, shape)
-        return {"image": self.batch.index[image], "row": row, "column": column}
+        return self.state.stimulus.where(self.batch, self.layout, patches)
 
 
 def open_run(
@@ -154,8 +152,7 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
             f"--step {step} cannot be recomputed: the weights here are those before step {number}, "
             "take a checkpoint of the step before it by --checkpoint"
         )
-    index, options = index_of(state, layer), state.options
-    layout = Layout(options.rows, options.batch, options.rows)
+    index = index_of(state, layer)
     wanted = state.network.convolutions[index]
     found: list[learning.Watched] = []
     batch, updates = state.next(found.append)
@@ -173,7 +170,7 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         state,
         number,
         batch,
-        layout,
+        state.layout,
         seen.on_host(),
         losses,
         {name: w for scored in losses for name, w in scored.own.items()} if top else {},

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from plasticity import data, seeds
+from plasticity import seeds
 from plasticity.arrays import to_host
 from plasticity.errors import MissingError, installs
 from plasticity.network import Parameters
-from plasticity.probes import encodings, probe
+from plasticity.probes.encodings import encodings
+from plasticity.probes.probe import chosen as chosen_examples
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
+from plasticity.stimuli import Stimulus
 
 PERPLEXITY = 30.0
 
@@ -37,16 +39,16 @@ class Survey:
     patch: np.ndarray
 
 
-def test_images(options: RunOptions, count: int) -> tuple[data.ImageSet, np.ndarray]:
+def test_set(options: RunOptions, count: int) -> tuple[Stimulus, np.ndarray]:
     """The test images of the run's data set, and the indices of `count` of them (0: all)."""
-    images = options.open("test")
-    return images, probe.chosen(images, count)
+    source = options.open("test")
+    return options.stimulus(source), chosen_examples(source, count)
 
 
 def survey(
     state: State,
     weights: Parameters,
-    images: data.ImageSet,
+    stimulus: Stimulus,
     indices: np.ndarray,
     report: Callable[[int], None] = lambda done: None,
 ) -> list[Survey]:
@@ -57,8 +59,8 @@ def survey(
     """
     found: list[list[tuple[np.ndarray, ...]]] = []
     done = 0
-    where = state.options, state.device
-    for layers in encodings.patch_encodings(state.network, weights, images, indices, *where):
+    how = state.options.batch, state.device
+    for layers in encodings(state.network, weights, stimulus, indices, *how):
         found.append([_best(z) for z in layers])
         done += len(layers[0])
         report(done)
@@ -98,18 +100,6 @@ def favourites(
     image = np.argsort(-best, axis=0, kind="stable")[:count].T
     at = image, chosen[:, None]
     return image, of.patch[at], of.best[at]
-
-
-def box(options: RunOptions, side: int, patch: np.ndarray) -> np.ndarray:
-    """Where patches of the centre crop lie in an image: left, top `(..., 2)`, in its pixels.
-
-    Args:
-        side: of the image; patch: their numbers in the crop, as in `Survey`.
-    """
-    top, left, _ = data.crops(1, side, options.crop)
-    row, column = np.divmod(patch, options.rows)
-    step = options.patch // 2
-    return np.stack([left[0] + step * column, top[0] + step * row], axis=-1)
 
 
 def tsne(encoding: np.ndarray, seed: int) -> np.ndarray:

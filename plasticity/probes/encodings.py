@@ -1,61 +1,63 @@
-"""What every layer of a run makes of images: encodings, as probes and figures read them."""
+"""What every layer of a run makes of examples: encodings, as probes and figures read them."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from plasticity import data
 from plasticity.arrays import Array, to_host
 from plasticity.device import ahead
 from plasticity.network import Network, Parameters
-from plasticity.runs.options import RunOptions
-from plasticity.runs.run import cut
+from plasticity.stimuli import Stimulus
 
 
-def patch_encodings(
+def encodings(
     network: Network,
     weights: Parameters,
-    images: "data.ImageSet",
+    stimulus: Stimulus,
     indices: np.ndarray,
-    options: RunOptions,
+    size: int,
     device: str,
     rng: np.random.Generator | None = None,
 ) -> Iterator[list[Array]]:
-    """Batch by batch, for each layer the encoding of every patch `(images, rows, columns, D)`.
+    """Batch by batch, for each layer the encodings of examples, `(examples, time, lanes, D)`.
 
-    Centre crops without flip, or random ones drawn from `rng`.
+    The lanes of images are the columns of their patches. Centre crops, or varied ones by `rng`.
+
+    Args:
+        size: examples in a batch.
     """
-    side = options.rows
-    batches = data.in_order(images, indices, batch=options.batch, crop=options.crop, rng=rng)
-    for batch in ahead(batches, device):
-        patches = cut(batch, images, options, device)
-        shape = (side, len(batch.pixels), side, -1)
-        yield [z.reshape(shape).transpose(1, 0, 2, 3) for z in network.encodings(patches, weights)]
+    dtype = next(iter(weights.values()))["weight"].dtype
+    for batch in ahead(stimulus.in_order(indices, size, rng), device):
+        x, layout = stimulus.inputs(batch, dtype), stimulus.layout(len(batch.index))
+        found = []
+        for y, mean in network.maps(x, weights):
+            of = stimulus.reading.layout(layout, y.shape[1:-1])
+            z = stimulus.reading.read(y, mean)
+            found.append(z.reshape(*of.shape, -1).swapaxes(0, 1))
+        yield found
 
 
 def encode(
     network: Network,
     weights: Parameters,
-    images: "data.ImageSet",
+    stimulus: Stimulus,
     indices: np.ndarray,
-    options: RunOptions,
+    size: int,
     device: str,
     rng: np.random.Generator | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> list[np.ndarray]:
-    """The encoding of whole images, layer by layer: the mean over their patches.
-
-    Centre crops without flip, or random ones drawn from `rng`.
+    """The encoding of whole examples, layer by layer: the mean over time and lanes.
 
     Args:
-        indices: which images of the set.
-        report: called with the number of images encoded.
+        indices: which examples of the set; size: examples in a batch.
+        report: called with the number of examples encoded.
 
     Returns:
-        For each layer `(len(indices), D)`, float32 or float64 as the run computes.
+        For each layer `(len(indices), D)`, float32 or float64 as the weights are.
     """
     found, done = [], 0
-    for layers in patch_encodings(network, weights, images, indices, options, device, rng):
+    for layers in encodings(network, weights, stimulus, indices, size, device, rng):
         found.append([to_host(z.mean(axis=(1, 2))) for z in layers])
         done += len(layers[0])
         report(done)

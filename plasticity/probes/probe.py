@@ -102,13 +102,13 @@ def probe_run(
             found[who] = list(found["trained"])
             continue
 
-        def encodings(images, indices, what, rng=None, who=who, weights=weights):
+        def encodings(of, indices, what, rng=None, who=who, weights=weights):
             return encode(
                 state.network,
                 weights,
-                images,
+                options.stimulus(of),
                 indices,
-                options,
+                options.batch,
                 state.device,
                 rng=rng,
                 report=lambda done: report(f"{who} weights: {what}", done, len(indices)),

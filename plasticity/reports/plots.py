@@ -10,7 +10,6 @@ import numpy as np
 
 from plasticity import figures, runs
 from plasticity.arrays import to_host
-from plasticity.data import ImageSet
 from plasticity.errors import MissingError, UserError
 from plasticity.figures import Figure
 from plasticity.files import make_folder
@@ -23,6 +22,7 @@ from plasticity.probes.probe import Probed
 from plasticity.rule import learns
 from plasticity.runs import lifecycle
 from plasticity.runs.run import State
+from plasticity.stimuli import Stimulus
 
 EVENT_IMAGES = 64  # images at least whose events are looked at
 ROWS_FOR_ALL, ROWS_FOR_ONE = 2, 6  # neurons of a layer in the figure of patches
@@ -77,14 +77,14 @@ class Look:
         return self.state.step > 0 and learns(self.state.rule)
 
     @cached_property
-    def test(self) -> tuple[ImageSet, np.ndarray]:
-        """The images that are encoded, and which of their set they are."""
-        return views.test_images(self.state.options, self.images)
+    def test(self) -> tuple[Stimulus, np.ndarray]:
+        """The examples that are encoded, and which of their set they are."""
+        return views.test_set(self.state.options, self.images)
 
     @cached_property
     def surveys(self) -> dict[str, list[views.Survey]]:
         """What all layers make of the test images, with random and, if others, trained weights."""
-        images, indices = self.test
+        stimulus, indices = self.test
         found = {}
         for who, weights in (("random weights", self.start), ("trained", self.state.weights)):
             if who == "trained" and not self.moved:
@@ -93,7 +93,7 @@ class Look:
             def report(done: int, who: str = who) -> None:
                 self.report(f"encoding, {who}", done, len(indices))
 
-            found[who] = views.survey(self.state, weights, images, indices, report)
+            found[who] = views.survey(self.state, weights, stimulus, indices, report)
         return found
 
     @cached_property
@@ -250,8 +250,7 @@ def kernels(look: Look) -> Figure:
 
 def patches(look: Look) -> Figure:
     """The patches that excite neurons most, trained beside random weights: figures 3a and 8."""
-    images, indices = look.test
-    options, names = look.state.options, []
+    (stimulus, indices), names = look.test, []
     count = min(FAVOURITES, len(indices))
     blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for layer in look.layers:
@@ -261,21 +260,22 @@ def patches(look: Look) -> Figure:
         names += [f"{look.names[layer]}\n{j}" for j in chosen]
         for who, survey in own.items():
             place, patch, _ = views.favourites(survey, chosen, count)
-            shown = images.gray(indices[place.ravel()])
+            shown = stimulus.source.gray(indices[place.ravel()])
             shown = shown.reshape(*place.shape, *shown.shape[1:])
-            blocks.setdefault(who, []).append((shown, views.box(options, images.side, patch)))
+            blocks.setdefault(who, []).append((shown, stimulus.box(patch)))
     if not names:
         raise MissingError("no neuron answers any patch: there is nothing to show")
     joined = {
         who: tuple(np.concatenate(part) for part in zip(*found, strict=True))
         for who, found in reversed(blocks.items())
     }
-    return figures.patches(joined, names, options.patch)
+    return figures.patches(joined, names, stimulus.patch)
 
 
 def tsne(look: Look) -> Figure:
     """t-SNE of the encodings by layer, trained beside random weights: figure 3b."""
-    images, indices = look.test
+    stimulus, indices = look.test
+    images = stimulus.source
     points: dict[str, list[np.ndarray | None]] = {}
     total, done = len(look.surveys) * len(look.layers), 0
     for who, surveys in look.surveys.items():

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from plasticity import claims, data, plugins, runs, seeds, trust
+from plasticity import claims, plugins, runs, seeds, trust
 from plasticity.errors import UserError
-from plasticity.events import Layout
 from plasticity.files import make_folder
 from plasticity.learning.ranks import Ranks
 from plasticity.runs import run
@@ -58,12 +57,11 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
     Raises:
         UserError: options or data that do not fit.
     """
-    images = options.learning_set()
-    options = options.resolved(len(images))
-    state = run.begin(options.bound(), ranks)
-    data.crops(0, state.images.side, options.crop)
-    layout = Layout(options.rows, options.batch, options.rows)
-    state.rule.draw(layout, seeds.generator(options.seed))  # says if there is nothing to draw from
+    stimulus = options.stimulus()
+    options = options.resolved(len(stimulus.source))
+    state = run.begin(options.bound(stimulus.source), ranks)
+    state.stimulus = stimulus
+    state.rule.draw(state.layout, seeds.generator(options.seed))  # says if nothing can be drawn
     return state
 
 
@@ -125,7 +123,10 @@ def resume(
     if "epochs" in changes and "steps" not in changes:
         changes["steps"] = 0
     options = options.changed(**changes)
-    return run.restore(options, checkpoint, ranks)
+    stimulus = options.stimulus()
+    state = run.restore(options, checkpoint, ranks)
+    state.stimulus = stimulus
+    return state
 
 
 def options_of(
@@ -173,15 +174,14 @@ def options_of(
 def _with_data(options: RunOptions, name: str, changed: bool) -> RunOptions:
     """The options of a stored run with its images where they are now."""
     if changed:
-        return options.changed(data=name, identity={}).bound()
+        options = options.changed(data=name, identity={})
+        return options.bound(options.learning_set())
     if options.images and not options.identity:
         raise UserError(
             f"the run learned from the first {options.images} images, as version 0.1.0 took them; "
             "now they are drawn by the seed: start a new run, or agree by --changed-data"
         )
-    options = options.moved_data(name)
-    options.learning_set()
-    return options
+    return options.moved_data(name)
 
 
 def reopen(

@@ -11,6 +11,7 @@ from plasticity.errors import UserError
 from plasticity.learning import rule_check
 from plasticity.network import Network
 from plasticity.rule import Rule, reads_labels
+from plasticity.stimuli import STIMULI, Stimulus
 
 FIRST_LOOK = 24
 """Steps of a run that names neither steps nor epochs: a look at how learning starts."""
@@ -175,17 +176,32 @@ class RunOptions:
                 f"{self.crop}x{self.crop}: take a smaller --patch or a larger --crop"
             )
 
-    @property
-    def rows(self) -> int:
-        """Patches along a side of the crop."""
-        return (self.crop - self.patch) // (self.patch // 2) + 1
-
     def network(self) -> Network:
         """The network, its shapes checked."""
         network = networks.get(self.net, self.files.get(self.net, ""), width=self.width)
         network = network.first(self.layers) if self.layers else network
         network.shapes((self.patch, self.patch))
         return network
+
+    def stimulus(self, source: ImageSet | None = None) -> Stimulus:
+        """The stimulus of the run.
+
+        Args:
+            source: a data set of the right kind, by default the one to learn from.
+
+        Raises:
+            UserError: as `learning_set`, fewer examples than a batch, or examples that are too
+                small.
+        """
+        kind = STIMULI[2]
+        found = self.learning_set() if source is None else source
+        own = {f.name: getattr(self, f.name) for f in fields(kind) if f.name != "source"}
+        stimulus = kind(found, **own)
+        if source is None and len(found) < self.batch:
+            raise UserError(
+                f"--batch {self.batch} is more than the {len(found)} {stimulus.name} of {self.data}"
+            )
+        return stimulus
 
     def learning_set(self) -> ImageSet:
         """The images to learn from: the unlabelled, or for a rule that reads labels the labelled.
@@ -244,12 +260,12 @@ class RunOptions:
                 "agree, with run --resume, by --changed-data)"
             )
 
-    def bound(self) -> "RunOptions":
-        """The same options, bound to the images that are there now."""
-        found = open_splits(self.data, self.data_dir or None)
+    def bound(self, source: ImageSet) -> "RunOptions":
+        """The same options, bound to the images that are there now; `source` is learned from."""
         if self.data in SETS:  # other splits may be fetched later on
-            split = self.learning_set().split
-            found = {split: found[split]}
+            found = {source.split: source}
+        else:
+            found = open_splits(self.data, self.data_dir or None)
         return self.changed(identity={name: images.identity for name, images in found.items()})
 
     def classes(self) -> int:

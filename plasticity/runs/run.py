@@ -2,25 +2,25 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 import plasticity
-from plasticity import data, kernels, learning, runs
+from plasticity import learning, runs
 from plasticity.arrays import Array, resolve_device, to_device, to_host
-from plasticity.data.loader import learning_batch
 from plasticity.device import ahead, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Adam, Plain
 from plasticity.learning.ranks import Ranks
 from plasticity.network import Network, Parameters
-from plasticity.rule import Draw, Rule, reads_labels
+from plasticity.rule import Rule, reads_labels
 from plasticity.runs.options import RunOptions
+from plasticity.stimuli import Batch, Stimulus
 
 
 @dataclass
@@ -43,33 +43,60 @@ class State:
     )
 
     @cached_property
-    def images(self) -> "data.ImageSet":
-        """The images that the run learns from, opened once.
+    def stimulus(self) -> Stimulus:
+        """The stimulus that the run learns from; its data set is opened once.
 
         Raises:
-            UserError: fewer than a batch.
+            UserError: fewer examples than a batch.
         """
-        images, batch = self.options.learning_set(), self.options.batch
-        if len(images) < batch:
-            raise UserError(
-                f"--batch {batch} is more than the {len(images)} images of {self.options.data}"
-            )
-        return images
+        return self.options.stimulus()
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The order of the encodings of a whole batch."""
+        return self.stimulus.layout(self.options.batch)
+
+    def batch(self, step: int, share: slice = slice(None)) -> Batch:
+        """The batch of a step with its draws, on the host: a function of the seed and the step."""
+        options = self.options
+        batch = self.stimulus.batch(step, options.seed, options.batch, share)
+        labels = batch.labels if reads_labels(self.rule) else None
+        drawn = learning.draws(
+            self.rule, self.layout, self.modules, options.seed, batch.step, labels
+        )
+        on_host = (draw.on("cpu", np.dtype(options.dtype)) for draw in drawn)
+        return replace(batch, draws=tuple(on_host))
+
+    def updates(
+        self, batch: Batch, watch: Callable[[learning.Watched], None] | None = None
+    ) -> Iterator[learning.Update]:
+        """The update of every module for a batch on the run's device; no weight moves yet."""
+        return learning.updates(
+            self.network,
+            self.rule,
+            self.modules,
+            self.weights,
+            self.stimulus.inputs(batch, np.dtype(self.options.dtype)),
+            self.layout,
+            batch.draws,
+            watch,
+            self.ranks,
+        )
 
     def next(
         self, watch: Callable[[learning.Watched], None] | None = None, further: int = 0
-    ) -> tuple["data.Batch", Iterator[learning.Update]]:
+    ) -> tuple[Batch, Iterator[learning.Update]]:
         """The coming step, as training would take it: its batch, and every module's update.
 
-        Batch, crops and draws are functions of the seed and the step. No weight moves.
+        No weight moves.
 
         Args:
             watch: called for every module, see `learning.updates`.
             further: so many steps after the coming one, with the weights of now.
         """
-        options, step = self.options, self.step + further
-        batch = learning_batch(self.images, options.batch, options.crop, options.seed, step)
-        return batch, watched_updates(self, batch, self.images, watch)
+        batch = self.batch(self.step + further)
+        (there,) = ahead([batch], self.device)
+        return batch, self.updates(there, watch)
 
     @property
     def writes(self) -> bool:
@@ -210,46 +237,3 @@ def versions(device: str) -> dict[str, str]:
 
         found["cupy"] = cupy.__version__
     return found
-
-
-def cut(batch: "data.Batch", images: "data.ImageSet", options: RunOptions, device: str) -> Array:
-    """The patches of a batch, `(N, patch, patch, 1)`, on the device."""
-    return kernels.extract_patches(
-        *(to_device(a, device) for a in (batch.pixels, batch.top, batch.left, batch.flip)),
-        crop=options.crop,
-        patch=options.patch,
-        mean=images.mean,
-        std=images.std,
-        dtype=np.dtype(options.dtype),
-    )
-
-
-def with_draws(state: State, batch: "data.Batch") -> tuple["data.Batch", Sequence[Draw]]:
-    """A batch on the host, with the draws of its step for every module."""
-    options, rule = state.options, state.rule
-    layout = Layout(options.rows, len(batch.index), options.rows)
-    labels = batch.labels if reads_labels(rule) else None
-    drawn = learning.draws(rule, layout, state.modules, options.seed, batch.step, labels)
-    return batch, [draw.on("cpu", np.dtype(options.dtype)) for draw in drawn]
-
-
-def watched_updates(
-    state: State,
-    batch: "data.Batch",
-    images: "data.ImageSet",
-    watch: Callable[[learning.Watched], None] | None = None,
-    choices: Sequence[Draw] | None = None,
-) -> Iterator[learning.Update]:
-    """The update of every module for the batch, by the draws of its step; no weight moves yet.
-
-    Args:
-        choices: the draws, where they and the batch are on the run's device already.
-    """
-    if choices is None:
-        ((batch, choices),) = ahead([with_draws(state, batch)], state.device)
-    options, network, rule = state.options, state.network, state.rule
-    layout = Layout(options.rows, len(batch.index), options.rows)
-    patches = cut(batch, images, options, state.device)
-    yield from learning.updates(
-        network, rule, state.modules, state.weights, patches, layout, choices, watch, state.ranks
-    )

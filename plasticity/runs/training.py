@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ from plasticity import data, kernels, learning
 from plasticity.arrays import Array
 from plasticity.device import ahead
 from plasticity.errors import UserError
-from plasticity.rule import Draw, learns
-from plasticity.runs.run import State, save, watched_updates, with_draws
+from plasticity.rule import learns
+from plasticity.runs.run import State, save
+from plasticity.stimuli import Batch, Batches
 
 POLITE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 """Signals at which a run saves before it ends, by name, as far as the system has them."""
@@ -41,12 +42,10 @@ class Progress:
 
 def learn_batch(
     state: State,
-    batch: "data.Batch",
-    images: "data.ImageSet",
+    batch: Batch,
     watch: Callable[[learning.Watched], None] | None = None,
-    choices: Sequence[Draw] | None = None,
 ) -> dict[str, list[Array]]:
-    """One step: every module learns from the batch; `choices` as for `watched_updates`.
+    """One step: every module learns from the batch, which lies on the run's device.
 
     Returns:
         `loss`, `open_gates` and the rule's own measures of every module, scalar arrays that are
@@ -54,7 +53,7 @@ def learn_batch(
     """
     found: dict[str, list[Array]] = {}
     travelling = []
-    for update in watched_updates(state, batch, images, watch, choices):
+    for update in state.updates(batch, watch):
         for report in update.reports.values():
             values = {"loss": report.loss, "open_gates": report.open_gates, **report.measures}
             for name, value in values.items():
@@ -112,31 +111,23 @@ def train(
         UserError: losses or weights that are not finite; the last checkpoint stands.
     """
     options = state.options
-    images = state.images
-    steps = options.total_steps(len(images))
+    source = state.stimulus.source
+    steps = options.total_steps(len(source))
     if state.step >= steps:
         return True
     saved, start = time.monotonic(), time.perf_counter()
     pending: list[dict[str, list[Array]]] = []
+    share = state.ranks.share(options.batch) if state.ranks else slice(None)
     with (
         np.errstate(over="ignore", invalid="ignore"),  # losses are checked instead
         kernels.own_threads(),
         _interruptible() as interrupted,
-        data.batches(
-            images,
-            batch=options.batch,
-            crop=options.crop,
-            seed=options.seed,
-            start=state.step,
-            stop=steps,
-            share=state.ranks.share(options.batch) if state.ranks else slice(None),
-        ) as batches,
+        Batches(lambda step: state.batch(step, share), state.step, steps) as batches,
     ):
-        fed = (with_draws(state, batch) for batch in batches)
         failed: list[UserError] = []
-        for batch, choices in _while_loading(ahead(fed, state.device), failed):
+        for batch in _while_loading(ahead(batches, state.device), failed):
             watch = onlooker.watching(batch.step + 1) if onlooker else None
-            pending.append(learn_batch(state, batch, images, watch, choices))
+            pending.append(learn_batch(state, batch, watch))
             if onlooker:
                 onlooker.stepped(state.step)
             done, stop = state.step == steps, interrupted.is_set()
@@ -159,7 +150,7 @@ def train(
                 report(_progress(state, steps))
             if stop and not done:
                 break
-        state.damaged |= images.left_out
+        state.damaged |= source.left_out
         if failed:
             _stop(state, folder, pending, onlooker, failed[0])
     return state.step == steps

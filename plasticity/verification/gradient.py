@@ -7,12 +7,11 @@ import numpy as np
 
 from plasticity import learning
 from plasticity.arrays import resolve_device, to_device, to_host
-from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
 from plasticity.network import Parameters
 from plasticity.rule import Draw, Rule, reads_labels
-from plasticity.runs.run import State, cut
+from plasticity.runs.run import State
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 
@@ -101,17 +100,15 @@ def case(state: State, *, seed: int, batch: int, gain: float = 1.0) -> Case:
         seed: of the images and of all draws; batch: images.
         gain: multiplies all weights, so that gates become a mix of open and closed.
     """
-    options = state.options
-    images = state.images
-    made = learning_batch(images, batch, options.crop, seed, 0)
-    layout = Layout(options.rows, batch, options.rows)
+    stimulus = state.stimulus
+    made, layout = stimulus.batch(0, seed, batch), stimulus.layout(batch)
     labels = made.labels if reads_labels(state.rule) else None
     weights = {
         layer: {name: to_host(w) * w.dtype.type(gain) for name, w in own.items()}
         for layer, own in state.weights.items()
     }
     draws = learning.draws(state.rule, layout, state.modules, seed, 0, labels)
-    patches = to_host(cut(made, images, options, state.device))
+    patches = stimulus.inputs(made, np.dtype(state.options.dtype))
     winners: dict[str, float] = {}
     inputs: dict[str, np.ndarray] = {}
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from plasticity import data
-from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
+from plasticity.stimuli import Images
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def opened(folder, **how):
 
 
 def batch_of(images, step=0):
-    return learning_batch(images, 30, 64, seed=0, step=step)
+    return Images(images, 64).batch(step, seed=0, size=30)
 
 
 def test_a_damaged_image_gives_its_place_to_the_next_of_its_class(folder):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from plasticity import inspection
-from plasticity.data.loader import learning_batch
 from plasticity.runs import training
 from plasticity.runs.options import RunOptions
 
@@ -45,8 +44,7 @@ def test_the_open_gates_are_those_that_the_rule_reports(view):
 def test_the_step_of_the_optimiser_is_what_training_does_to_the_weights(view):
     state = fresh(seed=1)
     before = {n: w.copy() for n, w in state.weights["conv2"].items()}
-    images, o = state.options.learning_set(), state.options
-    training.learn_batch(state, learning_batch(images, o.batch, o.crop, o.seed, 0), images)
+    training.learn_batch(state, state.batch(0))
     for row in view.optimiser:
         moved = state.weights["conv2"][row["parameter"]] - before[row["parameter"]]
         assert row["norm of the step (Adam)"] == pytest.approx(np.linalg.norm(moved))

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from plasticity import inspection, kernels
-from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
 from plasticity.kernels.definition import convolution
-from plasticity.runs import run
 from plasticity.runs.options import RunOptions
 
 WEIGHTS = {"weight": (2, 1, 0, 2), "bias": (3,)}
@@ -25,9 +23,7 @@ def fresh(gain=2.0, **values):
 
 def applied(state, layer, parameter, index):
     """dW of the next step, as training computes it."""
-    images, o = state.options.learning_set(), state.options
-    batch = learning_batch(images, o.batch, o.crop, o.seed, state.step)
-    for update in run.watched_updates(state, batch, images):
+    for update in state.next()[1]:
         if layer in update.changes:
             return update.changes[layer][parameter][index]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from plasticity import figures
-from plasticity.data.loader import learning_batch
 from plasticity.errors import MissingError, UserError
 from plasticity.inspection import comparisons, views
 from plasticity.kernels.definition import convolution
@@ -27,13 +26,18 @@ def state():
 
 
 @pytest.fixture(scope="module")
-def images():
-    return views.test_images(OPTIONS, 0)[0]
+def stimulus():
+    return views.test_set(OPTIONS, 0)[0]
 
 
 @pytest.fixture(scope="module")
-def surveys(state, images):
-    return views.survey(state, state.weights, images, INDICES)
+def images(stimulus):
+    return stimulus.source
+
+
+@pytest.fixture(scope="module")
+def surveys(state, stimulus):
+    return views.survey(state, state.weights, stimulus, INDICES)
 
 
 def alone(state, images, image, left, top):
@@ -86,13 +90,13 @@ def test_the_favourites_of_a_neuron_are_the_patches_with_the_largest_encodings(s
                 assert z[i, p // 4, p % 4, j] == pytest.approx(v)
 
 
-def test_a_box_frames_the_very_pixels_that_excite_the_neuron(state, images, surveys):
+def test_a_box_frames_the_very_pixels_that_excite_the_neuron(state, stimulus, surveys):
     chosen = views.neurons(surveys[2:], 4, 0)
     place, patch, value = views.favourites(surveys[2], chosen, 2)
-    boxes = views.box(OPTIONS, images.side, patch)
+    boxes = stimulus.box(patch)
     for row, j in enumerate(chosen):
         for image, (left, top), v in zip(place[row], boxes[row], value[row], strict=True):
-            *_, z = alone(state, images, INDICES[image], left, top)
+            *_, z = alone(state, stimulus.source, INDICES[image], left, top)
             assert z[j] == pytest.approx(v)
 
 
@@ -119,9 +123,7 @@ def test_events_are_those_that_training_counts(weights, halves):
         for w in own.values():
             w *= 2.0
     found = comparisons.events(state, OPTIONS.batch)
-    images = OPTIONS.learning_set()
-    batch = learning_batch(images, 4, 40, OPTIONS.seed, 0)
-    updates = list(run.watched_updates(state, batch, images))
+    updates = list(state.next()[1])
     for one, update in zip(found, updates, strict=True):
         # contexts at k = 1, 2: rows 0 and 1, then row 0; 4 images, 4 columns, both signs
         assert len(one.score) == halves * 2 * (2 + 1) * 4 * 4
@@ -137,10 +139,8 @@ def test_events_are_those_that_training_counts(weights, halves):
 
 
 def test_scores_are_products_of_target_prediction_matrix_and_context(state):
-    images = OPTIONS.learning_set()
-    batch = learning_batch(images, 4, 40, OPTIONS.seed, 0)
     seen = []
-    list(run.watched_updates(state, batch, images, seen.append))
+    list(state.next(seen.append)[1])
     for one, watched in zip(comparisons.events(state, 4), seen, strict=True):
         wanted, (scored,) = [], watched.predicted
         for k in (0, 1):
@@ -153,10 +153,8 @@ def test_scores_are_products_of_target_prediction_matrix_and_context(state):
 
 def test_a_context_from_above_is_scored_by_the_layer_above():
     state = run.begin(OPTIONS.changed(prediction_steps=1, rule="clapp_s", context="above"))
-    images = OPTIONS.learning_set()
-    batch = learning_batch(images, 4, 40, OPTIONS.seed, 0)
     seen = []
-    list(run.watched_updates(state, batch, images, seen.append))
+    list(state.next(seen.append)[1])
     for number, one in enumerate(comparisons.events(state, 4)):
         here, above = (seen[m].predicted[0] for m in (number, min(number + 1, 2)))
         half = here.draw.pred[0]

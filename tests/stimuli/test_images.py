@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from plasticity import data
-from plasticity.data.loader import learning_batch
 from plasticity.errors import UserError
+from plasticity.runs.options import RunOptions
+from plasticity.stimuli import Batches, Images
+from plasticity.stimuli.images import crops
 
 
 @pytest.fixture
@@ -18,8 +20,14 @@ def images():
     return data.open_set("sample", "unlabelled").drawn(50, 0)
 
 
+def batches(images, *, batch, crop, seed, start=0, stop):
+    """The batches of steps, made ahead of need."""
+    stimulus = Images(images, crop)
+    return Batches(lambda step: stimulus.batch(step, seed, batch), start, stop)
+
+
 def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(images):
-    with data.batches(images, batch=10, crop=64, seed=1, stop=10) as made:
+    with batches(images, batch=10, crop=64, seed=1, stop=10) as made:
         index = [batch.index for batch in made]
     first, second = np.concatenate(index[:5]), np.concatenate(index[5:])
     assert sorted(first) == sorted(second) == list(range(50))
@@ -27,28 +35,28 @@ def test_an_epoch_shows_every_image_once_and_the_next_in_another_order(images):
 
 
 def test_a_batch_depends_on_seed_and_step_alone(images):
-    with data.batches(images, batch=8, crop=48, seed=3, start=0, stop=9) as made:
+    with batches(images, batch=8, crop=48, seed=3, start=0, stop=9) as made:
         whole = list(made)
-    with data.batches(images, batch=8, crop=48, seed=3, start=7, stop=9) as made:
+    with batches(images, batch=8, crop=48, seed=3, start=7, stop=9) as made:
         resumed = list(made)
     for a, b in zip(whole[7:], resumed, strict=True):
         assert a.step == b.step
         for name in ("index", "pixels", "top", "left", "flip"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-    other = learning_batch(images, 8, 48, 4, 7)
+    other = Images(images, 48).batch(7, 4, 8)
     assert not np.array_equal(other.index, resumed[0].index)
 
 
 def test_crops_stay_inside_and_flips_are_fair():
-    top, left, flip = data.crops(10000, 96, 64, np.random.default_rng(0))
+    top, left, flip = crops(10000, 96, 64, np.random.default_rng(0))
     for place in (top, left):
         assert place.min() == 0 and place.max() == 32
     assert abs(flip.mean() - 0.5) < 0.03
-    assert [a[0] for a in data.crops(1, 96, 64)] == [16, 16, False]
+    assert [a[0] for a in crops(1, 96, 64)] == [16, 16, False]
 
 
 def test_in_order_keeps_the_order_and_the_last_short_batch(images):
-    made = list(data.in_order(images, np.array([4, 2, 9]), batch=2, crop=64))
+    made = list(Images(images).in_order(np.array([4, 2, 9]), 2))
     assert [b.index.tolist() for b in made] == [[4, 2], [9]]
     np.testing.assert_array_equal(made[1].pixels, images.gray(np.array([9])))
 
@@ -62,7 +70,7 @@ def test_batches_are_made_while_the_last_one_is_used(images):
             third.set()
         return images.read(indices)
 
-    with data.batches(replace(images, read=read), batch=10, crop=64, seed=0, stop=8) as made:
+    with batches(replace(images, read=read), batch=10, crop=64, seed=0, stop=8) as made:
         next(made)
         assert third.wait(60)
 
@@ -75,7 +83,7 @@ def test_the_time_spent_waiting_is_counted(images):
         go.wait(60)
         return images.read(indices)
 
-    with data.batches(replace(images, read=read), batch=10, crop=64, seed=0, stop=1) as made:
+    with batches(replace(images, read=read), batch=10, crop=64, seed=0, stop=1) as made:
         assert made.waited == 0
         release = threading.Timer(0.2, go.set)
         start = time.perf_counter()
@@ -86,7 +94,7 @@ def test_the_time_spent_waiting_is_counted(images):
 
 def test_closing_early_stops_the_thread(images):
     before = threading.active_count()
-    with data.batches(images, batch=10, crop=64, seed=0, stop=10**6) as made:
+    with batches(images, batch=10, crop=64, seed=0, stop=10**6) as made:
         next(made)
     assert threading.active_count() == before
 
@@ -97,7 +105,7 @@ def test_an_error_while_loading_reaches_the_consumer(images):
 
     bad = replace(images, read=broken)
     with (
-        data.batches(bad, batch=10, crop=64, seed=0, stop=3) as made,
+        batches(bad, batch=10, crop=64, seed=0, stop=3) as made,
         pytest.raises(UserError, match="image 7 is broken"),
     ):
         next(made)
@@ -105,6 +113,6 @@ def test_an_error_while_loading_reaches_the_consumer(images):
 
 def test_what_does_not_fit_is_said(images):
     with pytest.raises(UserError, match="--batch 51 is more than the 50 images"):
-        data.batches(images, batch=51, crop=64, seed=0, stop=1)
-    with pytest.raises(UserError, match="--crop 65 is larger than the images"):
-        data.batches(images, batch=10, crop=65, seed=0, stop=1)
+        RunOptions(batch=51, images=50).stimulus()
+    with pytest.raises(UserError, match="--crop 97 is larger than the images"):
+        Images(images, 97)

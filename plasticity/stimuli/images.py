@@ -1,0 +1,145 @@
+"""Images: crops of them, cut into patches that overlap by half, with time down their rows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from plasticity import kernels, seeds
+from plasticity.arrays import Array
+from plasticity.data import ImageSet
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.learning import Reading
+from plasticity.stimuli.stimulus import Batch
+
+
+@dataclass(frozen=True)
+class Crops(Batch):
+    """Grey images and where to crop them.
+
+    `pixels` uint8 `(B, h, w)`; `top`, `left` int64 and `flip` bool, `(B,)`.
+    """
+
+    pixels: np.ndarray = None
+    top: np.ndarray = None
+    left: np.ndarray = None
+    flip: np.ndarray = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """Random crops of images, flipped half of the time, as patches that overlap by half.
+
+    Every patch goes through the network on its own, and its encoding is the mean over its map.
+    Time runs down the rows of patches; one row is skipped between a context and its first target,
+    since neighbours overlap.
+
+    Attributes:
+        crop, patch: sides in pixels.
+    """
+
+    source: ImageSet
+    crop: int = 64
+    patch: int = 16
+
+    name: ClassVar[str] = "images"
+    example: ClassVar[str] = "image"
+    dims: ClassVar[int] = 2
+    usual: ClassVar[Mapping[str, Any]] = {"batch": 32}
+    reading: ClassVar[Reading] = Reading()
+    channels: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        crops(0, self.source.side, self.crop)  # says if an image is too small
+
+    @property
+    def rows(self) -> int:
+        """Patches along a side of the crop."""
+        return (self.crop - self.patch) // (self.patch // 2) + 1
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        return self.patch, self.patch
+
+    def layout(self, count: int) -> Layout:
+        """Rows of patches are time, their columns are lanes."""
+        return Layout(self.rows, count, self.rows)
+
+    def batch(self, step: int, seed: int, size: int, share: slice = slice(None)) -> Crops:
+        """The batch of one step: a function of the seed and the step alone.
+
+        Each epoch takes the images in a new order; what does not fill a batch is left out. Only the
+        images of `share` are read.
+        """
+        epoch, place = divmod(step, len(self.source) // size)
+        index = order(seed, epoch, len(self.source))[place * size : (place + 1) * size]
+        rng = seeds.generator(seed, seeds.AUGMENT, step)
+        drawn = (values[share] for values in crops(size, self.source.side, self.crop, rng))
+        index[share], pixels = self.source.sound(index[share])
+        labels = None if self.source.labels is None else self.source.labels[index]
+        return Crops(step, index, labels, (), pixels, *drawn)
+
+    def in_order(
+        self, indices: np.ndarray, size: int, rng: np.random.Generator | None = None
+    ) -> Iterator[Crops]:
+        """The named images in batches, cropped at the centre, or at random where `rng` is given."""
+        drawn = crops(len(indices), self.source.side, self.crop, rng)
+        for step, at in enumerate(range(0, len(indices), size)):
+            part = slice(at, at + size)
+            pixels = self.source.gray(indices[part])
+            yield Crops(step, indices[part], None, (), pixels, *(values[part] for values in drawn))
+
+    def inputs(self, batch: Crops, dtype: np.dtype) -> Array:
+        """The patches of a batch, `(N, patch, patch, 1)`."""
+        return kernels.extract_patches(
+            batch.pixels,
+            batch.top,
+            batch.left,
+            batch.flip,
+            crop=self.crop,
+            patch=self.patch,
+            mean=self.source.mean,
+            std=self.source.std,
+            dtype=np.dtype(dtype),
+        )
+
+    def where(self, batch: Batch, layout: Layout, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Index of the image in its set, row (time) and column of the patch in the crop."""
+        row, image, column = np.unravel_index(rows, layout.shape)
+        return {"image": batch.index[image], "row": row, "column": column}
+
+    def box(self, patch: np.ndarray) -> np.ndarray:
+        """Where patches of the centre crop lie in an image: left, top `(..., 2)`, in its pixels.
+
+        Args:
+            patch: their numbers in the crop, row times columns plus column.
+        """
+        top, left, _ = crops(1, self.source.side, self.crop)
+        row, column = np.divmod(patch, self.rows)
+        step = self.patch // 2
+        return np.stack([left[0] + step * column, top[0] + step * row], axis=-1)
+
+
+def crops(
+    count: int, side: int, crop: int, rng: np.random.Generator | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Top, left and flip of `count` crops: random, or at the centre where there is no `rng`.
+
+    Raises:
+        UserError: a crop larger than the image.
+    """
+    room = side - crop
+    if room < 0:
+        raise UserError(f"--crop {crop} is larger than the images, which are {side}x{side}")
+    if rng is None:
+        middle = np.full(count, room // 2)
+        return middle, middle, np.zeros(count, bool)
+    top, left = rng.integers(0, room + 1, (2, count))
+    return top, left, rng.random(count) < 0.5
+
+
+def order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of the examples in one epoch."""
+    return seeds.generator(seed, seeds.ORDER, epoch).permutation(count)

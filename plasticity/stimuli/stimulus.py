@@ -1,0 +1,71 @@
+"""What a stimulus is to the rest: how the examples of a data set meet a network."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from plasticity.arrays import Array
+from plasticity.events import Layout
+from plasticity.learning import Reading
+from plasticity.rule import Draw
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The examples of one step as they lie on disk, on the host or on a device.
+
+    Attributes:
+        index: which examples of the source they are `(B,)`; labels: of the examples, or None. Where
+            several processes learn together both are of the whole batch, and everything else is of
+            this process's share.
+        draws: of the step, one for each loss.
+    """
+
+    step: int
+    index: np.ndarray
+    labels: np.ndarray | None
+    draws: tuple[Draw, ...] = ()
+
+
+class Stimulus(Protocol):
+    """Batches of examples, and how they are read: a frozen dataclass whose fields are its options.
+
+    Attributes:
+        source: the data set; name: of the stimulus, in options and messages; example: one of its
+            examples, in a word.
+        usual: options of a run, and fields of its rule, that differ from their defaults here.
+        space, channels: of one input of the network.
+        reading: how maps become encodings; dims: the spatial dimensions of a map.
+    """
+
+    name: ClassVar[str]
+    example: ClassVar[str]
+    dims: ClassVar[int]
+    usual: ClassVar[Mapping[str, Any]]
+    reading: ClassVar[Reading]
+    source: Any
+
+    @property
+    def space(self) -> tuple[int, ...]: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    def layout(self, count: int) -> Layout:
+        """The order of the encodings of `count` examples; `reading` knows the time of a map."""
+
+    def batch(self, step: int, seed: int, size: int, share: slice = slice(None)) -> Batch:
+        """The batch of one step, without draws: a function of the seed and the step alone."""
+
+    def in_order(
+        self, indices: np.ndarray, size: int, rng: np.random.Generator | None = None
+    ) -> Iterator[Batch]:
+        """The named examples in batches, as probes see them, or varied at random by `rng`."""
+
+    def inputs(self, batch: Batch, dtype: np.dtype) -> Array:
+        """The inputs of a network `(M, *space, C)`, made where the batch lies."""
+
+    def where(self, batch: Batch, layout: Layout, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The places of encodings by name: the example's index in its source, and where in it."""
