@@ -1,12 +1,12 @@
 """What is compared with what: contexts, targets, signs and negatives of one step of learning.
 
-Time runs down the rows of patches. At prediction step k a context in row t is compared with the
-target in row t + k + 1 (one row is skipped, since neighbours overlap by half) of the same image
-and column (a fixation, y = +1) or of another input (a saccade, y = -1).
+At prediction step k a context at time t is compared with the target at time t + k (a fixation,
+y = +1) or with another encoding (a saccade, y = -1). Of images time runs down the rows of patches,
+and one row is skipped, since neighbours overlap by half: the target's row is t + k + 1.
 """
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,13 +20,15 @@ class Layout:
 
     A sample is an image, an utterance or a clip. Lanes go through time side by side: the columns
     of an image's patches. `skip` time steps lie between a context and its first target: 1 for
-    patches, whose neighbours overlap by half, 0 for sound and film.
+    patches, whose neighbours overlap by half, 0 for sound and film. Contexts and their futures lie
+    in a `window` of so many consecutive time steps, drawn anew for every loss; 0 is all of time.
     """
 
     time: int
     samples: int
     lanes: int = 1
     skip: int = 1
+    window: int = 0
 
     @property
     def rows(self) -> int:
@@ -42,8 +44,13 @@ class Layout:
         return (k + self.skip) * self.samples * self.lanes
 
     def contexts(self, k: int) -> int:
-        """How many rows have a future at prediction step k; they are the first ones."""
-        return self.rows - self.offset(k)
+        """How many rows of a window, its first ones, have a future at prediction step k."""
+        return self.within * self.samples * self.lanes - self.offset(k)
+
+    @property
+    def within(self) -> int:
+        """Time steps of the window."""
+        return min(self.window or self.time, self.time)
 
     def sample(self, rows: Array) -> Array:
         """The sample that each row is of."""
@@ -62,7 +69,8 @@ class Events:
     `context` and `target` are patches, `(E,)` int; `label` is y, +1 or -1, `(E,)`; `weight` turns
     the sum over events into the average of THEORY: over rows, columns, images of that sign and
     negatives, and over prediction steps. `key` is that of random numbers which events may need
-    besides, see `seeds.uniform`.
+    besides, see `seeds.uniform`. `first` is the first row that is a context, and `floor` the first
+    one that may be a target (None: the first future).
     """
 
     k: int
@@ -71,6 +79,17 @@ class Events:
     label: Array
     weight: Array
     key: int = 0
+    first: int = 0
+    floor: int | None = None
+
+    def contexts(self, layout: Layout) -> slice:
+        """The rows that are contexts."""
+        return slice(self.first, self.first + layout.contexts(self.k))
+
+    def targets(self, layout: Layout) -> slice:
+        """The rows that may be targets."""
+        floor = layout.offset(self.k) if self.floor is None else self.floor
+        return slice(floor, layout.rows)
 
     def on(self, device: str, dtype: np.dtype) -> "Events":
         """The same events as arrays of `device`, labels and weights in `dtype`."""
@@ -81,40 +100,53 @@ class Events:
             to_device(self.label.astype(dtype), device),
             to_device(self.weight.astype(dtype), device),
             self.key,
+            self.first,
+            self.floor,
         )
 
 
 def events(
-    layout: Layout, k: int, steps: int, positive: np.ndarray, negative: np.ndarray, who: np.ndarray
+    layout: Layout,
+    k: int,
+    steps: int,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    who: np.ndarray,
+    start: int = 0,
+    floor: int | None = None,
 ) -> Events:
     """The events of prediction step `k` of `steps`, from draws made by the caller.
 
     Args:
         positive, negative: bool `(B,)`, images that take part with their true future, and with
             negatives.
-        who: the negatives, patch numbers `(contexts, N)`.
+        who: the negatives, rows `(contexts, N)`.
+        start: the time of the first context; floor: see `Events`.
 
     Returns:
         Events ordered by context, for each the positive one before its negatives.
     """
-    true, image = _truth(layout, k)
+    context, true, image = _truth(layout, k, start)
     target = np.concatenate([true, who], axis=1)
     takes_part = np.empty(target.shape, bool)
     takes_part[:, :1], takes_part[:, 1:] = positive[image], negative[image]
     taken = np.flatnonzero(takes_part)
-    context, place = np.divmod(taken, target.shape[1])
+    row, place = np.divmod(taken, target.shape[1])
     fixation = place == 0
     count = np.count_nonzero(fixation)
     weight = np.where(fixation, 1 / max(1, count), 1 / max(1, len(taken) - count)) / steps
     label = np.where(fixation, 1.0, -1.0)
-    return Events(k, context, target.reshape(-1)[taken], label, weight)
+    first = start * layout.samples * layout.lanes
+    targets = target.reshape(-1)[taken]
+    return Events(k, context[row], targets, label, weight, first=first, floor=floor)
 
 
-@cache
-def _truth(layout: Layout, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each context the patch of its true future, and its image, both `(contexts, 1)`."""
-    place = np.arange(layout.contexts(k))[:, None]
-    return place + layout.offset(k), layout.sample(place)
+@lru_cache(maxsize=256)
+def _truth(layout: Layout, k: int, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The contexts `(contexts,)`, and for each its true future and its sample `(contexts, 1)`."""
+    context = start * layout.samples * layout.lanes + np.arange(layout.contexts(k))
+    place = context[:, None]
+    return context, place + layout.offset(k), layout.sample(place)
 
 
 def keyed(drawn: tuple[Events, ...], rng: np.random.Generator) -> tuple[Events, ...]:
@@ -122,13 +154,14 @@ def keyed(drawn: tuple[Events, ...], rng: np.random.Generator) -> tuple[Events, 
     return tuple(replace(e, key=int(rng.integers(2**63))) for e in drawn)
 
 
-def same_place(layout: Layout, k: int, others: np.ndarray) -> np.ndarray:
-    """Negatives of other images `others (B, N)`, each at the position of the true future.
+def same_place(layout: Layout, k: int, others: np.ndarray, start: int = 0) -> np.ndarray:
+    """Negatives of other samples `others (B, N)`, each at the place of the true future.
 
     Returns:
         Patch numbers `(contexts, N)`, as `events` takes them.
     """
-    row, image, column = np.unravel_index(np.arange(layout.offset(k), layout.rows), layout.shape)
+    _, future, _ = _truth(layout, k, start)
+    row, image, column = np.unravel_index(future[:, 0], layout.shape)
     row, column = row[:, None], column[:, None]
     return (row * layout.samples + others[image]) * layout.lanes + column
 
@@ -148,29 +181,42 @@ def draw(
         coin: each image takes part with one sign, by a fair coin that holds for all prediction
             steps (CLAPP); otherwise with both (CLAPP-s).
         negatives: how many for each context, drawn anew for each prediction step.
-        negatives_from: `patch`, the same patch position of other images (one image for all
-            positions), or `batch`, any target of the batch.
+        negatives_from: `patch`, the same place in other samples (one sample for all places);
+            `batch`, any target of the batch; or `all`, any encoding of the batch, as GIM's audio
+            code has it: of as many random orders of all rows as there are negatives, the last
+            entries are those of the contexts, at every prediction step.
 
     Raises:
         UserError: too few rows of patches for `steps`, or no other image to take negatives from.
     """
-    if layout.time < steps + layout.skip + 1:
+    if layout.within < steps + layout.skip + 1:
         raise UserError(
             f"{steps} prediction steps need at least {steps + layout.skip + 1} time steps (rows of "
-            f"patches in an image), there are {layout.time}: take a larger --crop, a smaller "
+            f"patches in an image), there are {layout.within}: take a larger --crop, a smaller "
             "--patch or fewer --prediction-steps"
+            if layout.skip
+            else f"{steps} prediction steps need at least {steps + 1} frames, the highest map has "
+            f"{layout.within}: take longer --samples, a wider --frames or fewer --prediction-steps"
         )
     if negatives_from == "patch" and layout.samples < 2:
         raise UserError("negatives of other images need a batch of at least 2, it has 1")
     fixation = rng.random(layout.samples) < 0.5 if coin else np.ones(layout.samples, bool)
     saccade = ~fixation if coin else fixation
+    later = layout.time - layout.within
+    start = int(rng.integers(0, later)) if later else 0
+    shuffled = None
+    if negatives_from == "all":
+        shuffled = np.stack([rng.permutation(layout.rows) for _ in range(negatives)], axis=1)
     drawn = []
     for k in range(1, steps + 1):
+        floor = None
         if negatives_from == "patch":
             away = rng.integers(1, layout.samples, (layout.samples, negatives))
             others = (np.arange(layout.samples)[:, None] + away) % layout.samples
-            who = same_place(layout, k, others)
+            who = same_place(layout, k, others, start)
+        elif shuffled is not None:
+            who, floor = shuffled[-layout.contexts(k) :], 0
         else:
             who = rng.integers(layout.offset(k), layout.rows, (layout.contexts(k), negatives))
-        drawn.append(events(layout, k, steps, fixation, saccade, who))
+        drawn.append(events(layout, k, steps, fixation, saccade, who, start, floor))
     return tuple(drawn)

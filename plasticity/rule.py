@@ -44,6 +44,8 @@ class Role:
         score: u, `(E,)`; gamma: gate times sign times the event's weight in the average, `(E,)`.
         dendrite: dendritic signals, `(rows, D)`, or a map of them for each row in a rule that
             reads maps; source: the row that reaches event e, `(E,)`.
+        through: W, where the dendritic signals are `W x` of rows x that stand in `dendrite`. Their
+            sum over the events of a neuron then goes through W, and not each of them.
     """
 
     name: str
@@ -52,6 +54,14 @@ class Role:
     gamma: Array
     dendrite: Array
     source: Array
+    through: Array | None = None
+
+    @property
+    def signals(self) -> Array:
+        """The dendritic signals, `(rows, D)` or maps of them."""
+        if self.through is None:
+            return self.dendrite
+        return kernels.product(self.dendrite, self.through.T)
 
     @property
     def learner(self) -> Array:

@@ -37,7 +37,8 @@ class Clapp(Rule):
 
     Attributes:
         steps: prediction steps K.
-        negatives: how many a context has; negatives_from: `patch` or `batch`, see `events.draw`.
+        negatives: how many a context has; negatives_from: `patch`, `batch` or `all`, see
+            `events.draw`.
         symmetric: `W_retro = W_pred^T`, one set of matrices.
         gate: `own`, each half of Eq. (14) has its own draw and gate (the exact gradient of L~
             without its factor 1/2); `shared`, one gate from W_pred's score for both (Eq. 17);
@@ -63,6 +64,7 @@ class Clapp(Rule):
     context: str = "same"
 
     name: ClassVar[str] = "clapp"
+    predicts: ClassVar[bool] = True
     coin: ClassVar[bool] = True  # each image takes part with one sign, drawn by a fair coin
     modules: ClassVar[str] = "layers"  # every layer a module of its own
     equation: ClassVar[str] = "dW_ji = gamma * (dendritic signal)_j * rho'(a_j) * x_i, gamma = y H"
@@ -73,7 +75,7 @@ class Clapp(Rule):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name, known in {
-            "negatives_from": ("patch", "batch"),
+            "negatives_from": ("patch", "batch", "all"),
             "gate": ("own", "shared", "circuit", "off"),
             "context": ("same", "above"),
         }.items():
@@ -196,31 +198,41 @@ class Clapp(Rule):
     ) -> Iterator[Role]:
         """The factors of every event, for each prediction step the target and the context role."""
         c = z if above is None else above
-        contexts = [c[: layout.contexts(event.k)] for event in draw.pred]
-        futures = [z[layout.offset(event.k) :] for event in draw.pred]  # what may be a target
-        predictions = _seen(contexts, own["W_pred"])  # W_pred c
+        predictions = _seen([c[e.contexts(layout)] for e in draw.pred], own["W_pred"])  # W_pred c
         if not self.block_grad:
             W_retro = own["W_pred"].transpose(0, 2, 1) if self.symmetric else own["W_retro"]
-            retrodictions = _seen(futures, W_retro)  # W_retro z
+            retro = draw.pred if draw.retro is None else draw.retro
+            futures = [z[e.targets(layout)] for e in retro]  # what may be a target
+            contexts = [c[e.contexts(layout)] for e in retro]
+            # Where targets are more than contexts, W_retro waits for their sum: `Role.through`.
+            summed = self.dendrites and self.gate != "circuit"
+            summed = summed and len(futures[0]) > len(contexts[0])
+            if not summed:
+                retrodictions = _seen(futures, W_retro)  # W_retro z
+            elif draw.retro is not None:
+                carried = _seen(contexts, W_retro.transpose(0, 2, 1))  # W_retro^T c
 
         for i, event in enumerate(draw.pred):
-            prediction = predictions[i]
-            meet = (z, prediction, event.target, event.context)
+            prediction, source = predictions[i], event.context - event.first
+            meet = (z, prediction, event.target, source)
             u = kernels.scores(*meet)
             gamma = self.gamma(self._heard(u, event, *meet), event)
-            yield Role("target", event, u, gamma, self._dendrite(prediction), event.context)
+            yield Role("target", event, u, gamma, self._dendrite(prediction), source)
 
             if self.block_grad:
                 continue
-            retrodiction, first = retrodictions[i], layout.offset(event.k)
+            event = retro[i]
+            source = event.target - event.targets(layout).start
             if draw.retro is not None:
-                event = draw.retro[i]
-                meet = (c, retrodiction, event.context, event.target - first)
+                meet = (c, None if summed else retrodictions[i], event.context, source)
+                if summed:
+                    meet = (z, carried[i], event.target, event.context - event.first)
                 u = kernels.scores(*meet)
                 gamma = self.gamma(self._heard(u, event, *meet), event)
-            yield Role(
-                "context", event, u, gamma, self._dendrite(retrodiction), event.target - first
-            )
+            if summed:
+                yield Role("context", event, u, gamma, futures[i], source, W_retro[i])
+            else:
+                yield Role("context", event, u, gamma, self._dendrite(retrodictions[i]), source)
 
     def _heard(self, u: Array, event: Events, *meet: Array) -> Array:
         """What the gate compares with 1: the score, or what a circuit makes of it."""
@@ -252,13 +264,23 @@ class Clapp(Rule):
         context_drive = drive if above is None else xp.zeros_like(above)
         names = [name for name in ("W_pred", "W_retro") if name in own and self.learn_prediction]
         pairs: dict[str, list] = {name: [] for name in names}
+        through: list[tuple[slice, Array, Array]] = []
+        met = gamma = None
         loss, opened, agreed, halves = 0.0, 0.0, 0.0, 2 if draw.retro is not None else 1
         summed: list[Role] = []
         for role in self.roles(z, own, draw, layout, above):
             summed.append(role)
             event, first = role.events, role.name == "target"
-            to = drive if first else context_drive
-            kernels.add_rows(to, role.learner, role.gamma, role.dendrite, role.source)
+            rows = event.contexts(layout)
+            if gamma is not role.gamma and (pairs or role.through is not None):
+                # The targets as each context meets them: sum over events of gamma z.
+                met, gamma = xp.zeros((len(c[rows]), z.shape[1]), z.dtype), role.gamma
+                kernels.add_rows(met, event.context - event.first, gamma, z, event.target)
+            if role.through is None:
+                to = drive if first else context_drive
+                kernels.add_rows(to, role.learner, role.gamma, role.dendrite, role.source)
+            else:
+                through.append((rows, met, role.through.T))
 
             if first or draw.retro is not None:  # a score of its own
                 loss = loss + self.loss(role.score, event) / halves
@@ -268,14 +290,13 @@ class Clapp(Rule):
                     as_H = open_gates == self.surprise(role.score, event)
                     agreed = agreed + as_H.mean() / (halves * self.steps)
             if pairs and (first or not self.symmetric):
-                contexts = c[: layout.contexts(event.k)]
-                # The targets as each context meets them: sum over events of gamma z.
-                met = xp.zeros_like(z[: len(contexts)])
-                kernels.add_rows(met, event.context, role.gamma, z, event.target)
                 if first:
-                    pairs["W_pred"].append((met.T, contexts))
+                    pairs["W_pred"].append((met.T, c[rows]))
                 else:
-                    pairs["W_retro"].append((contexts.T, met))
+                    pairs["W_retro"].append((c[rows].T, met))
+        carried = kernels.products([(met, W) for _, met, W in through])
+        for (rows, _, _), part in zip(through, carried, strict=True):
+            context_drive[rows] += part
         changes = {name: kernels.empty_like(own[name]) for name in names}
         for name, dW in changes.items():
             kernels.products(pairs[name], out=dW)

@@ -9,8 +9,6 @@ from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Events
 
-EPSILON = 1e-11  # the published code's, inside the logarithm
-
 
 @dataclass(frozen=True)
 class Cpc(Clapp):
@@ -22,14 +20,21 @@ class Cpc(Clapp):
         gamma = [the target is the true one] - pi        Eq. (9)
 
     Each event's gamma needs the scores of all negatives, and the error goes down through the
-    layers of the module: the rule is not local.
+    layers of the module: the rule is not local. Nor does it leave the module: a GRU's loss, whose
+    targets are another module's, teaches its own module alone.
+
+    Attributes:
+        epsilon: added to pi_true inside the logarithm: the published image code's, 0 in GIM's for
+            sound.
     """
 
     negatives: int = 16
     negatives_from: str = "batch"
     symmetric: bool = True
+    epsilon: float = 1e-11
 
     name: ClassVar[str] = "cpc"
+    blocks_target: ClassVar[bool] = True
     coin: ClassVar[bool] = False
     modules: ClassVar[str] = "1"
     equation: ClassVar[str] = "dW = grad log softmax(u)_true through all layers of the module"
@@ -44,23 +49,27 @@ class Cpc(Clapp):
             )
 
     def _choice(self, u: Array) -> tuple[Array, Array]:
-        """`pi (contexts, 1 + N)`, the true target first, and the probability of the true one."""
+        """`log pi (contexts, 1 + N)`, the true target first, and pi."""
         xp = array_module(u)
         u = u.reshape(-1, 1 + self.negatives)
-        pi = xp.exp(u - u.max(axis=1, keepdims=True))  # large scores do not overflow
-        pi /= pi.sum(axis=1, keepdims=True)
-        return pi, pi[:, :1]
+        u = u - u.max(axis=1, keepdims=True)  # large scores do not overflow
+        pi = xp.exp(u)
+        total = pi.sum(axis=1, keepdims=True)
+        return u - xp.log(total), pi / total
 
     def gamma(self, u: Array, event: Events) -> Array:
         """Eq. (9), times the weight of the context in the average."""
-        pi, true = self._choice(u)
-        gamma = -pi
+        _, pi = self._choice(u)
+        gamma, true = -pi, pi[:, :1]
         gamma[:, 0] += 1
-        weight = event.weight.reshape(pi.shape)[:, :1]
-        return (gamma * weight * true / (true + EPSILON)).reshape(-1)
+        gamma = gamma * event.weight.reshape(pi.shape)[:, :1]
+        if self.epsilon:
+            gamma = gamma * true / (true + self.epsilon)
+        return gamma.reshape(-1)
 
     def loss(self, u: Array, event: Events) -> Array:
         """`-log pi_true`, averaged over contexts and prediction steps."""
-        pi, true = self._choice(u)
-        weight = event.weight.reshape(pi.shape)[:, :1]
-        return -(weight * array_module(u).log(true + EPSILON)).sum()
+        log, pi = self._choice(u)
+        weight = event.weight.reshape(pi.shape)[:, 0]
+        true = array_module(u).log(pi[:, 0] + self.epsilon) if self.epsilon else log[:, 0]
+        return -(weight * true).sum()

@@ -24,7 +24,7 @@ from plasticity.errors import UserError
 from plasticity.learning import Scored, Seen, Watched
 from plasticity.network import Parameters
 from plasticity.rules.clapp_s import ClappS
-from plasticity.rules.cpc import EPSILON, Cpc
+from plasticity.rules.cpc import Cpc
 from plasticity.runs.run import State
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
@@ -284,24 +284,25 @@ def terms(
     predictions = {term: xp.zeros_like(W_pred) for term in TERMS if term[0] == 10}
     second, back, pi_true, entropy = _Pair(), _Pair(), 0.0, 0.0
     for event, W, V in zip(scored.draw.pred, W_pred, backward, strict=True):
-        contexts = z[: layout.contexts(event.k)]
+        contexts = z[event.contexts(layout)]
         prediction = kernels.product(contexts, W.T)  # W_pred c
-        u = kernels.scores(z, prediction, event.target, event.context).reshape(-1, samples)
+        source = event.context - event.first
+        u = kernels.scores(z, prediction, event.target, source).reshape(-1, samples)
         pi = xp.exp(u - u.max(axis=1, keepdims=True))
         pi /= pi.sum(axis=1, keepdims=True)
         true = xp.zeros_like(pi)
         true[:, 0] = 1
         pi_true += float(pi[:, 0].mean()) / rule.steps
         entropy -= float((pi * xp.log(xp.maximum(pi, 1e-30))).sum(axis=1).mean()) / rule.steps
-        weight = event.weight[::samples] * pi[:, 0] / (pi[:, 0] + EPSILON)
+        weight = event.weight[::samples] * pi[:, 0] / (pi[:, 0] + rule.epsilon)
         summed = {}
         for part, choice in (("true", true), ("expected", -pi)):
             factor = (choice * weight[:, None]).reshape(-1)
-            kernels.add_rows(drives[11, part], event.target, factor, prediction, event.context)
+            kernels.add_rows(drives[11, part], event.target, factor, prediction, source)
             over = xp.zeros_like(contexts)  # the sum over samples, in every context
-            kernels.add_rows(over, event.context, factor, z, event.target)
+            kernels.add_rows(over, source, factor, z, event.target)
             predictions[10, part][event.k - 1] = kernels.product(over.T, contexts)
-            drives[12, part][: len(contexts)] += kernels.product(over, W)  # W_pred^T (...)
+            drives[12, part][event.contexts(layout)] += kernels.product(over, W)  # W_pred^T (...)
             summed[part] = over
         both = summed["true"] + summed["expected"]
         second.add(summed["true"], both)

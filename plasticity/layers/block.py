@@ -1,7 +1,7 @@
 """A residual block of convolutions."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from plasticity import kernels
 from plasticity.arrays import Array
@@ -67,6 +67,8 @@ class Block:
     def torch_modules(self) -> tuple[str, ...]:
         """Nothing: it is no Sequential of torch's."""
         return ()
+
+    recurrent: ClassVar[bool] = False
 
     @property
     def formula(self) -> str:

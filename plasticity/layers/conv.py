@@ -113,6 +113,7 @@ class Conv:
     pool: Sizes | Pool = 1
     linear: bool = False
     formula: ClassVar[str] = ""
+    recurrent: ClassVar[bool] = False
     geometry: Geometry = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Which module is predicted from which: a loss joins a target module and a context module."""
+"""Which module is predicted from which: a loss joins a target and a context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plasticity.network import Conv, Network
+from plasticity.network import Layer, Network
 from plasticity.rule import Rule, looks_up
 
 Modules = Sequence[Sequence[int]]
@@ -14,38 +14,81 @@ Modules = Sequence[Sequence[int]]
 class Loss:
     """A module's encodings z, the `target`, predicted from the encodings c of its `context`.
 
-    Both are modules by their numbers, from 0; mostly they are the same. Where they differ, each
-    learns in its own role and no error crosses between them.
+    Both are modules by their numbers, from 0, and their encodings are those of their top layers.
+    Mostly they are the same. Where they differ, each learns in its own role and no error crosses
+    between them.
+
+    Attributes:
+        layer: the layer that is the target, where it is not its module's top.
+        blocked: whether the target does not learn from this loss.
+        keeper: the module that keeps the parameters, by default the target.
     """
 
     target: int
     context: int
+    layer: int | None = None
+    blocked: bool = False
+    keeper: int | None = None
 
     @property
     def crosses(self) -> bool:
-        """Whether the context is another module than the target."""
-        return self.target != self.context
+        """Whether the context is another layer than the target."""
+        return self.target != self.context or self.layer is not None
+
+    @property
+    def kept(self) -> int:
+        """The module that keeps its parameters."""
+        return self.target if self.keeper is None else self.keeper
 
     @property
     def ready(self) -> int:
         """The module after whose forward pass both ends are known."""
         return max(self.target, self.context)
 
-    def touches(self, module: int) -> bool:
-        """Whether the module learns from this loss."""
+    def reads(self, module: int) -> bool:
+        """Whether it compares encodings of the module."""
         return module in (self.target, self.context)
 
+    def touches(self, module: int) -> bool:
+        """Whether the module learns from this loss."""
+        return module == self.context or (module == self.target and not self.blocked)
 
-def losses_of(rule: Rule, modules: Modules) -> list[Loss]:
-    """The losses of a rule: every module predicts itself, or is predicted by the one above it.
+    def ends(self, modules: Modules) -> tuple[int, int]:
+        """The layers that are target and context."""
+        target = modules[self.target][-1] if self.layer is None else self.layer
+        return target, modules[self.context][-1]
 
-    The last module has none above it and is its own context (appendix C).
+
+def losses_of(
+    rule: Rule, modules: Modules, network: Network | None = None, below_gru: str = "both"
+) -> list[Loss]:
+    """The losses of a rule.
+
+    Every module predicts itself, or is predicted by the one above it; the last module has none
+    above it and is its own context (appendix C). A recurrent layer, such as a GRU, predicts the
+    layer below it (appendix B.2), if the rule predicts at all.
+
+    Args:
+        network: needed to know recurrent layers.
+        below_gru: what the layer below a recurrent one learns from: `both`, its own loss and the
+            one that it is the target of, or `gru`, the latter alone.
     """
-    last, up = len(modules) - 1, int(looks_up(rule))
-    return [Loss(m, min(m + up, last)) for m in range(last + 1)]
+    last, up, found = len(modules) - 1, int(looks_up(rule)), []
+    for m, module in enumerate(modules):
+        below = module[-1] - 1
+        recurrent = network is not None and network.layers[module[-1]].recurrent
+        if not (recurrent and getattr(rule, "predicts", False)) or below < 0:
+            found.append(Loss(m, min(m + up, last)))
+        elif below in module:
+            found.append(Loss(m, m, layer=below))
+        else:
+            if below_gru == "gru":
+                found.pop()
+            found.append(Loss(m - 1, m, blocked=getattr(rule, "blocks_target", False), keeper=m))
+    return found
 
 
-def top(network: Network, module: Sequence[int]) -> Conv:
+def top(network: Network, module: Sequence[int]) -> Layer:
     """What ends a module: the rule reads its output and is driving its neurons."""
     return network.layers[module[-1]].convolutions[-1]
 
@@ -53,11 +96,11 @@ def top(network: Network, module: Sequence[int]) -> Conv:
 def keys(network: Network, modules: Modules, losses: Sequence[Loss]) -> list[str]:
     """The name under which the parameters of each loss are kept.
 
-    The first loss of a target keeps them with its top layer, a further one by itself, such as
-    `conv5<gru`.
+    The first loss that a module keeps is called as its top layer, a further one by both its ends,
+    such as `conv5<gru`.
     """
     tops, found = [top(network, module).name for module in modules], []
     for loss in losses:
-        name = tops[loss.target]
-        found.append(f"{name}<{tops[loss.context]}" if name in found else name)
+        name = tops[loss.kept]
+        found.append(f"{tops[loss.target]}<{tops[loss.context]}" if name in found else name)
     return found

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from plasticity import seeds
-from plasticity.arrays import Array
+from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.learning.losses import Loss, Modules, keys, losses_of, top
+from plasticity.learning.losses import Loss, Modules, keys, losses_of
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.reading import Reading
 from plasticity.learning.watched import Scored, Watched
@@ -89,13 +89,12 @@ def prepare(
             f"--context above needs modules above others, and {rule.name} has all layers of "
             f"{network.name} in one here: take --modules layers, or another split"
         )
-    losses = losses_of(rule, modules) if losses is None else losses
+    losses = losses_of(rule, modules, network) if losses is None else losses
     weights = network.prepare(seed)
-    tops = [top(network, module) for module in modules]
     for number, (loss, key) in enumerate(zip(losses, keys(network, modules, losses), strict=True)):
         rng = seeds.generator(seed, seeds.WEIGHTS, len(network.convolutions) + number)
-        context = [tops[loss.context].outputs] if loss.crosses else []
-        own = rule.prepare(tops[loss.target].outputs, rng, *context)
+        target, context = (network.layers[end].outputs for end in loss.ends(modules))
+        own = rule.prepare(target, rng, *([context] if loss.crosses else []))
         weights[key] = weights.get(key, {}) | own
     if rule.feedback == "random":  # an error comes down by these, not by the weights
         for module in modules:
@@ -119,28 +118,36 @@ def draws(
     """The random choices of every loss in one step, with the classes of its samples `(B,)`.
 
     Args:
-        layout: of all modules, or of each.
+        layout: of all modules, or of each loss's target.
         losses: by default one for each module, see `losses_of`.
     """
-    of = [layout] * len(modules) if isinstance(layout, Layout) else layout
-    targets = range(len(modules)) if losses is None else [loss.target for loss in losses]
+    count = len(modules) if losses is None else len(losses)
+    of = [layout] * count if isinstance(layout, Layout) else layout
     return [
-        replace(rule.draw(of[m], seeds.generator(seed, seeds.DRAWS, step, number)), labels=labels)
-        for number, m in enumerate(targets)
+        replace(rule.draw(of[i], seeds.generator(seed, seeds.DRAWS, step, i)), labels=labels)
+        for i in range(count)
     ]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a rule reads of a layer: `z` of all ranks, in the order of `layout`; space: of its map."""
+
+    z: Array
+    layout: Layout
+    space: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class _Fed:
     """A module after its forward pass: its layers from below with what they kept, and its output.
 
-    `z` is what the rule reads of it, of all ranks, in the order of `layout`.
+    `reads` are by number the layers that a loss compares.
     """
 
     tape: list[tuple[Layer, tuple]]
     y: Array
-    z: Array
-    layout: Layout
+    reads: dict[int, _Read]
 
 
 def updates(
@@ -174,8 +181,10 @@ def updates(
         reading: how maps become encodings, by default the mean over each input's positions. A rule
             that reads maps keeps the positions.
     """
-    losses = losses_of(rule, modules) if losses is None else losses
+    losses = losses_of(rule, modules, network) if losses is None else losses
     names, choices = keys(network, modules, losses), list(choices)
+    ends = [loss.ends(modules) for loss in losses]
+    compared = {end for both in ends for end in both}
     reading = reading or Reading()
     if rule.reads == "map":
         reading = replace(reading, positions="keep")
@@ -183,23 +192,24 @@ def updates(
     scored: dict[int, Scored] = {}
     x = inputs
     for newest, module in enumerate(modules):
-        fed[newest] = _feed(network, module, weights, x, layout, reading, ranks)
+        fed[newest] = _feed(network, module, weights, x, layout, reading, compared, ranks)
         x = fed[newest].y
         for i, loss in enumerate(losses):
             if loss.ready == newest:
-                scored[i] = _score(loss, names[i], fed, rule, weights, choices[i], bool(watch))
-        for m in sorted(fed):
-            touching = [i for i, loss in enumerate(losses) if loss.touches(m)]
-            if not touching:
-                del fed[m]
-            elif all(i in scored for i in touching):
-                # What is not needed again is let go before the next module is fed.
-                yield _learn(
-                    m, fed.pop(m), [scored[i] for i in touching], weights, reading, watch, ranks
+                scored[i] = _score(
+                    loss, names[i], ends[i], fed, rule, weights, choices[i], bool(watch)
                 )
-                for i in touching:
-                    if losses[i].target not in fed and losses[i].context not in fed:
-                        del scored[i]
+        for m in sorted(fed):
+            if any(loss.reads(m) and i not in scored for i, loss in enumerate(losses)):
+                continue
+            touching = [i for i, loss in enumerate(losses) if loss.touches(m)]
+            here = fed.pop(m)  # what is not needed again is let go before the next module is fed
+            if touching:
+                met = [scored[i] for i in touching]
+                yield _learn(m, modules[m], here, met, weights, reading, watch, ranks)
+            for i in list(scored):
+                if losses[i].target not in fed and losses[i].context not in fed:
+                    del scored[i]
 
 
 def _feed(
@@ -209,36 +219,41 @@ def _feed(
     x: Array,
     layout: Layout,
     reading: Reading,
+    compared: set[int],
     ranks: Ranks | None,
 ) -> _Fed:
-    tape, mean = [], None
-    for layer in (network.layers[i] for i in module):
-        x, kept, mean = layer.forward(x, weights)
-        tape.append((layer, kept))
-    layout, z = reading.layout(layout, x.shape[1:-1]), reading.read(x, mean)
-    return _Fed(tape, x, ranks.gather(z, layout) if ranks else z, layout)
+    tape, reads = [], {}
+    for i in module:
+        x, kept, mean = network.layers[i].forward(x, weights)
+        tape.append((network.layers[i], kept))
+        if i in compared:
+            of, z = reading.layout(layout, x.shape[1:-1]), reading.read(x, mean)
+            reads[i] = _Read(ranks.gather(z, of) if ranks else z, of, x.shape[1:-1])
+    return _Fed(tape, x, reads)
 
 
 def _score(
     loss: Loss,
     name: str,
+    ends: tuple[int, int],
     fed: dict[int, _Fed],
     rule: Rule,
     weights: Parameters,
     draw: Draw,
     watching: bool,
 ) -> Scored:
-    """What the rule makes of the encodings of a loss's two modules."""
-    target, context = fed[loss.target], fed[loss.context]
+    """What the rule makes of the encodings of a loss's two ends."""
+    target, context = fed[loss.target].reads[ends[0]], fed[loss.context].reads[ends[1]]
     own = {n: w for n, w in weights[name].items() if n not in NETWORKS_OWN}
     read = (target.z, own, draw, target.layout, *((context.z,) if loss.crosses else ()))
     learning = rule.learn(*read)
     roles = learning.roles or (tuple(rule.roles(*read)) if watching else ())
-    return Scored(loss, name, target.z, context.z, own, draw, target.layout, learning, roles)
+    return Scored(loss, name, target.z, context.z, own, draw, target.layout, learning, roles, ends)
 
 
 def _learn(
     number: int,
+    module: Sequence[int],
     here: _Fed,
     losses: Sequence[Scored],
     weights: Parameters,
@@ -249,12 +264,16 @@ def _learn(
     """The update of a module: the drives of its losses add up, and go down through its layers."""
     last, watched = here.tape[-1][0], Watched(number, [], tuple(losses))
     name = last.convolutions[-1].name
-    drives = [scored.drive(number) for scored in watched.ordered]
-    drive = sum((d for d in drives[1:] if d is not None), drives[0])
-    if ranks:
-        drive = ranks.own(drive, here.layout)
-    error, changes, waits = reading.spread(drive, here.y.shape[1:-1]), {}, []
-    for layer, kept in reversed(here.tape):
+    drives: dict[int, Array] = {}
+    for scored in watched.ordered:
+        for i, drive in scored.drives(number):
+            drives[i] = drives[i] + drive if i in drives else drive
+    error, changes, waits = None, {}, []
+    for i, (layer, kept) in zip(reversed(module), reversed(here.tape), strict=True):
+        if i in drives:
+            error = _added(error, _spread(drives[i], here.reads[i], reading, ranks))
+        if error is None:  # a top that nothing drives
+            error = array_module(here.y).zeros_like(here.y)
         parts, error = layer.learn(kept, error, weights, layer is not here.tape[0][0])
         if layer is last:
             parts = [replace(part, read=part.layer in layer.read) for part in parts]
@@ -283,6 +302,20 @@ def _learn(
         finish,
         {s.name: s.learning.state for s in own if s.learning.state},
     )
+
+
+def _spread(drive: Array, read: _Read, reading: Reading, ranks: Ranks | None) -> Array:
+    """The error at a map, of this rank's inputs, by a drive on its encodings."""
+    return reading.spread(ranks.own(drive, read.layout) if ranks else drive, read.space)
+
+
+def _added(error: Array | None, more: Array) -> Array:
+    """The sum of errors at a map, one of which all positions of an input may share."""
+    if error is None:
+        return more
+    if more.ndim < error.ndim:
+        more = more.reshape(len(more), *(1,) * (error.ndim - 2), more.shape[-1])
+    return error + more
 
 
 def _decay(changes: dict[str, Array], own: dict[str, Array], decay: Array) -> None:

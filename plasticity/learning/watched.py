@@ -17,7 +17,8 @@ class Scored:
         name: under which its parameters are kept, see `losses.keys`.
         z, context: encodings or maps of the target and of the context, the same array where one
             module is both; own: the loss's parameters.
-        roles: the factors of every event, as `learning` summed them.
+        layout: of the target's rows; roles: the factors of every event, as `learning` summed them.
+        ends: the layers that are target and context.
     """
 
     loss: Loss
@@ -29,22 +30,27 @@ class Scored:
     layout: Layout
     learning: Learning
     roles: tuple[Role, ...]
+    ends: tuple[int, int]
 
-    def drive(self, module: int) -> Array:
-        """The drive on the encodings of one of its two modules."""
-        if self.loss.crosses and module == self.loss.context:
-            return self.learning.context_drive
-        return self.learning.drive
+    def drives(self, module: int) -> list[tuple[int, Array]]:
+        """The drives on encodings of a module, each with its layer."""
+        loss, (target, context) = self.loss, self.ends
+        found = []
+        if module == loss.target and not loss.blocked:
+            found.append((target, self.learning.drive))
+        if module == loss.context and loss.crosses and self.learning.context_drive is not None:
+            found.append((context, self.learning.context_drive))
+        return found
 
     def onto(self, module: int) -> tuple[Role, ...]:
-        """The roles in which one of its two modules learns."""
-        if not self.loss.crosses:
+        """The roles in which the top of one of its two modules learns."""
+        loss = self.loss
+        if not loss.crosses:
             return self.roles
-        if module == self.loss.target:
+        if module != loss.context:
             return tuple(role for role in self.roles if role.name != "context")
-        return tuple(
-            replace(role, name="context below") for role in self.roles if role.name == "context"
-        )
+        name = "context" if loss.kept == module else "context below"
+        return tuple(replace(role, name=name) for role in self.roles if role.name == "context")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Watched:
 
     Attributes:
         layers: what each of its convolutions met, from below.
-        losses: in their order; those of which it is the target change parameters of their own.
+        losses: in their order; it changes the parameters of those that it keeps.
     """
 
     module: int
@@ -67,14 +73,14 @@ class Watched:
 
     @property
     def ordered(self) -> tuple[Scored, ...]:
-        """The losses of which the module is the target, then those of which it is the context."""
-        others = (scored for scored in self.losses if scored.loss.target != self.module)
+        """The losses whose parameters the module keeps, then the others that it learns from."""
+        others = (scored for scored in self.losses if scored.loss.kept != self.module)
         return (*self.predicted, *others)
 
     @property
     def predicted(self) -> tuple[Scored, ...]:
-        """The losses of which the module is the target."""
-        return tuple(scored for scored in self.losses if scored.loss.target == self.module)
+        """The losses whose parameters the module keeps: mostly those of which it is the target."""
+        return tuple(scored for scored in self.losses if scored.loss.kept == self.module)
 
     @property
     def decay(self) -> Array | None:

@@ -168,7 +168,7 @@ def test_a_synapse_that_ends_a_block_learns_without_rho():
             c.network, c.rule, c.modules, c.weights, c.patches, c.layout, c.draws, seen.append
         )
     )
-    top, drive = seen[2], seen[2].predicted[0].drive(2)
+    top, drive = seen[2], seen[2].predicted[0].learning.drive
     for layer in top.layers:
         reads = layer.layer.name in ("b.2", "b.shortcut")
         assert layer.read == reads

@@ -116,7 +116,7 @@ def test_feedback_alignment_by_hand():
     (update,) = learning.updates(
         net, rule, [[0, 1]], weights, x, layout, draws, lambda seen: tops.append(seen.predicted[0])
     )
-    delta = tops[0].drive(0)[:, 0]
+    delta = tops[0].learning.drive[:, 0]
     assert np.abs(delta).max() > 0
     assert update.changes["b"]["weight"].item() == pytest.approx((delta * 3 * x.ravel()).sum())
     assert update.changes["a"]["weight"].item() == pytest.approx((5 * delta * x.ravel()).sum())
