@@ -95,7 +95,7 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     "--net",
     default="vgg6",
     show_default=True,
-    help="vgg6, resnet50, one of an installed package, or a file such as ./my_network.py.",
+    help="vgg6, resnet50, audio, one of an installed package, or a file such as ./my_network.py.",
 )
 @click.option(
     "--preset",
@@ -114,11 +114,16 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     "--data",
     default="sample",
     show_default=True,
-    help="sample, stl10, cifar10 or a folder of images; see 'plasticity data'.",
+    help="sample, stl10, cifar10 or a folder of images; for sound sample, librispeech, flite or a "
+    "folder of audio; see 'plasticity data'.",
 )
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
 @click.option(
-    "--images", default=0, help="Learn from only so many images, drawn by --seed.  [default: all]"
+    "--images",
+    "--utterances",
+    "images",
+    default=0,
+    help="Learn from only so many, drawn by --seed.  [default: all]",
 )
 @click.option("--skip-damaged", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
@@ -126,28 +131,34 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     is_flag=True,
     help="With --resume: go on although images were added, removed or replaced.",
 )
-@click.option("--epochs", default=0, help="How long to train, in passes over the images.")
+@click.option("--epochs", default=0, help="How long to train, in passes over the data.")
 @click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 24]")
-@click.option("--batch", default=32, show_default=True, help="Images in a batch.")
+@click.option(
+    "--batch",
+    default=0,
+    help="Images or utterances in a batch.  [default: 32 images, 8 utterances]",
+)
 @click.option("--width", default=1.0, show_default=True, help="Multiplies every layer's neurons.")
 @click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")
 @click.option(
-    "--prediction-steps", default=0, help="How far to predict, K.  [default: the rule's, mostly 5]"
+    "--prediction-steps",
+    default=0,
+    help="How far to predict, K.  [default: the rule's, mostly 5; for sound 12]",
 )
 @click.option("--lr", default=0.0, help="Learning rate.  [default: the rule's, 2e-4 with Adam]")
 @click.option("--optimiser", default="", help="adam or plain, W += lr dW.  [default: the rule's]")
 @click.option(
     "--modules",
     default="",
-    help="layers, 1, a split of the network (vgg6: 2, 3, 4-lower, 4-upper, 6; resnet50: 3, 13), or "
-    "layers for each such as 3+1+1+1.  [default: the rule's]",
+    help="layers, 1, a split of the network (vgg6: 2, 3, 4-lower, 4-upper, 6; resnet50: 3, 13; "
+    "audio: 5, 6), or layers for each such as 3+1+1+1.  [default: the rule's]",
 )
 @click.option("--negatives", default=0, help="Negatives for each context.  [default: the rule's]")
 @click.option(
     "--negatives-from",
     default="",
-    help="patch: other images, same position; batch: any target of the batch.  [default: the "
-    "rule's]",
+    help="patch: other images, same position; batch: any target of the batch; all: any encoding of "
+    "the batch.  [default: the rule's, for sound all]",
 )
 @click.option(
     "--weights",
@@ -187,6 +198,26 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
 @set_option
 @click.option("--crop", default=64, show_default=True, help="Side of the crop, pixels.")
 @click.option("--patch", default=16, show_default=True, help="Side of a patch, pixels.")
+@click.option(
+    "--samples", default=20480, show_default=True, help="Sound: length of a crop at 16 kHz."
+)
+@click.option(
+    "--frames",
+    default=128,
+    show_default=True,
+    help="Sound: contexts come from so many consecutive frames of a map; 0: from all.",
+)
+@click.option(
+    "--credit",
+    default="",
+    help="How a GRU's signals find earlier steps: eprop, bptt or none.  [default: eprop]",
+)
+@click.option(
+    "--below-gru",
+    default="",
+    help="What the layer below a GRU learns from: both, its own loss and the GRU's; gru, the "
+    "latter alone.  [default: both]",
+)
 @click.option("--seed", default=0, show_default=True, help="Same seed, same machine, same numbers.")
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")

@@ -7,7 +7,7 @@ from plasticity import plugins
 from plasticity.errors import UserError
 from plasticity.network import Network
 
-NETWORKS = {"vgg6": "vgg6", "resnet50": "resnet50"}  # name -> module
+NETWORKS = {"vgg6": "vgg6", "resnet50": "resnet50", "audio": "audio"}  # name -> module
 
 
 def find(name: str, bound: str = "") -> Callable[..., Network]:

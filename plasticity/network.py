@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from plasticity import seeds
 from plasticity.arrays import Array
 from plasticity.errors import UserError
-from plasticity.layers import Block, Conv, Layer, Parameters, Seen
+from plasticity.layers import Block, Conv, Gru, Layer, Parameters, Seen
 
-__all__ = ["Block", "Conv", "Layer", "Network", "Parameters", "Seen"]
+__all__ = ["Block", "Conv", "Gru", "Layer", "Network", "Parameters", "Seen"]
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,31 @@ class Network:
     splits: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.layers:
+            raise UserError(f"the network {self.name} has no layer")
+        dims = sorted({layer.dims for layer in self.layers})
+        if len(dims) > 1:
+            raise UserError(
+                f"the layers of {self.name} have {' and '.join(map(str, dims))} dimensions: all of "
+                "a network's have the same number, 1 for sound and 2 for images"
+            )
+        for below, above in pairwise(self.layers):
+            if above.inputs != below.outputs:
+                raise UserError(
+                    f"layer {above.name} of {self.name} takes {above.inputs} channels, and "
+                    f"{below.name} below it has {below.outputs} neurons"
+                )
         names = [conv.name for conv in self.convolutions]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(
                 f"the network {self.name} has several layers named {', '.join(twice)}: weights are "
                 "kept by these names, give each its own"
             )
+
+    @property
+    def dims(self) -> int:
+        """The spatial dimensions of its maps: 1 for sound, 2 for images."""
+        return self.layers[0].dims
 
     @property
     def convolutions(self) -> tuple[Conv, ...]:
@@ -65,13 +85,18 @@ class Network:
             raise UserError(f"--layers {count}: {self.name} has 1 to {len(self.layers)} layers")
         return replace(self, layers=self.layers[:count])
 
-    def shapes(self, patch: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """The map of every layer, `(*space, channels)`, for a patch of this spatial shape.
+    def with_credit(self, credit: str) -> "Network":
+        """The same network, with another credit in time for its recurrent layers, see `Gru`."""
+        layers = (replace(la, credit=credit) if la.recurrent else la for la in self.layers)
+        return replace(self, layers=tuple(layers))
+
+    def shapes(self, space: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The map of every layer, `(*space, channels)`, for an input of this spatial shape.
 
         Raises:
             UserError: a layer that nothing would reach, by name. Nothing is allocated before.
         """
-        space, found = patch, []
+        found = []
         for layer in self.layers:
             below, space = space, layer.space(space)
             if min(space) < 1:
@@ -79,7 +104,8 @@ class Network:
                 raise UserError(
                     f"layer {layer.name} of {self.name} cannot be fed: a map of {side} leaves "
                     "nothing after its convolution and pooling; "
-                    "take a larger --patch or fewer --layers"
+                    + ("take longer --samples" if self.dims == 1 else "take a larger --patch")
+                    + " or fewer --layers"
                 )
             found.append((*space, layer.outputs))
         return found

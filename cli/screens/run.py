@@ -32,11 +32,9 @@ def _bar(*extra: str) -> Progress:
 
 
 def data_set(state: "State") -> None:
-    """The images of a run: its classes, how many there are, and what was passed over."""
-    from plasticity import data
-
+    """The data set of a run: its classes, how many there are, and what was passed over."""
     options = state.options
-    for line in data.described(options.data, options.data_dir or None):
+    for line in state.stimulus.described(options.data, options.data_dir or None):
         say(line)
 
 

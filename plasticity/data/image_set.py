@@ -44,6 +44,11 @@ class ImageSet:
         return self.count
 
     @property
+    def part(self) -> str:
+        """Its split."""
+        return self.split
+
+    @property
     def left_out(self) -> dict[str, str]:
         """The damaged images that were met so far, and what is wrong with them."""
         return {str(error.place): error.reason for error in self.damaged.values()}

@@ -9,14 +9,14 @@ from plasticity import places
 from plasticity.data.corpus import AUDIO, read_folder
 from plasticity.data.download import Report
 from plasticity.data.packed import SHIPPED, unpacked
-from plasticity.data.sets import data_folder
+from plasticity.data.sets import SPEECH, data_folder
 from plasticity.data.tree import IMAGES, Passed
 from plasticity.data.utterances import WINDOW, Note, Speech
 from plasticity.errors import UserError
 from plasticity.files import shown
 
 MADE = "flite"  # the set that plasticity.data.synthesis makes
-SETS = ("speech", "librispeech", MADE)
+SETS = SPEECH
 
 
 def open_speech(

@@ -1,10 +1,12 @@
 """Utterances of speech: samples, phones, speakers and splits, wherever they come from."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from plasticity import seeds
 from plasticity.data.decoded import RATE
 from plasticity.errors import UserError
 
@@ -52,7 +54,7 @@ class Speech:
         labels: uint8, a phone for each 10 ms: label j covers samples 160 j to 160 j + 400.
         phone_names: a name for each number of a phone; () without labels.
         testing: bool `(count,)`, which utterances are for testing.
-        notes: utterances that are missing, left out or without labels.
+        notes: utterances that are missing, left out or without labels; part: the split, if any.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Speech:
     phone_names: tuple[str, ...]
     testing: np.ndarray
     notes: tuple[Note | str, ...] = ()
+    part: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -93,6 +96,28 @@ class Speech:
     def seconds(self) -> float:
         return float(self.lengths.sum()) / RATE
 
+    @property
+    def identity(self) -> str:
+        """The number of its utterances, and a digest of their names and lengths."""
+        told = "\n".join(f"{i} {n}" for i, n in zip(self.ids, self.lengths, strict=True))
+        return f"{len(self)} utterances, {hashlib.sha256(told.encode()).hexdigest()[:32]}"
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The files that cannot be decoded, and what is wrong with them."""
+        return dict.fromkeys(self.damaged, "cannot be decoded")
+
+    def drawn(self, count: int, seed: int) -> "Speech":
+        """`count` of the utterances, drawn by the seed; all of them where it has no more."""
+        if count >= len(self):
+            return self
+        chosen = seeds.generator(seed, seeds.SUBSET).permutation(len(self))[:count]
+        return self.pick(np.sort(chosen))
+
+    def usable(self, indices: np.ndarray) -> np.ndarray:
+        """The utterances of these indices: those that cannot be decoded are left out already."""
+        return indices
+
     def pick(self, indices: np.ndarray) -> "Speech":
         """The utterances of these indices; speakers and phones keep their numbers."""
         indices = np.asarray(indices, np.int64)
@@ -115,7 +140,7 @@ class Speech:
         found = np.flatnonzero(self.testing == (split == "test"))
         if not len(found):
             raise UserError(f"{self.place} has no utterance for '{split}'")
-        return self.pick(found)
+        return replace(self.pick(found), part=split)
 
     def labelled(self) -> "Speech":
         """The utterances that have phones."""

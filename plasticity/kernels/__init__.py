@@ -14,10 +14,12 @@ from plasticity.arrays import Array, array_module
 from plasticity.kernels.cpu import memory, threads
 from plasticity.kernels.cpu.threads import own as own_threads
 from plasticity.kernels.definition.convolution import convolve, post_factor, pre_factor
+from plasticity.kernels.definition.gru import CREDITS, before, post_factors, traces
 from plasticity.kernels.forms import Call, call_with, form
 from plasticity.kernels.geometry import SILENT, Geometry, Pool
 
 __all__ = [
+    "CREDITS",
     "SILENT",
     "Geometry",
     "Pool",
@@ -25,20 +27,25 @@ __all__ = [
     "add_rows",
     "add_skip",
     "back",
+    "before",
     "coactivity",
     "convolve",
     "correlate",
     "empty_like",
     "extract_patches",
     "forward",
+    "gru_forward",
+    "gru_learn",
     "own_threads",
     "post_factor",
+    "post_factors",
     "pre_factor",
     "product",
     "products",
     "rectified",
     "rectify",
     "scores",
+    "traces",
 ]
 
 
@@ -134,6 +141,30 @@ def rectified(
     """The error before a ReLU: see `definition.residual.rectified`."""
     array_module(r, error, inside, beside)
     return form("rectified", call_with(r, error))(r, error, inside=inside, beside=beside)
+
+
+def gru_forward(
+    x: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+) -> tuple[Array, tuple[Array, ...]]:
+    """A gated recurrent unit over time: see `definition.gru.gru_forward`."""
+    call = call_with(x, weight_ih, weight_hh, bias_ih, bias_hh)
+    return form("gru_forward", call)(x, weight_ih, weight_hh, bias_ih, bias_hh)
+
+
+def gru_learn(
+    x: Array,
+    h: Array,
+    kept: tuple[Array, ...],
+    error: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    credit: str,
+    below: bool,
+) -> tuple[dict[str, Array], Array, Array | None]:
+    """dW of a gated recurrent unit: see `definition.gru.gru_learn`."""
+    error = error.astype(x.dtype, copy=False)
+    call = call_with(x, h, error, weight_ih, weight_hh)
+    return form("gru_learn", call)(x, h, kept, error, weight_ih, weight_hh, credit, below)
 
 
 def empty_like(a: Array) -> Array:

@@ -117,6 +117,8 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cpu.rows", CONTIGUOUS),
         ("definition.rows", ALWAYS),
     ),
+    "gru_forward": (("definition.gru", ALWAYS),),
+    "gru_learn": (("definition.gru", ALWAYS),),
     "rectify": RESIDUAL,
     "add_skip": RESIDUAL,
     "rectified": RESIDUAL,

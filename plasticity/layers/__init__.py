@@ -2,9 +2,10 @@
 
 from plasticity.layers.block import Block
 from plasticity.layers.conv import Conv, ConvSeen
+from plasticity.layers.gru import Gru, GruSeen
 from plasticity.layers.layer import Parameters, Seen
 
-Layer = Conv | Block
+Layer = Conv | Block | Gru
 """What a module is made of; its name, and what it does forward and when it learns."""
 
-__all__ = ["Block", "Conv", "ConvSeen", "Layer", "Parameters", "Seen"]
+__all__ = ["Block", "Conv", "ConvSeen", "Gru", "GruSeen", "Layer", "Parameters", "Seen"]

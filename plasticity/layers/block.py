@@ -71,6 +71,11 @@ class Block:
     recurrent: ClassVar[bool] = False
 
     @property
+    def dims(self) -> int:
+        """The spatial dimensions of its maps."""
+        return self.path[0].dims
+
+    @property
     def formula(self) -> str:
         """What it computes, in a line."""
         path = "r"

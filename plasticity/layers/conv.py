@@ -35,6 +35,9 @@ class ConvSeen:
     def positions(self) -> int:
         return math.prod(self.winner.shape[1:-1])
 
+    def neuron(self, index: tuple[int, ...]) -> int:
+        return index[0]
+
     def through(self, j: int, signal: np.ndarray, inputs: Array | None = None) -> np.ndarray:
         won = self.winner[..., j : j + 1]
         won = won if inputs is None else won[inputs]
@@ -114,11 +117,17 @@ class Conv:
     linear: bool = False
     formula: ClassVar[str] = ""
     recurrent: ClassVar[bool] = False
+    main: ClassVar[str] = "weight"  # the matrix that its input meets
     geometry: Geometry = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         made = Geometry.of(self.kernel, self.stride, self.padding, self.pool, self.linear)
         object.__setattr__(self, "geometry", made)
+
+    @property
+    def dims(self) -> int:
+        """The spatial dimensions of its maps."""
+        return self.geometry.dims
 
     @property
     def convolutions(self) -> tuple["Conv", ...]:

@@ -9,7 +9,8 @@ from plasticity.arrays import Array
 Parameters = dict[str, dict[str, Array]]
 """Name of a unit -> parameter name -> array.
 
-The parameters are `weight`, `bias` and, in a module's last unit, what the rule keeps.
+The parameters are `weight` and `bias`, of a GRU `weight_ih`, `weight_hh`, `bias_ih` and `bias_hh`,
+and what the rule keeps in a module's last unit.
 """
 
 
@@ -39,6 +40,9 @@ class Seen(Protocol):
     def positions(self) -> int:
         """P, the positions of the output: over them an encoding may be a mean."""
 
+    def neuron(self, index: tuple[int, ...]) -> int:
+        """The neuron that a synapse is onto, by its place in a matrix or bias."""
+
     def through(self, j: int, signal: np.ndarray, inputs: Array | None = None) -> np.ndarray:
         """A signal through the post factor of neuron j, at every place: `(M, places)`, float64.
 
@@ -47,7 +51,7 @@ class Seen(Protocol):
         """
 
     def pre(self, parameter: str, index: tuple[int, ...]) -> np.ndarray:
-        """The pre factor of a synapse of `weight`, or of `bias`, at every place `(M, places)`."""
+        """The pre factor of a synapse at every place `(M, places)`, or its eligibility trace."""
 
     def around(self, parameter: str, index: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The synapses whose rounding fast forms share with this one, itself among them."""
@@ -69,7 +73,7 @@ class Seen(Protocol):
         """What post and pre of chosen synapses have in common, by input `(M, S)`.
 
         Args:
-            synapses: their entries in `weight`, `(S, dims)`, on the host.
+            synapses: their entries in the unit's `main` matrix, `(S, dims)`, on the host.
             drive: of the output's shape, by default 1.
         """
 

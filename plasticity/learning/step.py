@@ -16,7 +16,7 @@ from plasticity.learning.watched import Scored, Watched
 from plasticity.network import Layer, Network, Parameters
 from plasticity.rule import Draw, Rule, looks_up
 
-NETWORKS_OWN = ("weight", "bias", "feedback")
+NETWORKS_OWN = ("weight", "bias", "feedback", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
 """What a layer keeps besides the rule's own parameters."""
 
 
@@ -131,7 +131,7 @@ def draws(
 
 @dataclass(frozen=True)
 class _Read:
-    """What a rule reads of a layer: `z` of all ranks, in the order of `layout`; space: of its map."""
+    """Encodings `z` of a layer, of all ranks, in the order of `layout`; space: of its maps."""
 
     z: Array
     layout: Layout

@@ -61,7 +61,8 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
     options = options.resolved(len(stimulus.source))
     state = run.begin(options.bound(stimulus.source), ranks)
     state.stimulus = stimulus
-    state.rule.draw(state.layout, seeds.generator(options.seed))  # says if nothing can be drawn
+    for layout in state.layouts:  # says if nothing can be drawn
+        state.rule.draw(layout, seeds.generator(options.seed))
     return state
 
 
@@ -215,7 +216,7 @@ def restored(
 ) -> State:
     """The run of a checkpoint; data, device and rule file perhaps elsewhere than they were."""
     options = options_of(stored, folder, rule=rule, trusted=trusted)
-    if data_dir and options.lacks_images:
+    if data_dir and options.lacks_data:
         options = options.moved_data(data_dir)
     changes = {"data_dir": data_dir, "device": device}
     options = options.changed(**{n: value for n, value in changes.items() if value is not None})

@@ -6,18 +6,22 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
 
 from plasticity import networks, plugins, rules, trust
-from plasticity.data import SETS, ImageSet, absolute, open_set, open_splits
+from plasticity.data import ImageSet, absolute
+from plasticity.data.utterances import Speech
 from plasticity.errors import UserError
 from plasticity.learning import rule_check
 from plasticity.network import Network
 from plasticity.rule import Rule, reads_labels
 from plasticity.stimuli import STIMULI, Stimulus
 
+Source = ImageSet | Speech
+"""A data set."""
+
 FIRST_LOOK = 24
 """Steps of a run that names neither steps nor epochs: a look at how learning starts."""
 
 MOST = {
-    "width": 1000, "layers": 10**6, "batch": 10**7, "crop": 10**5, "patch": 10**5,
+    "width": 1000, "layers": 10**6, "batch": 10**7, "samples": 2**31, "frames": 2**31, "crop": 10**5, "patch": 10**5,
     "prediction_steps": 10**4, "negatives": 10**6, "images": 2**53, "epochs": 2**53,
     "steps": 2**53, "probe_train": 2**53, "probe_test": 2**53, "record_every": 2**53,
     "checkpoint_minutes": 1e9, "lr": 1e30,
@@ -72,7 +76,9 @@ class RunOptions:
             W_retro apart, or `symmetric`.
         prediction_steps to learn_prediction: fields of the rule; an empty one, or 0, is the rule's
             own. set: further fields by name, as `--set name=value` gives them.
-        crop, patch: sides in pixels; patches overlap by half.
+        batch: examples in a batch, 0 for the stimulus's own.
+        crop, patch: sides in pixels; patches overlap by half. samples, frames: see `stimuli.Sound`.
+        credit: of a recurrent layer, see `Gru`; below_gru: see `learning.losses_of`.
         lr: the optimiser's rate; optimiser: `adam` or `plain`, W += lr dW; 0 and empty are the
             rule's own. checkpoint_minutes: how often the run is saved.
         probe, probe_train, probe_test: whether layers are measured at the end, on how many images.
@@ -88,7 +94,7 @@ class RunOptions:
     skip_damaged: bool = False
     epochs: int = 0
     steps: int = 0
-    batch: int = 32
+    batch: int = 0
     width: float = 1.0
     layers: int = 0
     prediction_steps: int = 0
@@ -109,6 +115,10 @@ class RunOptions:
     set: dict[str, str] = field(default_factory=dict)
     crop: int = 64
     patch: int = 16
+    samples: int = 20480
+    frames: int = 128
+    below_gru: str = ""
+    credit: str = ""
     seed: int = 0
     dtype: str = "float32"
     device: str = "auto"
@@ -136,10 +146,11 @@ class RunOptions:
             path = os.path.abspath(os.path.expanduser(self.data_dir))
             object.__setattr__(self, "data_dir", path)
         object.__setattr__(self, "set", {name: str(value) for name, value in self.set.items()})
-        for name in ("batch", "crop", "patch"):
+        for name in ("crop", "patch"):
             if getattr(self, name) < 1:
                 raise UserError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
         for name in (
+            "batch",
             "images",
             "epochs",
             "steps",
@@ -164,6 +175,10 @@ class RunOptions:
             raise UserError(f"unknown --optimiser '{self.optimiser}': expected adam or plain")
         if self.dtype not in ("float32", "float64"):
             raise UserError(f"unknown --dtype '{self.dtype}': expected float32 or float64")
+        if self.below_gru not in ("", "both", "gru"):
+            raise UserError(f"unknown --below-gru '{self.below_gru}': expected both or gru")
+        if self.credit not in ("", "eprop", "bptt", "none"):
+            raise UserError(f"unknown --credit '{self.credit}': expected eprop, bptt or none")
         if self.weights not in ("", "retro", "symmetric"):
             raise UserError(f"unknown --weights '{self.weights}': expected retro or symmetric")
         if self.patch % 2:
@@ -177,13 +192,56 @@ class RunOptions:
             )
 
     def network(self) -> Network:
-        """The network, its shapes checked."""
-        network = networks.get(self.net, self.files.get(self.net, ""), width=self.width)
-        network = network.first(self.layers) if self.layers else network
-        network.shapes((self.patch, self.patch))
+        """The network, checked against what it will be fed with."""
+        network, stimulus = self._network, self.unfed
+        network.shapes(stimulus.space)
+        first = network.layers[0]
+        if first.inputs != stimulus.channels:
+            raise UserError(
+                f"layer {first.name} of {network.name} takes {first.inputs} channels, and "
+                f"{stimulus.name} here have {stimulus.channels}"
+            )
         return network
 
-    def stimulus(self, source: ImageSet | None = None) -> Stimulus:
+    @property
+    def _network(self) -> Network:
+        network = networks.get(self.net, self.files.get(self.net, ""), width=self.width)
+        network = network.first(self.layers) if self.layers else network
+        recurrent = any(layer.recurrent for layer in network.layers)
+        for name in ("credit", "below_gru"):
+            if getattr(self, name) and not recurrent:
+                raise UserError(
+                    f"{_flag(name)} has no meaning for {network.name}: it has no recurrent layer"
+                )
+        return network.with_credit(self.credit) if self.credit else network
+
+    @property
+    def unfed(self) -> Stimulus:
+        """The stimulus of the run, without a data set: by the dimensions of its network.
+
+        Raises:
+            UserError: a network of dimensions that no stimulus has, or an option that is another
+                stimulus's.
+        """
+        network = self._network
+        kind = STIMULI.get(network.dims)
+        if kind is None:
+            raise UserError(
+                f"{network.name} has maps of {network.dims} dimensions, and there is no stimulus "
+                f"for it: expected {', '.join(f'{d} ({k.name})' for d, k in STIMULI.items())}"
+            )
+        for other in STIMULI.values():
+            for f in fields(other):
+                alien = other is not kind and f.name != "source"
+                if alien and getattr(self, f.name) != getattr(RunOptions, f.name):
+                    raise UserError(
+                        f"{_flag(f.name)} is for {other.name}, and {network.name} is for "
+                        f"{kind.name}"
+                    )
+        own = {f.name: getattr(self, f.name) for f in fields(kind) if f.name != "source"}
+        return kind(None, **own)
+
+    def stimulus(self, source: Source | None = None) -> Stimulus:
         """The stimulus of the run.
 
         Args:
@@ -193,80 +251,87 @@ class RunOptions:
             UserError: as `learning_set`, fewer examples than a batch, or examples that are too
                 small.
         """
-        kind = STIMULI[2]
-        found = self.learning_set() if source is None else source
-        own = {f.name: getattr(self, f.name) for f in fields(kind) if f.name != "source"}
-        stimulus = kind(found, **own)
-        if source is None and len(found) < self.batch:
+        if source is not None:
+            return replace(self.unfed, source=source)
+        stimulus = replace(self.unfed, source=self.learning_set())
+        if len(stimulus.source) < self.size:
             raise UserError(
-                f"--batch {self.batch} is more than the {len(found)} {stimulus.name} of {self.data}"
+                f"--batch {self.size} is more than the {len(stimulus.source)} "
+                f"{stimulus.example}s of {self.data}"
             )
         return stimulus
 
-    def learning_set(self) -> ImageSet:
-        """The images to learn from: the unlabelled, or for a rule that reads labels the labelled.
+    @property
+    def size(self) -> int:
+        """Examples in a batch."""
+        return self.batch or self.unfed.usual["batch"]
+
+    def learning_set(self) -> Source:
+        """The examples to learn from: of images the unlabelled, or for a rule that reads labels the
+        labelled.
 
         Raises:
             UserError: no such data set, or no labels of two classes where the rule reads them.
         """
-        labelled = reads_labels(self.rule_class())
-        split = "train" if labelled else "unlabelled"
-        images = self.open(split)
-        images = images.drawn(self.images, self.seed) if self.images else images
-        if labelled and images.labels is None:
+        labelled, stimulus = reads_labels(self.rule_class()), self.unfed
+        found = self.open(stimulus.learns_from(labelled))
+        found = found.drawn(self.images, self.seed) if self.images else found
+        one = stimulus.example
+        if labelled and found.labels is None:
             raise UserError(
-                f"{self.rule} learns from labels, and the images of {self.data} have none: sort "
+                f"{self.rule} learns from labels, and the {one}s of {self.data} have none: sort "
                 "them into a folder for each class, or take another --rule"
             )
-        if labelled and (images.labels == images.labels[0]).all():
+        if labelled and (found.labels == found.labels[0]).all():
             raise UserError(
-                f"{self.rule} needs images of two classes at least: the {len(images)} images of "
-                f"{self.data} are all '{images.classes[images.labels[0]]}'"
+                f"{self.rule} needs {one}s of two classes at least: the {len(found)} {one}s of "
+                f"{self.data} are all '{found.classes[found.labels[0]]}'"
             )
-        return images
+        return found
 
     @property
-    def lacks_images(self) -> bool:
-        """Whether the images are a folder that is not there."""
-        return self.data not in SETS and not os.path.isdir(self.data)
+    def lacks_data(self) -> bool:
+        """Whether the data set is a folder that is not there."""
+        named = any(self.data in kind.sets for kind in STIMULI.values())
+        return not named and not os.path.isdir(self.data)
 
-    def open(self, split: str, name: str | None = None) -> ImageSet:
+    def open(self, split: str, name: str | None = None) -> Source:
         """A split of the run's data set, or of another one that is named.
 
         Raises:
-            UserError: as `open_set`, and images that are not those the run began with.
+            UserError: as `Stimulus.open`, and examples that are not those the run began with.
         """
-        if not name and self.identity and self.lacks_images:
+        if not name and self.identity and self.lacks_data:
+            what = f"{self.unfed.example}s"
             raise UserError(
-                f"{self.data}, which the run learned from, is not there: if the images were moved, "
+                f"{self.data}, which the run learned from, is not there: if the {what} were moved, "
                 "name their folder by --data (run --resume) or --data-dir (all others)"
             )
-        images = open_set(
-            name or self.data, split, self.data_dir or None, skip_damaged=self.skip_damaged
-        )
+        where = self.data_dir or None
+        found = self.unfed.open(name or self.data, split, where, self.skip_damaged)
         if not name:
-            self._check(images)
-        return images
+            self._check(found)
+        return found
 
-    def _check(self, images: ImageSet) -> None:
-        """Refuse images that are not those the run began with."""
-        began = self.identity.get(images.split, images.identity)
-        if began != images.identity:
-            was, now = (identity.split(", ")[0] for identity in (began, images.identity))
+    def _check(self, found: Source) -> None:
+        """Refuse examples that are not those the run began with."""
+        began, what = self.identity.get(found.part, found.identity), f"{self.unfed.example}s"
+        if began != found.identity:
+            was, now = (identity.split(", ")[0] for identity in (began, found.identity))
             change = "their names or sizes differ" if was == now else f"{now} instead of {was}"
             raise UserError(
-                f"the '{images.split}' images of {images.name} are not those that the run began "
-                f"with ({change}): images were added, removed or replaced; put them back (or "
+                f"the '{found.part}' {what} of {found.name} are not those that the run began "
+                f"with ({change}): {what} were added, removed or replaced; put them back (or "
                 "agree, with run --resume, by --changed-data)"
             )
 
-    def bound(self, source: ImageSet) -> "RunOptions":
-        """The same options, bound to the images that are there now; `source` is learned from."""
-        if self.data in SETS:  # other splits may be fetched later on
-            found = {source.split: source}
+    def bound(self, source: Source) -> "RunOptions":
+        """The same options, bound to the examples that are there now; `source` is learned from."""
+        if self.data in self.unfed.sets:  # other splits may be fetched later on
+            found = {source.part: source}
         else:
-            found = open_splits(self.data, self.data_dir or None)
-        return self.changed(identity={name: images.identity for name, images in found.items()})
+            found = self.unfed.open_splits(self.data, self.data_dir or None)
+        return self.changed(identity={name: one.identity for name, one in found.items()})
 
     def classes(self) -> int:
         """How many classes the images to learn from have."""
@@ -300,10 +365,22 @@ class RunOptions:
                     f"for {', '.join(n for n in rules.RULES if _takes(n, name, own[name]))}, and "
                     f"{who} takes {rule_check.in_words(cls)}"
                 )
+        for name, value in self.unfed.usual.items():  # what suits the stimulus, if not asked for
+            name = RULE_OPTIONS.get(name, name)
+            if known.get(name) is type(value) and name not in own:
+                own[name] = value
         rule = cls(**own | rule_check.typed(cls, self.set))
         if self.rule not in rules.RULES:
             rule_check.check(rule, self.rule)
         return rule
+
+    def split_of(self, rule: Rule, network: Network) -> str:
+        """How the network is split into modules: as asked for, or as the rule usually has it.
+
+        Where the network does not know the rule's usual split, every layer is a module.
+        """
+        known = rule.modules in {"layers", "1", *dict(network.splits)} or "+" in rule.modules
+        return self.modules or (rule.modules if known else "layers")
 
     def resolved(self, images: int) -> "RunOptions":
         """The same options with the values that are used where the rule's own are meant.
@@ -323,7 +400,8 @@ class RunOptions:
             **own,
             "lr": self.lr or rule.rate,
             "optimiser": self.optimiser or rule.optimiser,
-            "modules": self.modules or rule.modules,
+            "modules": self.split_of(rule, network),
+            "batch": self.size,
             "layers": len(network.layers),
         }
         return self.changed(**used | ({"steps": self.total_steps(images)} if images else {}))
@@ -332,7 +410,7 @@ class RunOptions:
         """How many steps the run has over a set of so many images."""
         if self.steps:
             return self.steps
-        return self.epochs * (images // self.batch) or FIRST_LOOK
+        return self.epochs * (images // self.size) or FIRST_LOOK
 
     def as_dict(self) -> dict[str, object]:
         """By name, as stored."""
@@ -392,11 +470,11 @@ class RunOptions:
         if moved.data == self.data:
             return self
         another = f"--data {name} would make another run: this one began with {self.data}"
-        if self.data in SETS or not self.identity:
+        if self.data in self.unfed.sets or not self.identity:
             raise UserError(another)
         try:
-            for images in open_splits(moved.data).values():
-                self._check(images)
+            for found in self.unfed.open_splits(moved.data, None).values():
+                self._check(found)
         except UserError as error:
             raise UserError(f"{another}, and {error}") from error
         return moved

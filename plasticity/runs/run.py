@@ -56,13 +56,38 @@ class State:
         """The order of the encodings of a whole batch."""
         return self.stimulus.layout(self.options.batch)
 
+    @cached_property
+    def losses(self) -> list[learning.Loss]:
+        """What is predicted from what."""
+        return learning.losses_of(
+            self.rule, self.modules, self.network, self.options.below_gru or "both"
+        )
+
+    @cached_property
+    def layouts(self) -> list[Layout]:
+        """For each loss the order of its target's encodings.
+
+        Raises:
+            UserError: a context of another length.
+        """
+        shapes = self.network.shapes(self.stimulus.space)
+        of = [self.stimulus.reading.layout(self.layout, shape[:-1]) for shape in shapes]
+        for loss in self.losses:
+            target, context = loss.ends(self.modules)
+            if of[target] != of[context]:
+                names = (self.network.layers[i].name for i in (target, context))
+                both = zip(names, (of[target].time, of[context].time), strict=True)
+                said = " and ".join(f"{name} has {time}" for name, time in both)
+                raise UserError(f"a context and its target need as many frames each, and {said}")
+        return [of[loss.ends(self.modules)[0]] for loss in self.losses]
+
     def batch(self, step: int, share: slice = slice(None)) -> Batch:
         """The batch of a step with its draws, on the host: a function of the seed and the step."""
         options = self.options
         batch = self.stimulus.batch(step, options.seed, options.batch, share)
         labels = batch.labels if reads_labels(self.rule) else None
         drawn = learning.draws(
-            self.rule, self.layout, self.modules, options.seed, batch.step, labels
+            self.rule, self.layouts, self.modules, options.seed, batch.step, labels, self.losses
         )
         on_host = (draw.on("cpu", np.dtype(options.dtype)) for draw in drawn)
         return replace(batch, draws=tuple(on_host))
@@ -81,6 +106,8 @@ class State:
             batch.draws,
             watch,
             self.ranks,
+            losses=self.losses,
+            reading=self.stimulus.reading,
         )
 
     def next(
@@ -105,8 +132,13 @@ class State:
 
     @property
     def names(self) -> list[str]:
-        """A name for each module: that of its top layer."""
-        return [self.network.layers[m[-1]].name for m in self.modules]
+        """A name for each loss: that of the layer at the top of the module that keeps it."""
+        tops = [self.network.layers[module[-1]].name for module in self.modules]
+        found: list[str] = []
+        for loss in self.losses:
+            name = tops[loss.kept]
+            found.append(f"{tops[loss.target]}<{name}" if name in found else name)
+        return found
 
 
 def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
@@ -116,15 +148,17 @@ def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
 def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     """A run at its first step, weights drawn from the seed."""
     network, rule = options.network(), options.rule_object()
+    options = options.changed(batch=options.size)
     device = resolve_device(ranks.device(options.device) if ranks else options.device)
     use_device(device)
     dtype = np.dtype(options.dtype)
     if ranks:
         ranks.share(options.batch)  # says if the batch cannot be shared
         ranks.connect(device)
-    modules = network.modules(options.modules or rule.modules)
+    modules = network.modules(options.split_of(rule, network))
     check_room(network, rule, dtype)
-    weights = learning.prepare(network, rule, modules, options.seed)
+    losses = learning.losses_of(rule, modules, network, options.below_gru or "both")
+    weights = learning.prepare(network, rule, modules, options.seed, losses)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
     optimiser = learning.OPTIMISERS[options.optimiser or rule.optimiser]
     optimiser = optimiser.start(options.lr or rule.rate, weights)

@@ -2,9 +2,10 @@
 
 from plasticity.stimuli.batches import Batches
 from plasticity.stimuli.images import Images
+from plasticity.stimuli.sound import Sound
 from plasticity.stimuli.stimulus import Batch, Stimulus
 
-STIMULI: dict[int, type[Stimulus]] = {2: Images}
+STIMULI: dict[int, type[Stimulus]] = {1: Sound, 2: Images}
 """By the dimensions of the networks that they are for."""
 
-__all__ = ["STIMULI", "Batch", "Batches", "Images", "Stimulus"]
+__all__ = ["STIMULI", "Batch", "Batches", "Images", "Sound", "Stimulus"]

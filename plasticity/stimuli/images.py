@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from plasticity import kernels, seeds
+from plasticity import data, kernels, seeds
 from plasticity.arrays import Array
 from plasticity.data import ImageSet
 from plasticity.errors import UserError
@@ -50,9 +50,31 @@ class Images:
     usual: ClassVar[Mapping[str, Any]] = {"batch": 32}
     reading: ClassVar[Reading] = Reading()
     channels: ClassVar[int] = 1
+    sets: ClassVar[tuple[str, ...]] = tuple(data.SETS)
 
     def __post_init__(self) -> None:
-        crops(0, self.source.side, self.crop)  # says if an image is too small
+        if self.source is not None:
+            crops(0, self.source.side, self.crop)  # says if an image is too small
+
+    @staticmethod
+    def learns_from(labelled: bool) -> str:
+        """The split to learn from."""
+        return "train" if labelled else "unlabelled"
+
+    @staticmethod
+    def open(name: str, split: str, data_dir: str | None, skip_damaged: bool) -> ImageSet:
+        """A split of a set of images: see `data.open_set`."""
+        return data.open_set(name, split, data_dir, skip_damaged=skip_damaged)
+
+    @staticmethod
+    def open_splits(name: str, data_dir: str | None) -> dict[str, ImageSet]:
+        """The splits of a set of images that are there."""
+        return data.open_splits(name, data_dir)
+
+    @staticmethod
+    def described(name: str, data_dir: str | None) -> list[str]:
+        """Lines that say what a set holds, and what was passed over."""
+        return data.described(name, data_dir)
 
     @property
     def rows(self) -> int:

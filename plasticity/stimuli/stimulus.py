@@ -38,6 +38,7 @@ class Stimulus(Protocol):
         usual: options of a run, and fields of its rule, that differ from their defaults here.
         space, channels: of one input of the network.
         reading: how maps become encodings; dims: the spatial dimensions of a map.
+        sets: the names of the data sets that it knows; any other is a folder's.
     """
 
     name: ClassVar[str]
@@ -45,7 +46,21 @@ class Stimulus(Protocol):
     dims: ClassVar[int]
     usual: ClassVar[Mapping[str, Any]]
     reading: ClassVar[Reading]
-    source: Any
+    sets: ClassVar[tuple[str, ...]]
+    source: Any  # None: as long as nothing is opened
+
+    @staticmethod
+    def learns_from(labelled: bool) -> str:
+        """The split to learn from, by a rule that reads labels or not."""
+
+    def open(self, name: str, split: str, data_dir: str | None, skip_damaged: bool) -> Any:
+        """A split of a data set."""
+
+    def open_splits(self, name: str, data_dir: str | None) -> dict[str, Any]:
+        """The splits of a data set that are there."""
+
+    def described(self, name: str, data_dir: str | None) -> list[str]:
+        """Lines that say what a data set holds, and what was passed over."""
 
     @property
     def space(self) -> tuple[int, ...]: ...

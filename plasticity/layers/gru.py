@@ -1,0 +1,236 @@
+"""A gated recurrent unit, with e-prop, BPTT or neither for its credit in time."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from plasticity import kernels
+from plasticity.arrays import Array, array_module, to_host
+from plasticity.errors import UserError
+from plasticity.layers.layer import Parameters
+
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+@dataclass(frozen=True)
+class GruSeen:
+    """What a GRU met in a step: see `layers.Seen`.
+
+    A synapse's update is the sum over time of a signal at its neuron and its eligibility trace,
+    Eq. (18) to (21): `signal_j(t) e_ji(t)`. Under `eprop` and `none` the signal is the rule's
+    drive; under `none` the trace is the immediate post x pre alone. BPTT has no trace that a
+    synapse could keep: there the signal is lambda, which comes back from the future, and the trace
+    is the immediate part.
+
+    Attributes:
+        x: input `(M, T, I)`; h: activity `(M, T, H)`; kept: gates, see `kernels.gru_forward`.
+        error: the signal, `(M, T, H)`.
+    """
+
+    layer: "Gru"
+    x: Array
+    h: Array
+    kept: tuple[Array, ...]
+    error: Array
+    changes: dict[str, Array]
+    read: bool = False
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        return self.h.shape[1:2]
+
+    @property
+    def positions(self) -> int:
+        return self.h.shape[1]
+
+    def neuron(self, index: tuple[int, ...]) -> int:
+        return index[0] % self.layer.outputs
+
+    def through(self, j: int, signal: np.ndarray, inputs: Array | None = None) -> np.ndarray:
+        signal = signal.reshape(len(signal), -1).astype(float)
+        count = len(self.x) if inputs is None else len(inputs)
+        return np.broadcast_to(signal, (count, self.positions))
+
+    def pre(self, parameter: str, index: tuple[int, ...]) -> np.ndarray:
+        """The eligibility trace of a synapse at every step `(M, T)`, float64."""
+        post, pre = self._factors(parameter, index)
+        leak = self.kept[1][..., self.neuron(index)].astype(float)
+        return kernels.traces(post, pre, leak if self.layer.credit == "eprop" else None)
+
+    def _factors(self, parameter: str, index: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        of_input, recurrent = kernels.post_factors(self.h, self.kept)
+        posts, pres = (of_input, self.x) if "ih" in parameter else (recurrent, self._before)
+        post = posts[..., index[0]].astype(float)
+        if parameter.startswith("bias"):
+            return post, np.ones_like(post)
+        return post, pres[..., index[1]].astype(float)
+
+    @property
+    def _before(self) -> Array:
+        return kernels.before(self.h)
+
+    def around(self, parameter: str, index: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [index]
+
+    def inhibition(self, j: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
+        return {"won": None, "active": None}  # nobody is inhibited
+
+    def activity(self, dtype: type = float) -> Array:
+        return array_module(self.h).ones((len(self.h), self.layer.outputs), dtype)
+
+    @property
+    def winners(self) -> float:
+        return 1.0
+
+    def silenced(self) -> dict[str, float]:
+        return {}
+
+    def coactivity(self, synapses: np.ndarray, drive: Array | None = None) -> Array:
+        xp, found = array_module(self.x), []
+        for index in map(tuple, synapses.tolist()):
+            trace = to_host(self.on_host().pre(self.layer.main, index))
+            if drive is not None:
+                trace = trace * to_host(drive[..., self.neuron(index)])
+            found.append(trace.sum(axis=1))
+        return xp.asarray(np.stack(found, axis=1), self.x.dtype)
+
+    def along(self, change: np.ndarray) -> np.ndarray:
+        # By input: the sum over time of lambda post with the response of `change` to the input.
+        post, _ = kernels.post_factors(self.h, self.kept)
+        response = self.x.reshape(-1, self.layer.inputs) @ change.T
+        both = (np.tile(self._carried, 3) * post).reshape(response.shape) * response
+        return both.reshape(len(self.x), -1).sum(axis=1, dtype=float)
+
+    @property
+    def _carried(self) -> np.ndarray:
+        """lambda: the signal with what leaks back from the steps after it."""
+        if self.layer.credit != "eprop":
+            return self.error
+        carried, (_, z, *_) = np.array(self.error), self.kept
+        for t in reversed(range(self.positions - 1)):
+            carried[:, t] += z[:, t + 1] * carried[:, t + 1]
+        return carried
+
+    def on_host(self) -> "GruSeen":
+        changes = {name: to_host(dW) for name, dW in self.changes.items()}
+        arrays = {name: to_host(getattr(self, name)) for name in ("x", "h", "error")}
+        return replace(self, changes=changes, kept=tuple(map(to_host, self.kept)), **arrays)
+
+
+@dataclass(frozen=True)
+class Gru:
+    """A gated recurrent unit in torch's conventions, h_0 = 0 (Illing et al. 2021, appendix B.2).
+
+    Attributes:
+        credit: how a signal finds synapses of earlier steps: `eprop`, eligibility traces
+            (Eq. 18-21); `bptt`, errors back through time; `none`, not at all.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    credit: str = "eprop"
+
+    recurrent: ClassVar[bool] = True
+    dims: ClassVar[int] = 1
+    kernel: ClassVar[tuple[int, ...]] = ()
+    linear: ClassVar[bool] = False
+    main: ClassVar[str] = "weight_ih"  # the matrix that its input meets
+
+    def __post_init__(self) -> None:
+        if self.credit not in kernels.CREDITS:
+            raise UserError(
+                f"unknown --credit '{self.credit}': expected {', '.join(kernels.CREDITS)}"
+            )
+
+    @property
+    def convolutions(self) -> tuple["Gru", ...]:
+        """What has weights in this layer: itself."""
+        return (self,)
+
+    @property
+    def read(self) -> tuple["Gru", ...]:
+        """Itself, if the rule's drive and what a synapse keeps make its update: not under BPTT."""
+        return () if self.credit == "bptt" else (self,)
+
+    def branches(self, kept: tuple) -> list[Array]:
+        """Nothing that a small step must not change: it is smooth."""
+        return []
+
+    @property
+    def formula(self) -> str:
+        """What it computes, in a line."""
+        return f"{self.name}: h = (1 - z) n + z h_before, credit in time by {self.credit}"
+
+    @property
+    def torch_modules(self) -> tuple[str, ...]:
+        """Nothing: it is no part of a Sequential of torch's."""
+        return ()
+
+    def in_torch(self, functional: Any, x: Any, params: dict[str, dict[str, Any]]) -> Any:
+        """The same unit in torch's operations, whose gradient by autograd is the credit's.
+
+        For e-prop the gates see the activity before without a gradient, and the leak with it; for
+        `none` neither has one.
+
+        Args:
+            x: `(M, I, T)`, torch's order.
+        """
+        from torch import stack
+
+        own, H = params[self.name], self.outputs
+        h, found = x.new_zeros(len(x), H), []
+        for x_t in x.unbind(2):
+            p = h if self.credit == "bptt" else h.detach()
+            leaking = h.detach() if self.credit == "none" else h
+            of_input = functional.linear(x_t, own["weight_ih"], own["bias_ih"]).split(H, 1)
+            recurrent = functional.linear(p, own["weight_hh"], own["bias_hh"]).split(H, 1)
+            r, z = ((a + b).sigmoid() for a, b in zip(of_input[:2], recurrent[:2], strict=True))
+            n = (of_input[2] + r * recurrent[2]).tanh()
+            h = (1 - z) * n + z * leaking
+            found.append(h)
+        return stack(found, 2)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights and biases it has."""
+        return 3 * self.outputs * (self.inputs + self.outputs + 2)
+
+    def space(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        """The spatial shape after it: that of its input."""
+        return space
+
+    def prepare(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Its parameters, float64, uniform within 1/sqrt(H), as torch's GRU."""
+        bound, rows = 1 / math.sqrt(self.outputs), 3 * self.outputs
+        shapes = ((rows, self.inputs), (rows, self.outputs), (rows,), (rows,))
+        return {
+            name: rng.uniform(-bound, bound, shape)
+            for name, shape in zip(PARAMETERS, shapes, strict=True)
+        }
+
+    def forward(
+        self, x: Array, weights: Parameters, learning: bool = True
+    ) -> tuple[Array, tuple | None, None]:
+        """Activity `(M, T, H)`, and what `learn` needs if it is wanted: see `kernels`."""
+        own = weights[self.name]
+        h, kept = kernels.gru_forward(x, *(own[name] for name in PARAMETERS))
+        return h, (x, h, kept) if learning else None, None
+
+    def learn(
+        self, kept: tuple, error: Array, weights: Parameters, below: bool
+    ) -> tuple[list[GruSeen], Array | None]:
+        """dW by the signals at its activity, and the error at its input: see `kernels.gru_learn`.
+
+        Args:
+            error: `(M, T, H)`, or `(M, H)` where all steps share it.
+        """
+        (x, h, gates), own = kept, weights[self.name]
+        if error.ndim == 2:
+            error = array_module(h).broadcast_to(error[:, None], h.shape)
+        how = own["weight_ih"], own["weight_hh"], self.credit, below
+        changes, carried, back = kernels.gru_learn(x, h, gates, error, *how)
+        signal = carried if self.credit == "bptt" else error
+        return [GruSeen(self, x, h, gates, signal, changes)], back

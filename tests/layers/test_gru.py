@@ -1,0 +1,95 @@
+"""A GRU learns by explicit rules: e-prop, BPTT and neither, each what autograd would give it."""
+
+import numpy as np
+import pytest
+import torch
+
+from plasticity import kernels
+from plasticity.errors import UserError
+from plasticity.layers import Gru
+from plasticity.layers.gru import PARAMETERS
+
+SIZES = [(1, 1, 1, 1), (1, 7, 3, 2), (4, 1, 2, 5), (3, 9, 5, 4)]  # M, T, I, H
+
+
+def made(M, T, inputs, H, credit="eprop", seed=0):
+    rng = np.random.default_rng(seed)
+    layer = Gru("g", inputs, H, credit)
+    weights = {"g": layer.prepare(rng)}
+    return layer, weights, rng.standard_normal((M, T, inputs)), rng.standard_normal((M, T, H))
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_its_activity_is_that_of_torchs_gru(sizes):
+    layer, weights, x, _ = made(*sizes)
+    theirs = torch.nn.GRU(layer.inputs, layer.outputs, batch_first=True).double()
+    for name in PARAMETERS:
+        getattr(theirs, f"{name}_l0").data = torch.tensor(weights["g"][name])
+    wanted = theirs(torch.tensor(x))[0].detach().numpy()
+    np.testing.assert_allclose(layer.forward(x, weights)[0], wanted, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_bptt_is_the_gradient_of_torchs_own_gru(sizes):
+    layer, weights, x, error = made(*sizes, "bptt")
+    theirs = torch.nn.GRU(layer.inputs, layer.outputs, batch_first=True).double()
+    for name in PARAMETERS:
+        getattr(theirs, f"{name}_l0").data = torch.tensor(weights["g"][name])
+    inputs = torch.tensor(x, requires_grad=True)
+    (theirs(inputs)[0] * torch.tensor(error)).sum().backward()
+    (seen,), below = layer.learn(layer.forward(x, weights)[1], error, weights, True)
+    for name in PARAMETERS:
+        wanted = getattr(theirs, f"{name}_l0").grad.numpy()
+        np.testing.assert_allclose(seen.changes[name], wanted, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(below, inputs.grad.numpy(), rtol=0, atol=1e-12)
+
+
+def test_bptt_is_the_slope_of_its_activity():
+    """By finite differences, without torch."""
+    layer, weights, x, error = made(3, 6, 4, 3, "bptt")
+    (seen,), _ = layer.learn(layer.forward(x, weights)[1], error, weights, False)
+    rng, step = np.random.default_rng(1), 1e-6
+    for name in PARAMETERS:
+        direction, ends = rng.standard_normal(weights["g"][name].shape), []
+        for sign in (1, -1):
+            moved = {"g": {**weights["g"], name: weights["g"][name] + sign * step * direction}}
+            ends.append((layer.forward(x, moved)[0] * error).sum())
+        slope = (ends[0] - ends[1]) / (2 * step)
+        assert slope == pytest.approx((seen.changes[name] * direction).sum(), rel=1e-8)
+
+
+@pytest.mark.parametrize("credit", ["eprop", "none"])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_signals_times_eligibility_traces_add_up_to_dW_of_every_synapse(sizes, credit):
+    """Eq. (18) to (21), forward in time, is the reverse form that learns."""
+    layer, weights, x, error = made(*sizes, credit)
+    (seen,), _ = layer.learn(layer.forward(x, weights)[1], error, weights, False)
+    for name in PARAMETERS:
+        for index in np.ndindex(seen.changes[name].shape):
+            signal = error[..., index[0] % layer.outputs]
+            dW = (signal * seen.pre(name, index)).sum()
+            assert dW == pytest.approx(seen.changes[name][index], rel=1e-12, abs=1e-13)
+
+
+def test_a_trace_by_hand():
+    """e_1 = 1 * 2, e_2 = 0.5 * 2 + 3 * 1, e_3 = 0.25 * 4 + 0."""
+    post, pre, z = (np.array([a]) for a in ([1.0, 3.0, 0.0], [2.0, 1.0, 7.0], [9.0, 0.5, 0.25]))
+    np.testing.assert_array_equal(kernels.traces(post, pre, z), [[2.0, 4.0, 1.0]])
+    np.testing.assert_array_equal(kernels.traces(post, pre, None), [[2.0, 3.0, 0.0]])
+
+
+def test_credit_in_time_is_what_the_three_differ_in():
+    """With one step of time they are one rule; with more each is another."""
+    for T, same in ((1, True), (5, False)):
+        found = []
+        for credit in kernels.CREDITS:
+            layer, weights, x, error = made(2, T, 3, 4, credit)
+            (seen,), _ = layer.learn(layer.forward(x, weights)[1], error, weights, False)
+            found.append(seen.changes["weight_ih"])
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            assert np.allclose(found[a], found[b], rtol=1e-13) == same
+
+
+def test_an_unknown_credit_is_told():
+    with pytest.raises(UserError, match="unknown --credit 'rtrl': expected eprop, bptt, none"):
+        Gru("g", 1, 1, "rtrl")
