@@ -10,6 +10,11 @@ from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
 @click.argument("run", type=Place())
 @click.option("--data", help="A data set with labels.  [default: the run's own]")
 @click.option(
+    "--task",
+    default="",
+    help="classes of images; of sound phones, by frame, or speakers.  [default: classes or phones]",
+)
+@click.option(
     "--protocol",
     type=click.Choice(["regularised", "published"]),
     default="regularised",
@@ -18,17 +23,16 @@ from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
     "Adam on raw encodings of random crops and flips.",
 )
 @click.option(
-    "--train", type=COUNT, default=5000, show_default=True, help="Labelled images to fit, 0: all."
+    "--train", type=COUNT, default=5000, show_default=True, help="Labelled examples to fit, 0: all."
 )
 @click.option(
-    "--test", type=COUNT, default=2000, show_default=True, help="Labelled images to test, 0: all."
+    "--test", type=COUNT, default=2000, show_default=True, help="Labelled examples to test, 0: all."
 )
 @click.option(
     "--epochs",
     type=POSITIVE,
-    default=300,
-    show_default=True,
-    help="Of the published protocol's layer.",
+    default=None,
+    help="Of the published protocol's layer.  [default: 300; phones 20, speakers 50]",
 )
 @click.option(
     "--views",
@@ -42,10 +46,11 @@ from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
 def probe(
     run: Path,
     data: str | None,
+    task: str,
     protocol: str,
     train: int,
     test: int,
-    epochs: int,
+    epochs: int | None,
     views: int,
     json_path: Path | None,
     **how: str | Path | None,
@@ -65,14 +70,17 @@ def probe(
     state = lifecycle.reopen(run, **how)
     probed = screen.probe_with_bar(
         state,
+        task=task,
         data_name=data,
         train_images=train,
         test_images=test,
         protocol=protocol,
-        epochs=epochs,
+        epochs=epochs or 0,
         views=views,
     )
     console.print_whole(screen.probe_table(probed))
-    path = json_path or probe.probe_path(run, protocol, data or state.options.data)
+    path = json_path or probe.probe_path(
+        run, protocol, data or state.options.data, probed.task if probed.task != "classes" else ""
+    )
     runs.write_json(path, {"step": state.step, **probed.as_dict()})
     say(f"Written to {path}")

@@ -208,6 +208,12 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     help="Sound: contexts come from so many consecutive frames of a map; 0: from all.",
 )
 @click.option(
+    "--alignment",
+    default=2,
+    show_default=True,
+    help="Sound: label j is read at frame j + N of the highest map; 2 is that of GIM's code.",
+)
+@click.option(
     "--credit",
     default="",
     help="How a GRU's signals find earlier steps: eprop, bptt or none.  [default: eprop]",
@@ -243,9 +249,14 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
 @click.option("--record-every", default=10, show_default=True, help="Record one step of so many.")
 @click.option("--probe/--no-probe", default=True, help="Measure the layers at the end.")
 @click.option(
-    "--probe-train", default=600, show_default=True, help="Labelled images to fit the probe."
+    "--probe-train",
+    default=600,
+    show_default=True,
+    help="Labelled images or utterances to fit the probe.",
 )
-@click.option("--probe-test", default=400, show_default=True, help="Labelled images to test it.")
+@click.option(
+    "--probe-test", default=400, show_default=True, help="Labelled images or utterances to test it."
+)
 @trust_option
 @click.pass_context
 def run(

@@ -1,4 +1,4 @@
-"""A step of the published GIM audio code (Loewe et al. 2019): its losses and every dW, in float64."""
+"""A step of GIM's published audio code (Loewe et al. 2019): its losses and every dW, in float64."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def weights(golden):
 
 
 def drawn(golden, module, layout):
-    """The published draw, whose rows count frames in utterances, as ours, of utterances in frames."""
+    """The published draw, whose rows count frames in utterances, by ours: utterances in frames."""
     T, B, w = layout.time, layout.samples, layout.within
     start = int(golden.get(f"module{module}/window/W_pred", 0))
     order = golden[f"module{module}/neg_index/W_pred"].astype(int)

@@ -49,7 +49,7 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
     )
     title = (state.rule.name, "bold"), " on ", (state.network.name, "bold"), about
     say(Text.assemble(*title, (str(folder), "bold")))
-    bar = _bar("{task.fields[speed]}")
+    one, bar = state.stimulus.example, _bar("{task.fields[speed]}")
     task = bar.add_task("training", total=None, speed="", completed=state.step)
     last = time.monotonic()
 
@@ -72,7 +72,7 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
                 task,
                 completed=now.step,
                 total=now.steps,
-                speed=f"{now.images_per_second:.1f} images/s",
+                speed=f"{now.images_per_second:.1f} {one}s/s",
             )
             live.update(Group(bar, table(now)))
             if not console.is_terminal and time.monotonic() - last >= LINE_SECONDS:
@@ -81,7 +81,7 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
                 values = " ".join(f"{value:.3f}" for value in now.means[name])
                 say(
                     f"step {now.step}/{now.steps}  {name.replace('_', ' ')} {values}  "
-                    f"{now.images_per_second:.1f} images/s"
+                    f"{now.images_per_second:.1f} {one}s/s"
                 )
 
         return training.train(state, folder, report, onlooker)
@@ -137,9 +137,11 @@ def probe_with_bar(state: "State", **how: object) -> "Probed":
 
 def probe_table(probed: "Probed") -> Table:
     """Accuracy by layer, trained beside random."""
+    of = "" if probed.task == "classes" else f" of {probed.task}"
+    what = "utterances" if of else "images"
     table = Table(
-        title=f"Linear probe ({probed.protocol}), accuracy in percent, {probed.data}",
-        caption=f"{probed.train_images} training, {probed.test_images} test images, "
+        title=f"Linear probe{of} ({probed.protocol}), accuracy in percent, {probed.data}",
+        caption=f"{probed.train_images} training, {probed.test_images} test {what}, "
         f"{probed.classes} classes; one standard error: {100 * probed.error:.1f}",
         title_justify="left",
         caption_justify="left",
@@ -178,6 +180,7 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
     from plasticity.runs.summary import finish
 
     # Numbers come first: a disk that is full at the figures must not lose what was measured.
+    one = state.stimulus.example
     found = finish(state, folder, None if probed is None else probed.as_dict())
     draw_end(state, folder, probed)
     if "seconds" in found:
@@ -194,8 +197,8 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
         console.print_whole(table)
         say(
-            f"{state.step} steps of {state.options.batch} images, "
-            f"{found['images_per_second']:.1f} images/s"
+            f"{state.step} steps of {state.options.batch} {one}s, "
+            f"{found['images_per_second']:.1f} {one}s/s"
         )
     if "peak_device_bytes" in found:
         say(f"Memory of {state.device}: {found['peak_device_bytes'] / 2**20:,.0f} MiB")
@@ -218,8 +221,8 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
         )
         say(
             f"How to read it: {_reading(found)}. This run saw "
-            f"{state.step * batch / images:.2g} passes over {images} images"
-            f"{published if 'Illing' in state.rule.citation else ''}."
+            f"{state.step * batch / images:.2g} passes over {images} {one}s"
+            f"{published if 'Illing' in state.rule.citation and one == 'image' else ''}."
         )
         further = max(10 * (images // batch), 2 * state.step)
         say(f"Train on:  plasticity run --resume {quoted(folder)} --steps {further}")

@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +12,23 @@ import numpy as np
 from plasticity import data, seeds
 from plasticity.errors import UserError
 from plasticity.network import Parameters
-from plasticity.probes import linear
+from plasticity.probes import linear, phones
 from plasticity.probes.encodings import encode
 from plasticity.runs import run
+from plasticity.runs.options import Source
 from plasticity.runs.run import State
+from plasticity.stimuli import Sound
+
+Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Probed:
     """Linear-probe accuracy by layer: of a run, and of the same network at its random start.
 
-    Accuracies are fractions of the test images; `error` is one standard error of such a fraction.
-    `random` is empty where it was not measured.
+    Accuracies are fractions of the test images, or of the frames of test utterances; `error` is one
+    standard error of such a fraction, which counts images or utterances. `random` is empty where it
+    was not measured.
     """
 
     protocol: str
@@ -34,15 +39,20 @@ class Probed:
     train_images: int
     test_images: int
     classes: int
+    task: str = "classes"
+    standard_error: float | None = None
 
     @property
     def error(self) -> float:
+        if self.standard_error is not None:
+            return self.standard_error
         middle = float(np.mean(self.trained + self.random))
         return math.sqrt(middle * (1 - middle) / self.test_images)
 
     def as_dict(self) -> dict[str, object]:
         """For the summary."""
-        return {**self.__dict__, "error": self.error}
+        found = {**self.__dict__, "error": self.error}
+        return {name: value for name, value in found.items() if name != "standard_error"}
 
 
 def chosen(images: data.ImageSet, wanted: int) -> np.ndarray:
@@ -59,50 +69,112 @@ def random_start(state: State) -> Parameters:
 def probe_run(
     state: State,
     *,
+    task: str = "",
     data_name: str | None = None,
     train_images: int = 0,
     test_images: int = 0,
     protocol: str = "regularised",
-    epochs: int = 300,
+    epochs: int = 0,
     views: int = 4,
     beside_random: bool = True,
-    report: Callable[[str, int, int], None] = lambda what, done, total: None,
+    report: Report = lambda what, done, total: None,
 ) -> Probed:
     """Linear probes on every layer, of the run's weights and of its random start.
 
     Args:
+        task: `classes` of images; of sound `phones`, by frame, or `speakers`. By default `classes`
+            and `phones`, or `speakers` where the data have no phones.
         data_name: a data set with labels, by default the run's own.
-        train_images, test_images: how many, 0 for all.
-        epochs, views: of the published protocol: passes over the images, and how many random
-            crops and flips of each image they cycle through.
+        train_images, test_images: how many examples, 0 for all.
+        epochs, views: of the published protocol: passes over the examples (0: as published), and
+            how many random crops of each it cycles through.
         protocol: `regularised`, logistic regression on standardised encodings of centre crops;
             `published`, raw encodings of random crops, softmax layer, Adam (THEORY).
         beside_random: False leaves the random start out.
         report: called with what is going on, how far, of how much.
 
     Raises:
-        UserError: a data set without labels.
+        UserError: a data set without labels, or a task that it has not.
     """
     options = state.options
     name = data_name or options.data
     train, test = (options.open(split, data_name) for split in ("train", "test"))
-    if train.labels is None or test.labels is None:
-        raise UserError(
-            f"the images of {name} have no labels, a probe needs them: sort them into a folder "
-            "for each class, or take --no-probe"
-        )
-    pick_train, pick_test = chosen(train, train_images), chosen(test, test_images)
-    state.damaged |= train.left_out | test.left_out
-    train_y, test_y = train.labels[pick_train], test.labels[pick_test]
-    classes = len(train.classes)
+    task = _task(task, options.unfed.name, train)
+    probe = PROBES[task](state, name, train, test, train_images, test_images)
     found: dict[str, list[float]] = {}
     starts = [("random", random_start(state))] if beside_random else []
     for who, weights in [("trained", state.weights), *starts]:
         if who == "random" and _equal(weights, state.weights):
             found[who] = list(found["trained"])
             continue
+        how = protocol, epochs or EPOCHS[task], views
+        said = lambda what, *so_far, who=who: report(f"{who} weights: {what}", *so_far)  # noqa: E731
+        found[who] = probe.accuracies(weights, *how, said)
+    state.damaged |= train.left_out | test.left_out
+    return Probed(
+        protocol,
+        name,
+        [layer.name for layer in state.network.layers],
+        found["trained"],
+        found.get("random", []),
+        len(probe.pick_train),
+        len(probe.pick_test),
+        probe.classes,
+        task,
+        probe.standard_error,
+    )
 
-        def encodings(of, indices, what, rng=None, who=who, weights=weights):
+
+EPOCHS = {"classes": 300, "speakers": 50, "phones": 20}
+"""Of the published protocols: Illing et al. 2021 for images, Loewe et al. 2019 for sound."""
+
+
+def _task(asked: str, stimulus: str, source: Source) -> str:
+    known = {"images": ("classes",), "sound": ("phones", "speakers")}[stimulus]
+    if asked and asked not in known:
+        raise UserError(f"--task {asked} is not for {stimulus}: expected {' or '.join(known)}")
+    if stimulus == "sound" and not asked and not source.label_counts.any():
+        return "speakers"
+    return asked or known[0]
+
+
+class OfExamples:
+    """A class for every example: of images, or the speakers of utterances."""
+
+    standard_error: float | None = None  # that of a fraction of independent examples
+
+    def __init__(
+        self, state: State, name: str, train: Source, test: Source, most: int, most_tested: int
+    ) -> None:
+        self.state, self.sets = state, (train, test)
+        labels = [self.labels(of) for of in self.sets]
+        if any(of is None for of in labels):
+            raise UserError(self.missing.format(name=name))
+        self.pick_train, self.pick_test = chosen(train, most), chosen(test, most_tested)
+        self.train_y, self.test_y = labels[0][self.pick_train], labels[1][self.pick_test]
+        self.classes = len(self.names(train))
+
+    missing = (
+        "the images of {name} have no labels, a probe needs them: sort them into a folder "
+        "for each class, or take --no-probe"
+    )
+    batch, rate = 32, 1e-3
+
+    @staticmethod
+    def labels(of: Source) -> np.ndarray | None:
+        return of.labels
+
+    @staticmethod
+    def names(of: Source) -> tuple[str, ...]:
+        return of.classes
+
+    def accuracies(
+        self, weights: Parameters, protocol: str, epochs: int, views: int, report: Report
+    ) -> list[float]:
+        """For every layer, as a fraction."""
+        state, options = self.state, self.state.options
+
+        def encodings(of, indices, what, rng=None):
             return encode(
                 state.network,
                 weights,
@@ -111,40 +183,105 @@ def probe_run(
                 options.batch,
                 state.device,
                 rng=rng,
-                report=lambda done: report(f"{who} weights: {what}", done, len(indices)),
+                report=lambda done: report(what, done, len(indices)),
             )
 
-        test_z = encodings(test, pick_test, "test images")
+        one = f"{options.unfed.example}s"
+        train, test = self.sets
+        test_z = encodings(test, self.pick_test, f"test {one}")
         crops = [None]
         if protocol == "published":
             crops = [seeds.generator(options.seed, seeds.PROBE, view) for view in range(views)]
-        train_z = [encodings(train, pick_train, "training images", rng) for rng in crops]
-        found[who] = []
+        train_z = [encodings(train, self.pick_train, f"training {one}", rng) for rng in crops]
+        found, labels = [], (self.train_y, self.test_y)
         for i, (b, *views_of_layer) in enumerate(zip(test_z, *train_z, strict=True), 1):
             if protocol == "published":
                 result = linear.adam(
                     lambda epoch, of=views_of_layer: of[epoch % len(of)],
-                    train_y,
+                    labels[0],
                     b,
-                    test_y,
-                    classes,
+                    labels[1],
+                    self.classes,
                     epochs=epochs,
+                    batch=self.batch,
+                    lr=self.rate,
                     seed=options.seed,
                 )
             else:
-                result = linear.logistic(views_of_layer[0], train_y, b, test_y, classes)
-            found[who].append(result.accuracy)
-            report(f"{who} weights: probes", i, len(test_z))
-    return Probed(
-        protocol,
-        name,
-        [layer.name for layer in state.network.layers],
-        found["trained"],
-        found.get("random", []),
-        len(pick_train),
-        len(pick_test),
-        classes,
-    )
+                result = linear.logistic(views_of_layer[0], labels[0], b, labels[1], self.classes)
+            found.append(result.accuracy)
+            report("probes", i, len(test_z))
+        return found
+
+
+class OfSpeakers(OfExamples):
+    """Who speaks, from the mean over time of a crop (Loewe et al. 2019)."""
+
+    missing = "no speaker of {name} is known: sort its utterances into a folder for each"
+    batch = 64
+
+    @staticmethod
+    def labels(of: Source) -> np.ndarray | None:
+        return of.speaker
+
+    @staticmethod
+    def names(of: Source) -> tuple[str, ...]:
+        return of.speakers
+
+
+class OfPhones:
+    """The phone of every frame, see `probes.phones`."""
+
+    def __init__(
+        self, state: State, name: str, train: Source, test: Source, most: int, most_tested: int
+    ) -> None:
+        self.state, self.sets = state, (train, test)
+        labelled = [phones.check(of, name) for of in self.sets]
+        self.pick_train, self.pick_test = (
+            np.sort(seeds.generator(0, seeds.PROBE).permutation(of)[: count or len(of)])
+            for of, count in zip(labelled, (most, most_tested), strict=True)
+        )
+        self.classes = len(train.phone_names)
+        self.standard_error: float | None = None
+
+    def accuracies(
+        self, weights: Parameters, protocol: str, epochs: int, views: int, report: Report
+    ) -> list[float]:
+        """For every layer, as a fraction of the test frames."""
+        network, device, options = self.state.network, self.state.device, self.state.options
+        alignment, (train, test) = options.alignment, self.sets
+        most = phones.MOST if protocol == "regularised" else {}
+
+        def frames(of, indices, split):
+            what, total = f"{split} utterances", len(indices)
+            told = lambda done: report(what, done, total)  # noqa: E731
+            where = of, indices, alignment, device, most.get(split, 0)
+            return phones.frames(network, weights, *where, told)
+
+        tested, found, errors = frames(test, self.pick_test, "test"), [], []
+        if protocol == "published":
+            total = epochs * len(self.pick_train)
+            readouts = phones.published(
+                network, weights, replace(options.unfed, source=train), self.pick_train,
+                self.classes, device, epochs=epochs, seed=options.seed,
+                report=lambda done: report("training utterances", done, total),
+            )  # fmt: skip
+        else:
+            trained = frames(train, self.pick_train, "train")
+        for i, z in enumerate(tested.z):
+            if protocol == "published":
+                right = linear.told(readouts[i], z, tested.phones, self.classes)
+            else:
+                told = trained.phones, z, tested.phones, self.classes
+                right = linear.logistic(trained.z[i], *told).right
+            found.append(float(right.mean()))
+            errors.append(phones.error_by_utterance(right, tested.utterance))
+            report("probes", i + 1, len(tested.z))
+        self.standard_error = float(np.mean(errors))
+        return found
+
+
+PROBES = {"classes": OfExamples, "speakers": OfSpeakers, "phones": OfPhones}
 
 
 def _equal(a: Parameters, b: Parameters) -> bool:
@@ -154,9 +291,11 @@ def _equal(a: Parameters, b: Parameters) -> bool:
     )
 
 
-def probe_path(folder: Path, protocol: str, data_name: str) -> Path:
+def probe_path(folder: Path, protocol: str, data_name: str, task: str = "") -> Path:
     """Where a run keeps the result of a probe."""
-    name = Path(data_name).name
-    if data_name not in data.SETS:  # two folders may have one last name
+    name = Path(data_name).name + (f"-{task}" if task else "")
+    if (
+        data_name not in data.SETS and data_name not in Sound.sets
+    ):  # two folders may have one last name
         name += f"-{hashlib.sha256(os.fsencode(data.absolute(data_name))).hexdigest()[:8]}"
     return Path(folder) / f"probe-{protocol}-{name}.json"

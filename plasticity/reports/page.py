@@ -179,11 +179,11 @@ def numeric_columns(rows: Rows) -> set[str]:
 
 def _lead(look: Look) -> str:
     state = look.state
-    seen = state.step * state.options.batch
+    seen, one = state.step * state.options.batch, state.options.unfed.example
     return (
         f"{len(state.network.layers)} layers, {len(state.modules)} modules, width "
-        f"{state.options.width:g}; {state.step:,} steps of {state.options.batch} images, "
-        f"{seen:,} images seen; seed {state.options.seed}."
+        f"{state.options.width:g}; {state.step:,} steps of {state.options.batch} {one}s, "
+        f"{seen:,} {one}s seen; seed {state.options.seed}."
     )
 
 
@@ -248,7 +248,7 @@ def _speed(look: Look) -> str:
     days = int(found["seconds"] // 86400)
     return (
         f"Last values are means over 20 steps. Training took {f'{days} d ' * (days > 0)}"
-        f"{spent} (hours, minutes, seconds), {found['images_per_second']:.3g} images/s in the "
+        f"{spent} (hours, minutes, seconds), {found['images_per_second']:.3g} {look.state.options.unfed.example}s/s in the "
         f"median step, on {look.stored.versions.get('device', 'an unknown device')}."
     )
 

@@ -21,7 +21,8 @@ FIRST_LOOK = 24
 """Steps of a run that names neither steps nor epochs: a look at how learning starts."""
 
 MOST = {
-    "width": 1000, "layers": 10**6, "batch": 10**7, "samples": 2**31, "frames": 2**31, "crop": 10**5, "patch": 10**5,
+    "width": 1000, "layers": 10**6, "batch": 10**7, "samples": 2**31, "frames": 2**31,
+    "crop": 10**5, "patch": 10**5,
     "prediction_steps": 10**4, "negatives": 10**6, "images": 2**53, "epochs": 2**53,
     "steps": 2**53, "probe_train": 2**53, "probe_test": 2**53, "record_every": 2**53,
     "checkpoint_minutes": 1e9, "lr": 1e30,
@@ -77,7 +78,8 @@ class RunOptions:
         prediction_steps to learn_prediction: fields of the rule; an empty one, or 0, is the rule's
             own. set: further fields by name, as `--set name=value` gives them.
         batch: examples in a batch, 0 for the stimulus's own.
-        crop, patch: sides in pixels; patches overlap by half. samples, frames: see `stimuli.Sound`.
+        crop, patch: sides in pixels; patches overlap by half. samples, frames, alignment: see
+            `stimuli.Sound`.
         credit: of a recurrent layer, see `Gru`; below_gru: see `learning.losses_of`.
         lr: the optimiser's rate; optimiser: `adam` or `plain`, W += lr dW; 0 and empty are the
             rule's own. checkpoint_minutes: how often the run is saved.
@@ -117,6 +119,7 @@ class RunOptions:
     patch: int = 16
     samples: int = 20480
     frames: int = 128
+    alignment: int = 2
     below_gru: str = ""
     credit: str = ""
     seed: int = 0
@@ -161,6 +164,7 @@ class RunOptions:
             "checkpoint_minutes",
             "probe_train",
             "probe_test",
+            "alignment",
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")

@@ -44,11 +44,14 @@ class Sound:
         samples: length of a crop at 16 kHz; it starts at a multiple of 160 samples, 10 ms.
         frames: contexts and their futures come from so many consecutive frames, drawn for each
             loss; 0 takes them all.
+        alignment: label j is read at frame j + alignment of the highest map, see `probes.phones`;
+            2 is that of GIM's code.
     """
 
     source: Speech
     samples: int = 20480
     frames: int = 128
+    alignment: int = 2
 
     name: ClassVar[str] = "sound"
     example: ClassVar[str] = "utterance"

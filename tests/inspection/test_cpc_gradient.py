@@ -109,7 +109,7 @@ def test_the_terms_of_a_single_choice_by_hand():
     own = {"W_pred": np.array([[[1.0, 2.0], [3.0, 4.0]]])}
     event = Events(1, np.array([0, 0]), np.array([2, 3]), np.array([1.0, -1.0]), np.ones(2))
     learning, draw = Learning(z, 0, 0), Draw((event,))
-    seen = Scored(Loss(0, 0), "top", z, z, own, draw, Layout(4, 1, 1), learning, ())
+    seen = Scored(Loss(0, 0), "top", z, z, own, draw, Layout(4, 1, 1), learning, (), (0, 0))
     drives, predictions, told = cpc_gradient.terms(
         rules.get("cpc", steps=1, negatives=1), seen, own["W_pred"].transpose(0, 2, 1)
     )
