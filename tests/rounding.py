@@ -81,3 +81,44 @@ def at_winners(winner, a, geometry: Geometry):
         found = np.where(winner == code, a[:, *window], found)
     assert ((winner == SILENT) | (winner <= code)).all()
     return found
+
+
+def gru_limits(drive, weight_hh, bias_ih, bias_hh, h, gates, eps):
+    """How far rounding may take `h` and `gates`, float64, in a form of precision `eps`.
+
+    A bound for each time: the roundings of its own sums, and what the times before hand on through
+    the weights. sigma has slopes up to 1/4 and tanh up to 1; each takes a few roundings itself.
+    """
+    (M, T, H), W, few = h.shape, np.abs(weight_hh), 8
+    p, dp, dh, dgates = np.zeros((M, H)), np.zeros((M, H)), np.empty_like(h), np.empty_like(gates)
+    for t in range(T):
+        by_input = np.abs(drive[:, t]) + np.abs(bias_ih)
+        by_state = np.abs(p) @ W.T + np.abs(bias_hh)
+        moved = dp @ W.T
+        r, z, n, s = gates[:, t].transpose(1, 0, 2)
+        da = (H + few) * eps * (by_input + by_state) + moved
+        dr, dz = (part / 4 + few * eps for part in (da[:, :H], da[:, H : 2 * H]))
+        ds = (H + few) * eps * by_state[:, 2 * H :] + moved[:, 2 * H :]
+        summed = few * eps * (by_input[:, 2 * H :] + np.abs(r * s))
+        dn = summed + dr * np.abs(s) + (r + dr) * ds + few * eps
+        dp = (1 - z) * dn + np.abs(n - p) * dz + z * dp + dz * (dn + dp) + few * eps
+        dgates[:, t], dh[:, t], p = np.stack([dr, dz, dn, ds], axis=1), dp, h[:, t]
+    return dh, dgates
+
+
+def gru_sizes(error, h, gates, weight_hh, credit):
+    """The sums of their summands' absolute values of what `gru_posts` gives, and their number."""
+    (M, T, H), W = h.shape, np.abs(weight_hh)
+    lam, by_input, by_state = np.abs(error), np.zeros((M, T, 3 * H)), np.zeros((M, T, 3 * H))
+    for t in range(T - 1, -1, -1):
+        if t + 1 < T and credit != "none":
+            lam[:, t] += gates[:, t + 1, 1] * lam[:, t + 1]
+        if t + 1 < T and credit == "bptt":
+            lam[:, t] += by_state[:, t + 1] @ W
+        r, z, n, s = np.abs(gates[:, t]).transpose(1, 0, 2)
+        p = np.abs(h[:, t - 1]) if t else 0
+        g_n, g_z = (1 - z) * (1 + n * n), (p + n) * z * (1 - z)
+        both = [g_n * s * r * (1 - r), g_z]
+        by_input[:, t] = np.concatenate([lam[:, t] * g for g in (*both, g_n)], axis=1)
+        by_state[:, t] = np.concatenate([lam[:, t] * g for g in (*both, g_n * r)], axis=1)
+    return by_input, by_state, lam, T * (3 * H + 16)

@@ -14,7 +14,8 @@ from plasticity.arrays import Array, array_module
 from plasticity.kernels.cpu import memory, threads
 from plasticity.kernels.cpu.threads import own as own_threads
 from plasticity.kernels.definition.convolution import convolve, post_factor, pre_factor
-from plasticity.kernels.definition.gru import CREDITS, before, post_factors, traces
+from plasticity.kernels.definition.eprop import eligibility
+from plasticity.kernels.definition.gru import CREDITS, before, slopes
 from plasticity.kernels.forms import Call, call_with, form
 from plasticity.kernels.geometry import SILENT, Geometry, Pool
 
@@ -31,6 +32,7 @@ __all__ = [
     "coactivity",
     "convolve",
     "correlate",
+    "eligibility",
     "empty_like",
     "extract_patches",
     "forward",
@@ -38,14 +40,13 @@ __all__ = [
     "gru_learn",
     "own_threads",
     "post_factor",
-    "post_factors",
     "pre_factor",
     "product",
     "products",
     "rectified",
     "rectify",
     "scores",
-    "traces",
+    "slopes",
 ]
 
 
@@ -125,6 +126,59 @@ def coactivity(
     return form("coactivity", call)(x, winner, synapses, geometry, drive)
 
 
+def gru_forward(
+    x: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+) -> tuple[Array, Array]:
+    """A gated recurrent unit: its states `h (M, T, H)`, and `gates (M, T, 4, H)` for learning.
+
+    Args:
+        x: `(M, T, I)`; weight_ih: `(3H, I)`; weight_hh: `(3H, H)`; bias_ih, bias_hh: `(3H,)`, in
+            torch's order. See `definition.gru`.
+    """
+    drive = product(x.reshape(-1, x.shape[2]), weight_ih.T).reshape(*x.shape[:2], len(weight_ih))
+    recurrent = drive, weight_hh, bias_ih, bias_hh
+    return form("gru_states", call_with(*recurrent))(*recurrent)
+
+
+def gru_learn(
+    x: Array,
+    h: Array,
+    gates: Array,
+    error: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    credit: str,
+    below: bool = False,
+) -> tuple[dict[str, Array], Array, Array | None]:
+    """dW of a gated recurrent unit: `sum over m and t of (lambda post) pre`.
+
+    Args:
+        x, h, gates: of `gru_forward`; error: what is wanted of h by what lies outside, L, of the
+            shape of h.
+        credit: how lambda is made of it, see `definition.gru.gru_posts`: `eprop` along the leak
+            of each neuron (`lambda_t = L_t + z_{t+1} lambda_{t+1}`), `bptt` along all ways, whose
+            sums are the gradient, and `none` (`lambda = L`).
+
+    Returns:
+        dW by parameter; lambda, of the shape of h; and, where it is wanted `below`, the error at
+        the input, of the shape of x.
+
+    Raises:
+        ValueError: an unknown credit.
+    """
+    if credit not in CREDITS:
+        raise ValueError(f"unknown credit '{credit}': expected {', '.join(CREDITS)}")
+    arrays = error.astype(h.dtype, copy=False), h, gates, weight_hh
+    by_input, by_state, found = form("gru_posts", call_with(*arrays))(*arrays, credit)
+    met, p, post_ih, post_hh = (
+        a.reshape(-1, a.shape[2]) for a in (x, before(h), by_input, by_state)
+    )
+    dW_ih, dW_hh = products([(post_ih.T, met), (post_hh.T, p)])
+    changes = {"weight_ih": dW_ih, "weight_hh": dW_hh}
+    changes |= {"bias_ih": post_ih.sum(axis=0), "bias_hh": post_hh.sum(axis=0)}
+    return changes, found, product(post_ih, weight_ih).reshape(x.shape) if below else None
+
+
 def rectify(x: Array) -> Array:
     """rho(x) of maps: see `definition.residual.rectify`."""
     return form("rectify", call_with(x))(x)
@@ -141,30 +195,6 @@ def rectified(
     """The error before a ReLU: see `definition.residual.rectified`."""
     array_module(r, error, inside, beside)
     return form("rectified", call_with(r, error))(r, error, inside=inside, beside=beside)
-
-
-def gru_forward(
-    x: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
-) -> tuple[Array, tuple[Array, ...]]:
-    """A gated recurrent unit over time: see `definition.gru.gru_forward`."""
-    call = call_with(x, weight_ih, weight_hh, bias_ih, bias_hh)
-    return form("gru_forward", call)(x, weight_ih, weight_hh, bias_ih, bias_hh)
-
-
-def gru_learn(
-    x: Array,
-    h: Array,
-    kept: tuple[Array, ...],
-    error: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    credit: str,
-    below: bool,
-) -> tuple[dict[str, Array], Array, Array | None]:
-    """dW of a gated recurrent unit: see `definition.gru.gru_learn`."""
-    error = error.astype(x.dtype, copy=False)
-    call = call_with(x, h, error, weight_ih, weight_hh)
-    return form("gru_learn", call)(x, h, kept, error, weight_ih, weight_hh, credit, below)
 
 
 def empty_like(a: Array) -> Array:

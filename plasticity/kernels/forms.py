@@ -87,6 +87,11 @@ CONVOLUTION = (
     *BACK[1:],
 )  # nothing asks for the image's error
 RESIDUAL = (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS))
+GRU = (
+    ("cuda.gru", LYING_ON_DEVICE),
+    ("cpu.gru", CONTIGUOUS),
+    ("definition.gru", ALWAYS),
+)
 
 # Operation -> its forms, the fastest first: a file of this folder, and what it takes.
 FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
@@ -117,8 +122,8 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cpu.rows", CONTIGUOUS),
         ("definition.rows", ALWAYS),
     ),
-    "gru_forward": (("definition.gru", ALWAYS),),
-    "gru_learn": (("definition.gru", ALWAYS),),
+    "gru_states": GRU,
+    "gru_posts": GRU,
     "rectify": RESIDUAL,
     "add_skip": RESIDUAL,
     "rectified": RESIDUAL,

@@ -25,15 +25,17 @@ class GruSeen:
     is the immediate part.
 
     Attributes:
-        x: input `(M, T, I)`; h: activity `(M, T, H)`; kept: gates, see `kernels.gru_forward`.
-        error: the signal, `(M, T, H)`.
+        x: input `(M, T, I)`; h: activity `(M, T, H)`; gates: see `kernels.gru_forward`.
+        error: the signal, `(M, T, H)`; carried: lambda, what it comes to with all that comes back
+            from later steps.
     """
 
     layer: "Gru"
     x: Array
     h: Array
-    kept: tuple[Array, ...]
+    gates: Array
     error: Array
+    carried: Array
     changes: dict[str, Array]
     read: bool = False
 
@@ -55,21 +57,11 @@ class GruSeen:
 
     def pre(self, parameter: str, index: tuple[int, ...]) -> np.ndarray:
         """The eligibility trace of a synapse at every step `(M, T)`, float64."""
-        post, pre = self._factors(parameter, index)
-        leak = self.kept[1][..., self.neuron(index)].astype(float)
-        return kernels.traces(post, pre, leak if self.layer.credit == "eprop" else None)
+        return self._traces(parameter, np.array([index]), float)[..., 0]
 
-    def _factors(self, parameter: str, index: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        of_input, recurrent = kernels.post_factors(self.h, self.kept)
-        posts, pres = (of_input, self.x) if "ih" in parameter else (recurrent, self._before)
-        post = posts[..., index[0]].astype(float)
-        if parameter.startswith("bias"):
-            return post, np.ones_like(post)
-        return post, pres[..., index[1]].astype(float)
-
-    @property
-    def _before(self) -> Array:
-        return kernels.before(self.h)
+    def _traces(self, parameter: str, synapses: np.ndarray, dtype: type | None = None) -> Array:
+        leaky = self.layer.credit == "eprop"
+        return kernels.eligibility(parameter, synapses, self.x, self.h, self.gates, leaky, dtype)
 
     def around(self, parameter: str, index: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [index]
@@ -88,35 +80,23 @@ class GruSeen:
         return {}
 
     def coactivity(self, synapses: np.ndarray, drive: Array | None = None) -> Array:
-        xp, found = array_module(self.x), []
-        for index in map(tuple, synapses.tolist()):
-            trace = to_host(self.on_host().pre(self.layer.main, index))
-            if drive is not None:
-                trace = trace * to_host(drive[..., self.neuron(index)])
-            found.append(trace.sum(axis=1))
-        return xp.asarray(np.stack(found, axis=1), self.x.dtype)
+        traces = self._traces(self.layer.main, synapses)
+        if drive is not None:
+            j = array_module(traces).asarray(synapses[:, 0] % self.layer.outputs)
+            traces = traces * drive[..., j]
+        return traces.sum(axis=1)
 
     def along(self, change: np.ndarray) -> np.ndarray:
-        # By input: the sum over time of lambda post with the response of `change` to the input.
-        post, _ = kernels.post_factors(self.h, self.kept)
-        response = self.x.reshape(-1, self.layer.inputs) @ change.T
-        both = (np.tile(self._carried, 3) * post).reshape(response.shape) * response
-        return both.reshape(len(self.x), -1).sum(axis=1, dtype=float)
-
-    @property
-    def _carried(self) -> np.ndarray:
-        """lambda: the signal with what leaks back from the steps after it."""
-        if self.layer.credit != "eprop":
-            return self.error
-        carried, (_, z, *_) = np.array(self.error), self.kept
-        for t in reversed(range(self.positions - 1)):
-            carried[:, t] += z[:, t + 1] * carried[:, t + 1]
-        return carried
+        # The error through the post factors, times the response of `change`, as if it were weights.
+        post = kernels.slopes(kernels.before(self.h), self.gates)[:, :, :3]
+        carried = (self.carried[:, :, None] * post).reshape(len(self.x), -1)
+        response = (self.x.reshape(-1, self.layer.inputs) @ change.T).reshape(carried.shape)
+        return (carried * response).sum(axis=1, dtype=float)
 
     def on_host(self) -> "GruSeen":
         changes = {name: to_host(dW) for name, dW in self.changes.items()}
-        arrays = {name: to_host(getattr(self, name)) for name in ("x", "h", "error")}
-        return replace(self, changes=changes, kept=tuple(map(to_host, self.kept)), **arrays)
+        names = ("x", "h", "gates", "error", "carried")
+        return replace(self, changes=changes, **{n: to_host(getattr(self, n)) for n in names})
 
 
 @dataclass(frozen=True)
@@ -233,4 +213,4 @@ class Gru:
         how = own["weight_ih"], own["weight_hh"], self.credit, below
         changes, carried, back = kernels.gru_learn(x, h, gates, error, *how)
         signal = carried if self.credit == "bptt" else error
-        return [GruSeen(self, x, h, gates, signal, changes)], back
+        return [GruSeen(self, x, h, gates, signal, carried, changes)], back

@@ -71,13 +71,6 @@ def test_signals_times_eligibility_traces_add_up_to_dW_of_every_synapse(sizes, c
             assert dW == pytest.approx(seen.changes[name][index], rel=1e-12, abs=1e-13)
 
 
-def test_a_trace_by_hand():
-    """e_1 = 1 * 2, e_2 = 0.5 * 2 + 3 * 1, e_3 = 0.25 * 4 + 0."""
-    post, pre, z = (np.array([a]) for a in ([1.0, 3.0, 0.0], [2.0, 1.0, 7.0], [9.0, 0.5, 0.25]))
-    np.testing.assert_array_equal(kernels.traces(post, pre, z), [[2.0, 4.0, 1.0]])
-    np.testing.assert_array_equal(kernels.traces(post, pre, None), [[2.0, 3.0, 0.0]])
-
-
 def test_credit_in_time_is_what_the_three_differ_in():
     """With one step of time they are one rule; with more each is another."""
     for T, same in ((1, True), (5, False)):

@@ -22,6 +22,7 @@ FILES = {
     "patches": (("common.cuh",), ("extract_patches<{}>",)),
     "rows": (("common.cuh",), ("scores<{}>", "add_rows<{}>", "adam<{}>")),
     "pairs": (("common.cuh",), ("coactivity<{}>",)),
+    "gru": (("common.cuh",), ("gru_states<{}>", "gru_posts<{}>")),
     "convolution": (
         ("common.cuh", "tiles.cuh"),
         tuple(f"{k}<{{}}, {tile}>" for k, tile in product(TRANSFORMS, ("Tile4", "Tile2"))),

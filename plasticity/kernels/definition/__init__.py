@@ -1,5 +1,5 @@
 """What every kernel computes, in plain array operations: any dtype, NumPy or CuPy."""
 
-from plasticity.kernels.definition import convolution, pairs, patches, residual, rows
+from plasticity.kernels.definition import convolution, eprop, gru, pairs, patches, residual, rows
 
-__all__ = ["convolution", "pairs", "patches", "residual", "rows"]
+__all__ = ["convolution", "eprop", "gru", "pairs", "patches", "residual", "rows"]

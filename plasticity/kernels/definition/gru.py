@@ -1,134 +1,97 @@
-"""A gated recurrent unit and its plasticity, in plain array operations (Eq. 18 to 21).
+"""A gated recurrent unit by explicit rules (Cho et al. 2014, with torch's conventions).
 
-Conventions are torch's: gates in the order r, z, n, both biases, h_0 = 0. With p = h_{t-1},
+Any dtype, NumPy or CuPy. With p = h_{t-1}, h_0 = 0 and s = W_hn p + b_hn,
 
-    s = W_hn p + b_hn
     r = sigma(W_ir x + b_ir + W_hr p + b_hr)    z = sigma(W_iz x + b_iz + W_hz p + b_hz)
     n = tanh(W_in x + b_in + r s)               h = (1 - z) n + z p
 
-The slopes of h_j by the drive of each of its gates are the post factors
-
-    g_n = (1 - z)(1 - n^2)      g_z = (p - n) z (1 - z)      g_r = g_n s r (1 - r)
-
-and a synapse's immediate part is post x pre: g x for the input's weights, and g_r p, g_z p and
-g_n r p for the recurrent ones.
+Rows of weights and biases are those of r, then of z, then of n. What is done for all times at once,
+the products with x and the sums over time, is the door's (`kernels.gru_forward`, `gru_learn`); here
+is what goes from one time to the next. Sequences are `(M, T, channels)`.
 """
 
 from plasticity.arrays import Array, array_module
 
 CREDITS = ("eprop", "bptt", "none")
-Kept = tuple[Array, Array, Array, Array]
-"""r, z, n and s of every step, each `(M, T, H)`."""
+"""How the error at a neuron reaches the times before: see `gru_posts`."""
 
 
-def _sigma(a: Array) -> Array:
-    return 0.5 * (1 + array_module(a).tanh(0.5 * a))  # large values do not overflow
+def gru_step(
+    drive: Array, p: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+) -> tuple[Array, Array]:
+    """One step of time: the state h `(M, H)` after p, and `gates (M, 4, H)`: r, z, n and s."""
+    xp, (M, H) = array_module(drive, p, weight_hh), p.shape
+    by_input = (drive + bias_ih).reshape(M, 3, H)
+    by_state = (p @ weight_hh.T + bias_hh).reshape(M, 3, H)
+    # sigma, written so that it never overflows
+    r, z = ((1 + xp.tanh((by_input[:, g] + by_state[:, g]) / 2)) / 2 for g in (0, 1))
+    s = by_state[:, 2]
+    n = xp.tanh(by_input[:, 2] + r * s)
+    return (1 - z) * n + z * p, xp.stack([r, z, n, s], axis=1)
 
 
-def gru_forward(
-    x: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
-) -> tuple[Array, Kept]:
-    """The unit's activity `h (M, T, H)` for inputs `x (M, T, I)`, and what its plasticity needs.
+def gru_states(
+    drive: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+) -> tuple[Array, Array]:
+    """The states `h (M, T, H)`, and `gates (M, T, 4, H)`.
 
     Args:
-        weight_ih: `(3H, I)`; weight_hh: `(3H, H)`; bias_ih, bias_hh: `(3H,)`.
+        drive: `W_ih x (M, T, 3H)`; weight_hh: `(3H, H)`; bias_ih, bias_hh: `(3H,)`.
     """
-    xp, (M, T, _), H = array_module(x, weight_ih), x.shape, weight_hh.shape[1]
-    drive = (x.reshape(M * T, -1) @ weight_ih.T + bias_ih).reshape(M, T, 3 * H)
-    h, r, z, n, s = (xp.empty((M, T, H), x.dtype) for _ in range(5))
-    p = xp.zeros((M, H), x.dtype)
+    xp, (M, T, _), H = array_module(drive, weight_hh), drive.shape, weight_hh.shape[1]
+    h, gates = xp.empty((M, T, H), drive.dtype), xp.empty((M, T, 4, H), drive.dtype)
+    p = xp.zeros((M, H), drive.dtype)
     for t in range(T):
-        recurrent = p @ weight_hh.T + bias_hh
-        r[:, t] = _sigma(drive[:, t, :H] + recurrent[:, :H])
-        z[:, t] = _sigma(drive[:, t, H : 2 * H] + recurrent[:, H : 2 * H])
-        s[:, t] = recurrent[:, 2 * H :]
-        n[:, t] = xp.tanh(drive[:, t, 2 * H :] + r[:, t] * s[:, t])
-        p = h[:, t] = (1 - z[:, t]) * n[:, t] + z[:, t] * p
-    return h, (r, z, n, s)
+        p, gates[:, t] = gru_step(drive[:, t], p, weight_hh, bias_ih, bias_hh)
+        h[:, t] = p
+    return h, gates
 
 
 def before(h: Array) -> Array:
-    """p: the activity one step earlier, 0 at first."""
+    """p, the state before each time, zero at first: `(M, T, H)`."""
     p = array_module(h).zeros_like(h)
     p[:, 1:] = h[:, :-1]
     return p
 
 
-def post_factors(h: Array, kept: Kept) -> tuple[Array, Array]:
-    """The slopes of h by the drives of its gates, `(M, T, 3H)`: by the input's and the recurrent.
+def slopes(p: Array, gates: Array) -> Array:
+    """The slopes of h by what drives r, z and n, and by s: `(..., 4, H)`, for p `(..., H)`.
 
-    They differ in the gate n, whose recurrent drive s goes through r.
+        g_n = (1 - z) (1 - n^2)    g_z = (p - n) z (1 - z)    g_r = g_n s r (1 - r)    g_s = g_n r
+
+    They are the post factors of the synapses on a neuron, by gate.
     """
-    (r, z, n, s), p = kept, before(h)
+    r, z, n, s = (gates[..., g, :] for g in range(4))
     g_n = (1 - z) * (1 - n * n)
     g_z = (p - n) * z * (1 - z)
-    g_r = g_n * s * r * (1 - r)
-    xp = array_module(h)
-    return xp.concatenate([g_r, g_z, g_n], axis=2), xp.concatenate([g_r, g_z, g_n * r], axis=2)
+    return array_module(p).stack([g_n * s * r * (1 - r), g_z, g_n, g_n * r], axis=-2)
 
 
-def gru_learn(
-    x: Array,
-    h: Array,
-    kept: Kept,
-    error: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    credit: str,
-    below: bool,
-) -> tuple[dict[str, Array], Array, Array | None]:
-    """dW of all parameters by the signals L that arrive at h, lambda, and the error at the input.
+def gru_posts(
+    error: Array, h: Array, gates: Array, weight_hh: Array, credit: str
+) -> tuple[Array, Array, Array]:
+    """The error through the post factors, backwards in time.
 
-    Going back in time, `dW = sum over t of (lambda_t post_t) pre_t^T` with
-
-        none:   lambda_t = L_t
-        eprop:  lambda_t = L_t + z_{t+1} lambda_{t+1}
-        bptt:   besides W_hr^T (lambda g_r)_{t+1} + W_hz^T (lambda g_z)_{t+1} +
-                W_hn^T (lambda g_n r)_{t+1}
-
-    e-prop in this form is equal to the sum of L times eligibility traces, see `traces`.
+        lambda_t = L_t                                  none
+                 + z_{t+1} lambda_{t+1}                 e-prop: the leak of the neuron itself
+                 + W_hh^T (lambda post)_{t+1}           BPTT: and all other ways
 
     Args:
-        x: `(M, T, I)`; h, kept: of `gru_forward`; error: L `(M, T, H)`; credit: one of `CREDITS`.
-        below: whether the error at the input `(M, T, I)` is wanted.
-    """
-    xp, (M, T, H) = array_module(x, error), h.shape
-    of_input, recurrent = post_factors(h, kept)
-    z, carried = kept[1], xp.zeros((M, H), h.dtype)
-    signal = xp.empty_like(h)
-    for t in reversed(range(T)):
-        signal[:, t] = error[:, t] + carried
-        if credit != "none":
-            carried = z[:, t] * signal[:, t]
-        if credit == "bptt":
-            carried = carried + (xp.tile(signal[:, t], 3) * recurrent[:, t]) @ weight_hh
-    posts = [(xp.tile(signal, 3) * g).reshape(M * T, 3 * H) for g in (of_input, recurrent)]
-    pres = [a.reshape(M * T, a.shape[2]) for a in (x, before(h))]
-    changes = {}
-    for name, post, pre in zip(("ih", "hh"), posts, pres, strict=True):
-        changes[f"weight_{name}"] = post.T @ pre
-        changes[f"bias_{name}"] = post.sum(axis=0)
-    return changes, signal, (posts[0] @ weight_ih).reshape(x.shape) if below else None
-
-
-def traces(post: Array, pre: Array, z: Array | None) -> Array:
-    """The eligibility traces of a neuron's synapses, Eq. (18) to (21).
-
-        e_t = z_t e_{t-1} + post_t pre_t,    dW = sum over t of L_t e_t
-
-    Args:
-        post: `(M, T)`, one of the slopes of `post_factors`; pre: `(M, T, synapses)`, or `(M, T)` of
-            a single one.
-        z: the neuron's leak `(M, T)`; None keeps no trace (credit `none`).
+        error: L, what is wanted of h by what lies outside, `(M, T, H)`; credit: of `CREDITS`.
 
     Returns:
-        Of the shape of `pre`.
+        `lambda post` of the synapses from the input and of those from the state, in the order of
+        their rows, `(M, T, 3H)` each; and lambda `(M, T, H)`.
     """
-    xp, one = array_module(post, pre), pre.ndim == 2
-    now = post * pre if one else post[:, :, None] * pre
-    if z is None:
-        return now
-    e, found = xp.zeros_like(now[:, 0]), xp.empty_like(now)
-    for t in range(now.shape[1]):
-        e = found[:, t] = (z[:, t] if one else z[:, t, None]) * e + now[:, t]
-    return found
+    xp, (M, T, H) = array_module(error, h, gates, weight_hh), h.shape
+    post, z, found = slopes(before(h), gates), gates[:, :, 1], error.copy()
+    by_input, by_state = (xp.empty((M, T, 3 * H), h.dtype) for _ in range(2))
+    for t in range(T - 1, -1, -1):
+        if t + 1 < T and credit != "none":
+            found[:, t] += z[:, t + 1] * found[:, t + 1]
+        if t + 1 < T and credit == "bptt":
+            found[:, t] += by_state[:, t + 1] @ weight_hh
+        to = found[:, t, None] * post[:, t]
+        by_input[:, t] = to[:, :3].reshape(M, 3 * H)
+        by_state[:, t, : 2 * H], by_state[:, t, 2 * H :] = by_input[:, t, : 2 * H], to[:, 3]
+    return by_input, by_state, found

@@ -6,7 +6,7 @@ import pytest
 from plasticity import kernels
 from plasticity.kernels import Geometry
 from plasticity.kernels.definition import convolution, pairs, patches, rows
-from tests.rounding import at_winners, close_to_the_largest, sizes_of
+from tests.rounding import at_winners, close_to_the_largest, gru_sizes, sizes_of
 
 
 def _missing() -> str:
@@ -158,6 +158,40 @@ def test_chosen_synapses_on_the_card_agree_and_repeat(dtype, pool, stride):
             None if exact is None else abs(exact),
         )
         close(found, wanted, size)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(8, 20, 33, 70), (1, 1, 3, 5), (0, 4, 3, 5), (70, 5, 64, 300)])
+def test_a_recurrent_unit_on_the_card_agrees_and_repeats(dtype, shape):
+    (M, T, I, H), rng = shape, np.random.default_rng(5)  # noqa: E741
+    shapes = {"weight_ih": (3 * H, I), "weight_hh": (3 * H, H)}
+    shapes |= {"bias_ih": (3 * H,), "bias_hh": (3 * H,)}
+    draw = lambda *s: rng.standard_normal(s).astype(dtype)  # noqa: E731
+    weights = {n: draw(*s) / dtype(2 * np.sqrt(H)) for n, s in shapes.items()}
+    x, error = draw(M, T, I), draw(M, T, H)
+
+    def all_of_it(x, error, weights, credit):
+        h, gates = kernels.gru_forward(x, **weights)
+        both = weights["weight_ih"], weights["weight_hh"]
+        changes, found, below = kernels.gru_learn(x, h, gates, error, *both, credit, True)
+        return h, gates, found, below, *(changes[n] for n in shapes)
+
+    there = *on_card(x, error), dict(zip(shapes, on_card(*weights.values()), strict=True))
+    exact = *(a.astype(float) for a in (x, error)), {n: w.astype(float) for n, w in weights.items()}
+    for credit in kernels.CREDITS:
+        first, again = (all_of_it(*there, credit) for _ in range(2))
+        for a, b in zip(first, again, strict=True):
+            np.testing.assert_array_equal(a.get(), b.get())
+        h, gates, *wanted = all_of_it(*exact, credit)
+        by_input, by_state, lam, _ = gru_sizes(exact[1], h, gates, exact[2]["weight_hh"], credit)
+        posts = [a.reshape(-1, 3 * H) for a in (by_input, by_state)]
+        pres = np.abs(exact[0]).reshape(-1, I), np.abs(h).reshape(-1, H)
+        sizes = [lam, by_input @ np.abs(exact[2]["weight_ih"])]
+        sizes += [post.T @ pre for post, pre in zip(posts, pres, strict=True)]
+        sizes += [post.sum(axis=0) for post in posts]
+        sizes = [1, 1 + np.abs(gates), *sizes]
+        for found, right, size in zip(first, (h, gates, *wanted), sizes, strict=True):
+            close(found, right, size if M else 1)
 
 
 def test_two_hundred_steps_take_no_more_memory_than_a_few():

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plasticity.kernels import definition
-from plasticity.kernels.cuda import convolution, launch, pairs, patches, rows
+from plasticity.kernels.cuda import convolution, gru, launch, pairs, patches, rows
 from plasticity.kernels.geometry import SILENT, Geometry
 from tests.kernels import emulation
-from tests.rounding import at_winners, close_to_the_largest, sizes_of
+from tests.rounding import at_winners, close_to_the_largest, gru_limits, gru_sizes, sizes_of
 from tests.rounding import close as close_sums
 
 SANITIZED = os.environ.get("PLASTICITY_SANITIZE") == "1"
@@ -305,6 +305,50 @@ def test_adam_moves_as_defined(dtype, sizes):
         definition.rows.adam(wanted, 1e-3, 0.9, 0.999, 1e-8)
     for a, b in zip(chain(*found), chain(*wanted), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == np.float32 else 1e-13)
+
+
+def unit(M, T, H, dtype):
+    """drive, weight_hh, bias_ih, bias_hh of a gated recurrent unit, and the error at its states."""
+    rng = np.random.default_rng(M + T)
+    shapes = (M, T, 3 * H), (3 * H, H), (3 * H,), (3 * H,), (M, T, H)
+    return [rng.standard_normal(s).astype(dtype) / dtype(np.sqrt(H)) for s in shapes]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(3, 7, 11), (2, 3, 40), (2, 1, 1), (0, 5, 4), (1, 2, 300)])
+def test_a_recurrent_unit_agrees_with_its_definition(shape, dtype):
+    *given, error = unit(*shape, dtype)
+    states, exact = gru.gru_states(*given), [a.astype(float) for a in given]
+    wanted = definition.gru.gru_states(*exact)
+    limits = gru_limits(*exact, *wanted, float(np.finfo(dtype).eps))
+    for found, right, limit in zip(states, wanted, limits, strict=True):
+        assert found.dtype == dtype and found.shape == right.shape
+        assert (np.abs(found - right) <= limit).all()
+    arrays = error, *states, given[1]
+    exact = [a.astype(float) for a in arrays]
+    for credit in ("eprop", "bptt", "none"):
+        *sizes, terms = gru_sizes(*exact, credit)
+        wanted = definition.gru.gru_posts(*exact, credit)
+        for found, right, size in zip(gru.gru_posts(*arrays, credit), wanted, sizes, strict=True):
+            assert found.dtype == dtype
+            close_sums(found, right, size, terms)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_recurrent_unit_does_not_depend_on_the_launch(monkeypatch, dtype):
+    *given, error = unit(4, 5, 37, dtype)
+
+    def all_of_it():
+        states = gru.gru_states(*given)
+        return *states, *(
+            a for c in ("eprop", "bptt") for a in gru.gru_posts(error, *states, given[1], c)
+        )
+
+    wanted = all_of_it()
+    for grid, block in GEOMETRIES:
+        launched_as(monkeypatch, grid, block)
+        for found, first in zip(all_of_it(), wanted, strict=True):
+            np.testing.assert_array_equal(found, first)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

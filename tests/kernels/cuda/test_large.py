@@ -163,6 +163,29 @@ def test_chosen_synapses():
     check("pairs", "coactivity<float>", launch(1), launch(LARGE // 30 + 3), lambda _: (-1,))
 
 
+def test_states_and_posts_of_a_recurrent_unit():
+    times, H = 3, 5
+    drive, weight, bias = numbers(1, times, 3 * H), numbers(3 * H, H), numbers(3 * H)
+    error, count = numbers(1, times, H), LARGE // (3 * H * times) + 3
+
+    def states(M):
+        out = sparse((M, times, H), T), sparse((M, times, 4, H), T)
+        turned = np.ascontiguousarray(weight.T)
+        args = (grown(drive, M), turned, bias, bias, M, times, H, *out)
+        return launch.BLOCK * M, 1, args, out
+
+    few = states(1)
+    check("gru", "gru_states<float>", few, states(count), lambda _: (-1,))
+
+    def posts(M):
+        out = [sparse((M, times, n * H), T) for n in (3, 3, 1)]
+        arrays = [grown(a, M) for a in (error, *few[3])]
+        args = (*arrays, weight, M, times, H, True, True, *out)
+        return launch.BLOCK * M, 1, args, out
+
+    check("gru", "gru_posts<float>", posts(1), posts(count), lambda _: (-1,))
+
+
 @pytest.mark.parametrize("name", ["inputs", "post_inputs", "posts"])
 def test_transforms_to_tiles(name):
     if name == "inputs":

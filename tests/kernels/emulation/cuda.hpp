@@ -31,7 +31,9 @@
 #define __constant__ static
 #define __launch_bounds__(...)
 
-using std::sqrt;  // of a float it is a float's, as in CUDA
+using std::exp;  // of a float they are a float's, as in CUDA
+using std::sqrt;
+using std::tanh;
 
 struct uint3 {
     unsigned x, y, z;
