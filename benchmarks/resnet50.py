@@ -45,7 +45,7 @@ class Peer(Ours):
         _, draws = in_words_of_the_reference(self.rule, self.draws(Layout(7, len(images), 7)))
         how = {"symmetric": True, "block_grad": False, "eps": 1e-11}
         losses = []
-        for module, z, draw in zip(self.modules, found, draws, strict=True):
+        for module, z, draw in zip(self.modules, found.values(), draws, strict=True):
             own = self.tensors[self.network.layers[module[-1]].convolutions[-1].name]
             losses.append(autograd.info_nce_loss(z, own, draw, **how))
         self.optimiser.zero_grad()

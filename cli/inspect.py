@@ -42,6 +42,12 @@ FILE = Place(dir_okay=False)
     metavar="POST,PRE,ROW,COL",
     help="A weight: neuron, input neuron, kernel row and column, from 0.",
 )
+@click.option(
+    "--recurrent",
+    callback=_numbers,
+    metavar="POST,PRE",
+    help="A recurrent weight of a GRU: row of its gates r, z, n, and neuron.",
+)
 @click.option("--bias", callback=_numbers, metavar="POST", help="A neuron's bias.")
 @click.option(
     "--prediction",
@@ -103,6 +109,7 @@ def inspect(
     run: Path | None,
     layer: str | None,
     synapse: tuple | None,
+    recurrent: tuple | None,
     bias: tuple | None,
     prediction: tuple | None,
     retro: tuple | None,
@@ -145,10 +152,13 @@ def inspect(
     files = screen.Files(csv_path, json_path, hdf5_path, figure_path)
     if figure_path is not None:
         figures.check_suffix(figure_path)
-    names = {"weight": synapse, "bias": bias, "W_pred": prediction, "W_retro": retro}
+    names = {"weight": synapse, "weight_hh": recurrent, "bias": bias, "W_pred": prediction}
+    names["W_retro"] = retro
     chosen = [(name, index) for name, index in names.items() if index is not None]
     if len(chosen) > 1:
-        raise UserError("take one of --synapse, --bias, --prediction and --retro at a time")
+        raise UserError(
+            "take one of --synapse, --recurrent, --bias, --prediction and --retro at a time"
+        )
     given = {
         name
         for name in (*FRESH, "gain", "step", "checkpoint")
@@ -182,6 +192,9 @@ def inspect(
     if not chosen:
         screen.layer(inspection.inspect_layer(seen, top), files)
         return
-    found = inspection.inspect(seen, *chosen[0])
+    name, index = chosen[0]
+    if seen.layer.recurrent:
+        name = {"weight": "weight_ih", "bias": "bias_ih"}.get(name, name)
+    found = inspection.inspect(seen, name, index)
     screen.synapse(found, top, files, all_events)
     ctx.exit(0 if found.agrees else 1)

@@ -23,11 +23,13 @@ from plasticity.cli.options import POSITIVE, Number, Place, set_option, trust_op
 @click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
 @click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
 @click.option("--context", default="", help="same or above.  [default: the rule's]")
+@click.option("--credit", default="", help="eprop, bptt or none, of a GRU.  [default: eprop]")
+@click.option("--below-gru", default="", help="both or gru, as in 'plasticity run'.")
 @set_option
 @click.option("--data", default="sample", show_default=True, help="As in 'plasticity run'.")
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
 @click.option("--dtype", default="float64", show_default=True, help="float64 or float32.")
-@click.option("--batch", type=POSITIVE, default=4, show_default=True, help="Images.")
+@click.option("--batch", type=POSITIVE, default=4, show_default=True, help="Images or utterances.")
 @click.option(
     "--seeds", type=POSITIVE, default=2, show_default=True, help="How many seeds, from 0."
 )

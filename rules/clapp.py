@@ -160,11 +160,19 @@ class Clapp(Rule):
         return (surprise * event.weight).sum()
 
     def objective(
-        self, z: Array, held: Array, own: dict[str, Array], draw: Draw, layout: Layout
+        self,
+        z: Array,
+        held: Array,
+        own: dict[str, Array],
+        draw: Draw,
+        layout: Layout,
+        above: Array | None = None,
+        held_above: Array | None = None,
     ) -> Array:
         """The loss whose slope dW is: Eq. (3), or `L_z + L_c` of Eq. (14).
 
-        `L_z` moves the target alone and `L_c` the context alone, without the factor 1/2.
+        `L_z` moves the target alone and `L_c` the context alone, without the factor 1/2. Contexts
+        are encodings of the same layer, or of another one, `above`.
 
         Raises:
             UserError: a variant that descends no loss.
@@ -175,9 +183,8 @@ class Clapp(Rule):
             )
         if self.circuit_noise or self.burst_probability < 1:
             raise UserError(f"{self.name} descends no loss where a noisy circuit opens its gates")
-        if self.context == "above":
-            raise UserError(f"{self.name} with its context above needs the loss of two modules")
-        context = z if self.symmetric and not self.block_grad else held
+        c, held_c = (z, held) if above is None else (above, held_above)
+        context = c if self.symmetric and not self.block_grad else held_c
         total = 0.0
         for event, W in zip(draw.pred, own["W_pred"], strict=True):
             prediction = context[event.context] @ W.T
@@ -185,7 +192,7 @@ class Clapp(Rule):
         if self._own_halves:
             for event, W in zip(draw.retro, own["W_retro"], strict=True):
                 retrodiction = held[event.target] @ W.T
-                total = total + self.loss((z[event.context] * retrodiction).sum(-1), event)
+                total = total + self.loss((c[event.context] * retrodiction).sum(-1), event)
         return total
 
     def roles(

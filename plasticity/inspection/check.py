@@ -43,7 +43,7 @@ def sums(state: State, seed: int = 0, samples: int = 3) -> list[Sum]:
     rng, found = np.random.default_rng(seed), []
     for module in state.modules:
         step = look(state, state.network.layers[module[-1]].convolutions[-1].name)
-        for name in ("weight", "bias"):
+        for name in step.matrices:
             dW = step.seen.changes[name]
             moved = np.flatnonzero(dW) if dW.any() else np.zeros(1, int)
             drawn = rng.permutation(moved)[: samples - 1]

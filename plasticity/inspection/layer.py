@@ -89,7 +89,7 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
     ]
     if gate:
         rows.append(_distribution("gate", np.concatenate(gate)))
-        signals = [role.dendrite for role in step.roles]
+        signals = [role.signals for role in step.roles]
         rows.append(_distribution("dendritic signal", np.concatenate([s.ravel() for s in signals])))
     name = "drive / P" if step.shared else "drive" if step.top else "error"
     rows.append(_distribution(name, step.seen.error))
@@ -103,8 +103,8 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
         distributions=rows,
         gates=open_gates(step.roles),
         silenced=step.seen.silenced(),
-        synapses=_synapses(dW["weight"], top),
-        neurons=_neurons(dW, factors, top),
+        synapses=_synapses(dW[step.layer.main], top),
+        neurons=_neurons(step, factors, top),
         patches=_patches(step, top),
         optimiser=_optimiser(step),
         alignment=alignment(step.own),
@@ -170,7 +170,7 @@ def cosine_by_step(W_pred: Array, W_retro: Array) -> Array:
 
 def _factors(step: Step) -> dict[str, np.ndarray]:
     """The four factors as images over patches."""
-    seen, N = step.seen, len(step.seen.x)
+    seen, N = step.seen, step.layout.rows if step.timed else len(step.seen.x)
     spatial = tuple(range(1, seen.x.ndim - 1))
     drive = seen.error if seen.error.ndim == 2 else seen.error.sum(axis=spatial)
     if step.shared:
@@ -196,13 +196,16 @@ def _synapses(dW: np.ndarray, top: int) -> Rows:
     ]
 
 
-def _neurons(dW: dict[str, np.ndarray], factors: dict[str, np.ndarray], top: int) -> Rows:
-    norm = np.sqrt((dW["weight"] ** 2).sum(axis=tuple(range(1, dW["weight"].ndim))))
+def _neurons(step: Step, factors: dict[str, np.ndarray], top: int) -> Rows:
+    dW = step.seen.changes
+    change = dW[step.layer.main]
+    parts = np.sqrt((change**2).sum(axis=tuple(range(1, change.ndim))))
+    norm = np.sqrt((parts.reshape(-1, step.layer.outputs) ** 2).sum(axis=0))  # a GRU has 3 gates
     return [
         {
             "neuron": int(j),
             "norm of dW": float(norm[j]),
-            "db": float(dW["bias"][j]),
+            **({"db": float(dW["bias"][j])} if "bias" in dW else {}),
             "mean |drive|": float(np.abs(factors["drive"][:, j]).mean()),
             "active": float(factors["post"][:, j].mean()),
         }
@@ -215,14 +218,19 @@ def _patches(step: Step, top: int) -> Rows:
 
     A patch adds dW_n, and `<dW_n, dW> / |dW|^2` is its part: over patches they sum to 1.
     """
-    change = step.seen.changes["weight"]
+    change = step.seen.changes[step.layer.main]
     part = step.seen.along(change)
     if step.decay is not None:
-        spent = (step.weight.astype(float) * change).reshape(len(change), -1).sum(axis=1)
+        spent = (
+            (step.weights[step.layer.main].astype(float) * change)
+            .reshape(len(change), -1)
+            .sum(axis=1)
+        )
         part = part - step.decay @ spent
     part = part / (float((change.astype(float) ** 2).sum()) or 1.0)
     order = np.argsort(-np.abs(part))[:top]
-    places = step.places(order)
+    one = step.state.stimulus.example
+    places = {one: step.batch.index[order]} if step.timed else step.places(order)
     return [
         {**{name: int(values[at]) for name, values in places.items()}, "part of dW": float(part[n])}
         for at, n in enumerate(order)

@@ -9,7 +9,7 @@ from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.layer import cosine_by_step
 from plasticity.inspection.spec import Wish
 from plasticity.inspection.synapse import PREDICTIONS
-from plasticity.learning import Scored, Seen, Watched
+from plasticity.learning import Reading, Scored, Seen, Watched
 from plasticity.rule import Role
 
 SIGNS = (1, -1)
@@ -77,7 +77,9 @@ def measure(
     found: dict[str, np.ndarray] = {}
     name = watched.layers[-1].layer.name
     sums = {
-        seen.layer.name: _Sums(seen, wishes[seen.layer.name], (len(names), len(ks)))
+        seen.layer.name: _Sums(
+            seen, wishes[seen.layer.name], (len(names), len(ks)), watched.reading
+        )
         for seen in watched.layers
         if names and seen.read and seen.layer.name in wishes and wishes[seen.layer.name].synaptic
     }
@@ -92,7 +94,7 @@ def measure(
             one.add(role, at)
     if watched.decay is not None and name in sums:
         at = names.index("decay"), ks.index(0)
-        sums[name].take(watched.decay, weights[name]["weight"], at)
+        sums[name].take(watched.decay, weights[name][watched.layers[-1].layer.main], at)
     if names:
         found[f"{name}/gates"] = gates
     for scored in watched.predicted:
@@ -116,7 +118,8 @@ def measure(
 class _Sums:
     """The factors of chosen synapses and neurons, summed role by role at the top of a module."""
 
-    def __init__(self, top: Seen, wish: Wish, shape: tuple[int, int]) -> None:
+    def __init__(self, top: Seen, wish: Wish, shape: tuple[int, int], reading: Reading) -> None:
+        self.timed, self.reading = reading.time == "map", reading
         layer, xp = top.layer, array_module(top.x)
         self.xp, self.top, self.wish = xp, top, wish
         self.positions = top.positions
@@ -124,7 +127,7 @@ class _Sums:
         self.chosen = [
             (kind, xp.asarray(post), xp.asarray(pre))
             for kind, post, pre in (
-                ("synapses", wish.synapses[:, 0], wish.synapses[:, 1]),
+                ("synapses", wish.synapses[:, 0] % layer.outputs, wish.synapses[:, 1]),
                 ("neurons", wish.neurons, np.arange(layer.inputs)),
             )
             if len(post)
@@ -144,16 +147,21 @@ class _Sums:
 
     def add(self, role: Role, at: tuple[int, int]) -> None:
         """A role at its prediction step; its dendritic signals are rows, or maps of them."""
-        xp, patches = self.xp, len(self.top.x)
+        xp, patches = self.xp, len(self.top.x) * (self.top.positions if self.timed else 1)
         opened = xp.zeros((patches, 1), self.pre.dtype)
         size, same = xp.abs(role.gamma), xp.zeros_like(role.learner)
         kernels.add_rows(opened, role.learner, size, xp.ones((1, 1), opened.dtype), same)
         opened = opened[:, 0] / xp.maximum(opened.sum(), 1e-30)
-        mapped = role.dendrite.ndim > 2
+        if self.timed:  # by input: its frames together
+            opened = opened.reshape(self.top.positions, -1).sum(axis=0)
+        signals = role.signals
+        mapped = signals.ndim > 2 or self.timed
         if mapped:
-            drive = xp.zeros((patches, *role.dendrite.shape[1:]), role.dendrite.dtype)
-            rows, signal = (a.reshape(len(a), -1) for a in (drive, role.dendrite))
+            drive = xp.zeros((patches, *signals.shape[1:]), signals.dtype)
+            rows, signal = (a.reshape(len(a), -1) for a in (drive, signals))
             kernels.add_rows(rows, role.learner, role.gamma, signal, role.source)
+            if self.timed:
+                drive = self.reading.spread(drive, (self.top.positions,))
             total = drive.sum(axis=tuple(range(drive.ndim - 1)))
         for kind, post, pre in self.chosen:
             put = {"post": (opened @ self.post)[post], "pre": (opened @ self.pre)[pre]}
@@ -162,8 +170,8 @@ class _Sums:
                 if kind == "synapses":
                     put["share"] = self._coactivity(drive).sum(axis=0)
             else:
-                own = xp.zeros((patches, len(post)), role.dendrite.dtype)
-                signal = xp.ascontiguousarray(role.dendrite[:, post])
+                own = xp.zeros((patches, len(post)), signals.dtype)
+                signal = xp.ascontiguousarray(signals[:, post])
                 kernels.add_rows(own, role.learner, role.gamma, signal, role.source)
                 put["dendrite"] = own.sum(axis=0)
                 if kind == "synapses":
@@ -225,7 +233,7 @@ def _error(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:
         total = total * seen.positions
     found = {}
     if len(wish.synapses):
-        found["synapses/error"] = total[wish.synapses[:, 0]]
+        found["synapses/error"] = total[wish.synapses[:, 0] % seen.layer.outputs]
     if len(wish.neurons):
         found["neurons/error"] = total[wish.neurons]
     return found
@@ -234,7 +242,8 @@ def _error(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:
 def _changes(seen: Seen, wish: Wish, own: Mapping[str, Array]) -> dict[str, np.ndarray]:
     """dW of what was chosen, and the weights themselves if they are wanted."""
     xp, found = array_module(seen.x), {}
-    wanted = {"dW": seen.changes["weight"]} | ({"weight": own["weight"]} if wish.weights else {})
+    main = seen.layer.main
+    wanted = {"dW": seen.changes[main]} | ({"weight": own[main]} if wish.weights else {})
     for name, array in wanted.items():
         if len(wish.synapses):
             found[f"synapses/{name}"] = to_host(array[tuple(xp.asarray(wish.synapses.T))])

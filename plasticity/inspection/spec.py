@@ -66,7 +66,7 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
     if set(words) <= {"weights"}:
         words = [*words, "random=100"]
     layer = state.network.convolutions[index]
-    shape = (layer.outputs, layer.inputs, *layer.kernel)
+    shape = state.weights[layer.name][layer.main].shape
     synapses: list[tuple[int, ...]] = []
     predictions: dict[str, list[tuple[int, ...]]] = {}
     neurons: set[int] = set()
@@ -74,6 +74,11 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
         key, _, value = word.partition("=")
         parts = value.split(":")
         numbers = [int(p) for p in parts] if all(p.isdigit() for p in parts) else None
+        if (key == "neurons" or word == "all") and layer.recurrent:
+            raise UserError(
+                f"--record: '{word}' is not for {layer.name}, whose neurons have three gates: name "
+                "synapses, random=COUNT or prediction=K:J:I"
+            )
         if word == "all":
             neurons |= set(range(layer.outputs))
         elif key == "synapse" and numbers is not None:

@@ -9,7 +9,7 @@ from plasticity import learning, runs
 from plasticity.arrays import Array, to_host
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.learning import Scored
+from plasticity.learning import NETWORKS_OWN, Scored
 from plasticity.network import Conv, Seen
 from plasticity.rule import Role
 from plasticity.runs import lifecycle, run
@@ -56,9 +56,14 @@ class Step:
         return self.top and self.seen.error.ndim == 2
 
     @property
-    def weight(self) -> np.ndarray:
-        """The layer's weights before the step."""
-        return to_host(self.state.weights[self.layer.name]["weight"])
+    def timed(self) -> bool:
+        """Whether an encoding is one frame of a map, and not a mean over it."""
+        return self.state.stimulus.reading.time == "map"
+
+    @property
+    def matrices(self) -> list[str]:
+        """The layer's own weights and biases that change, not the rule's parameters."""
+        return [name for name in self.seen.changes if name in NETWORKS_OWN]
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -71,7 +76,7 @@ class Step:
         return self.seen.positions
 
     def places(self, patches: np.ndarray) -> dict[str, np.ndarray]:
-        """Where patches are: index of the image in its set, row (time) and column in the crop."""
+        """Where encodings are: see `Stimulus.where`."""
         return self.state.stimulus.where(self.batch, self.layout, patches)
 
 
@@ -164,13 +169,14 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
     watched = found[0]
     seen = next(seen for seen in watched.layers if seen.layer is wanted)
     top = seen is watched.layers[-1]
+    layout = state.stimulus.reading.layout(state.layout, wanted.space(seen.x.shape[1:-1]))
     losses = tuple(map(_scored_on_host, watched.predicted))
     decay = watched.decay if top else None
     return Step(
         state,
         number,
         batch,
-        state.layout,
+        layout,
         seen.on_host(),
         losses,
         {name: w for scored in losses for name, w in scored.own.items()} if top else {},
@@ -195,6 +201,7 @@ def role_on_host(role: Role) -> Role:
     return replace(
         role,
         events=replace(role.events, **event),
-        dendrite=to_host(role.dendrite),
+        dendrite=to_host(role.signals),
+        through=None,
         **arrays,
     )

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from plasticity.arrays import to_host
 from plasticity.errors import UserError
 from plasticity.inspection.step import Step
 from plasticity.rule import Role
@@ -240,7 +239,7 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
         **parts,
     )
     pres = [made.pre]
-    if parameter == "weight" and dtype == "float32":
+    if parameter not in PREDICTIONS and dtype == "float32":
         near = step.seen.around(parameter, at)
         if len(made.pre) == len(step.seen.x):
             pres = [step.seen.pre(parameter, other) for other in near]
@@ -251,7 +250,7 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
 
 def _change(step: Step, parameter: str) -> np.ndarray:
     layer, changes = step.layer.name, step.seen.changes
-    known = [name for name in ("weight", "bias", *PREDICTIONS) if name in changes]
+    known = [name for name in (*step.matrices, *PREDICTIONS) if name in changes]
     if parameter in known:
         return changes[parameter]
     if parameter in changes:
@@ -303,9 +302,18 @@ def _columns(step: Step, roles: list[Role], learner: list[np.ndarray], other: li
 
 def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
     """Eq. (6) and (7): a weight or bias of the layer, learned in every role."""
-    seen, roles, j, N = step.seen, list(step.roles), at[0], len(step.seen.x)
+    seen, roles, N = step.seen, list(step.roles), len(step.seen.x)
+    j = seen.neuron(at)
     post, signal, positions = seen.through(j, np.ones((N, 1))), None, step.positions
-    pre, inhibition = seen.pre(parameter, at), seen.inhibition(j, step.weights)
+    pre, inhibition, space = seen.pre(parameter, at), seen.inhibition(j, step.weights), seen.space
+    if roles and step.timed:  # a row is one frame of one input, and no mean is taken
+        if seen.positions != pre.shape[1]:
+            raise UserError(
+                f"{step.layer.name} pools over time: its updates are not taken apart by events"
+            )
+        post, pre = _frames(post), _frames(pre)
+        inhibition = {n: None if a is None else _frames(a) for n, a in inhibition.items()}
+        space, positions = (), 1
     if roles:
         learner = [role.learner for role in roles]
         columns = _columns(step, roles, learner, [role.other for role in roles])
@@ -326,7 +334,13 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         signal = np.divide(error, post, out=np.zeros_like(error), where=post != 0)
         one, zero = np.ones(N), np.zeros(N, int)
         columns = {"role": np.full(N, "drive" if step.top else "error"), "k": zero, "sign": zero}
-        columns |= {**step.places(row), "gate": one, "weight": one, "dendrite": np.full(N, np.nan)}
+        where = {step.state.stimulus.example: step.batch.index[row]} if step.timed else None
+        columns |= {
+            **(where or step.places(row)),
+            "gate": one,
+            "weight": one,
+            "dendrite": np.full(N, np.nan),
+        }
     parts = {
         "columns": columns,
         "post": post,
@@ -335,12 +349,17 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         "pre_row": row,
         **inhibition,
         "signal": signal,
-        "space": seen.space,
+        "space": space,
         "positions": positions,
     }
     if step.decay is None:
         return parts
     return _with_decay(step, parts, step.decay[:, j], parameter, at)
+
+
+def _frames(values: np.ndarray) -> np.ndarray:
+    """Values of inputs and frames `(M, T)` as rows of encodings, frames first: `(T M, 1)`."""
+    return values.T.reshape(-1, 1)
 
 
 def _with_decay(
@@ -351,7 +370,7 @@ def _with_decay(
     It has no position; the table shows it at the first one, with post the decay and pre W_ji.
     """
     N = len(taken)
-    W = float(to_host(step.state.weights[step.layer.name][parameter])[at])
+    W = float(step.weights[parameter][at])
     post, pre = np.zeros((2, N, parts["post"].shape[1]))
     post[:, 0], pre[:, 0] = taken, W
     row = np.concatenate([parts["post_row"], len(parts["post"]) + np.arange(N)])

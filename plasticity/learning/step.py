@@ -38,8 +38,9 @@ class Update:
 
     Attributes:
         changes: dW by layer and parameter; state: new values of parameters that no optimiser moves.
-        reports: by the names of the losses of which the module is the target, see `losses.keys`.
+        reports: by the names of the losses whose parameters the module keeps, see `losses.keys`.
         finish: waits until `changes` are summed over all ranks.
+        gates: the fraction of open gates of every loss that the module learns from.
     """
 
     module: int
@@ -47,6 +48,7 @@ class Update:
     reports: dict[str, Report]
     finish: Callable[[], None] = lambda: None
     state: Parameters = field(default_factory=dict)
+    gates: tuple[Array, ...] = ()
 
     @property
     def loss(self) -> Array | None:
@@ -56,8 +58,8 @@ class Update:
 
     @property
     def open_gates(self) -> Array:
-        """The fraction of open gates, a mean over the module's losses."""
-        found = [report.open_gates for report in self.reports.values()]
+        """The fraction of open gates, a mean over the module's losses, or those it learns from."""
+        found = [report.open_gates for report in self.reports.values()] or self.gates
         return sum(found) / max(1, len(found))
 
     @property
@@ -262,7 +264,7 @@ def _learn(
     ranks: Ranks | None,
 ) -> Update:
     """The update of a module: the drives of its losses add up, and go down through its layers."""
-    last, watched = here.tape[-1][0], Watched(number, [], tuple(losses))
+    last, watched = here.tape[-1][0], Watched(number, [], tuple(losses), reading)
     name = last.convolutions[-1].name
     drives: dict[int, Array] = {}
     for scored in watched.ordered:
@@ -301,6 +303,7 @@ def _learn(
         {s.name: Report(s.learning.loss, s.learning.open_gates, s.learning.measures) for s in own},
         finish,
         {s.name: s.learning.state for s in own if s.learning.state},
+        tuple(scored.learning.open_gates for scored in losses),
     )
 
 

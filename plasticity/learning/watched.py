@@ -1,10 +1,11 @@
 """What a step of learning shows to those who look on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from plasticity.arrays import Array
 from plasticity.events import Layout
 from plasticity.learning.losses import Loss
+from plasticity.learning.reading import Reading
 from plasticity.network import Seen
 from plasticity.rule import Draw, Learning, Role
 
@@ -59,12 +60,14 @@ class Watched:
 
     Attributes:
         layers: what each of its convolutions met, from below.
+        reading: how maps became encodings.
         losses: in their order; it changes the parameters of those that it keeps.
     """
 
     module: int
     layers: list[Seen]
     losses: tuple[Scored, ...]
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def roles(self) -> tuple[Role, ...]:

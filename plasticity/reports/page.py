@@ -246,9 +246,10 @@ def _speed(look: Look) -> str:
     found = summary.outcome(look.state)
     spent = time.strftime("%H:%M:%S", time.gmtime(found["seconds"] % 86400))
     days = int(found["seconds"] // 86400)
+    one = look.state.options.unfed.example
     return (
         f"Last values are means over 20 steps. Training took {f'{days} d ' * (days > 0)}"
-        f"{spent} (hours, minutes, seconds), {found['images_per_second']:.3g} {look.state.options.unfed.example}s/s in the "
+        f"{spent} (hours, minutes, seconds), {found['images_per_second']:.3g} {one}s/s in the "
         f"median step, on {look.stored.versions.get('device', 'an unknown device')}."
     )
 

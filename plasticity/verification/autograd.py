@@ -4,14 +4,14 @@ Nothing here is used to learn. The functions take the project's arrays (NumPy) a
 the gradient, which is what dW must be.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from plasticity.errors import UserError, installs
 from plasticity.events import Events, Layout
-from plasticity.learning import NETWORKS_OWN, Modules, layerwise
+from plasticity.learning import NETWORKS_OWN, Loss, Modules, Reading, keys, layerwise
 from plasticity.network import Network, Parameters
 from plasticity.rule import Draw
 
@@ -62,18 +62,29 @@ def encodings(
     params: dict[str, Own],
     patches: Tensor,
     reads: str = "encoding",
-) -> list[Tensor]:
-    """Encodings `(N, D)` at the top of every module, from patches `(N, C, *space)`.
+    reading: Reading | None = None,
+    also: Collection[int] = (),
+) -> dict[int, Tensor]:
+    """Encodings `(N, D)` at the top of every module, by layer, from inputs `(M, C, *space)`.
 
-    They are spatial means, or with `reads = "map"` the maps `(N, *space, D)`. The gradient flows
-    through the layers of a module and stops at its input.
+    They are spatial means, with `reads = "map"` the maps `(N, *space, D)`, or where `reading` has
+    time in the maps every frame. The gradient flows through the layers of a module and stops at its
+    input.
+
+    Args:
+        also: layers below the top of a module whose encodings are wanted too.
     """
-    x, found = patches, []
+    x, found = patches, {}
     for module in modules:
         x = x.detach()
         for i in module:
             x = network.layers[i].in_torch(F, x, params)
-        found.append(x.movedim(1, -1) if reads == "map" else x.flatten(2).mean(2))
+            if i != module[-1] and i not in also:
+                continue
+            if reading is not None and reading.time == "map":
+                found[i] = x.movedim(-1, 0).flatten(0, 1)  # frames first, then samples
+            else:
+                found[i] = x.movedim(1, -1) if reads == "map" else x.flatten(2).mean(2)
     return found
 
 
@@ -248,6 +259,8 @@ def negative_gradients(
     dendrites: bool = True,
     context: str = "same",
     eps: float = 1e-11,
+    losses: Sequence[Loss] | None = None,
+    reading: Reading | None = None,
 ) -> tuple[list[float], Parameters]:
     """Losses of all modules, and minus their gradients, by autograd.
 
@@ -267,6 +280,8 @@ def negative_gradients(
             dendrites: False puts 1 for every dendritic signal; context: `same`, or `above` for
             contexts of the module above (the last is its own); the gradient of each loss stops at
             the inputs of both modules.
+        losses: what is predicted from what, by default one for each module by `context`.
+        reading: how maps become encodings, by default their means.
 
     Returns:
         The losses, those of `clapp_loss` and `info_nce_loss` in every variant, and the changes by
@@ -277,18 +292,27 @@ def negative_gradients(
         UserError: variants that do not go together, or arrays and draws that do not fit.
     """
     modules = layerwise(network) if modules is None else modules
-    _check(modules, patches, layout, draws, loss, symmetric, gate, block_grad, dendrites)
+    if losses is None:
+        last, up = len(modules) - 1, int(context == "above")
+        losses = [Loss(m, min(m + up, last)) for m in range(last + 1)]
+    if reading is None and len(patches) != layout.rows:
+        raise UserError(f"got {len(patches)} patches, the layout has {layout.rows}")
+    _check(losses, draws, loss, symmetric, gate, block_grad, dendrites)
     tensors = {
         layer: {name: torch.tensor(w, requires_grad=True) for name, w in own.items()}
         for layer, own in params.items()
     }
     x = torch.tensor(np.moveaxis(patches, -1, 1).copy())
     shape = {"symmetric": symmetric, "block_grad": block_grad}
-    found = encodings(network, modules, tensors, x, reads)
-    contexts = [*found[1:], None] if context == "above" else [None] * len(found)
-    losses, whole = [], x.new_zeros(())
-    for module, z, above, draw in zip(modules, found, contexts, draws, strict=True):
-        own = tensors[network.layers[module[-1]].convolutions[-1].name]
+    ends = {end for of in losses for end in of.ends(modules)}
+    found = encodings(network, modules, tensors, x, reads, reading, ends)
+    values, whole = [], x.new_zeros(())
+    names = keys(network, modules, losses)
+    for number, (name, draw) in enumerate(zip(names, draws, strict=True)):
+        of, own = losses[number], tensors[name]
+        target, source = of.ends(modules)
+        z = found[target].detach() if of.blocked else found[target]
+        above = found[source] if of.crosses else None
         if callable(loss):
             top = {name: w for name, w in own.items() if name not in NETWORKS_OWN}
             value = objective = loss(z, z.detach(), top, draw, layout)
@@ -303,11 +327,11 @@ def negative_gradients(
                 how = {**shape, "gate": gate, "dendrites": dendrites}
                 objective = clapp_surrogate(z, own, draw, above, **how)
         whole = whole + objective
-        losses.append(value.item())
+        values.append(value.item())
     if whole.requires_grad:
         whole.backward()
     frozen = () if learn_prediction else ("W_pred", "W_retro")
-    return losses, {
+    return values, {
         layer: {
             name: -w.grad.numpy()
             for name, w in own.items()
@@ -318,9 +342,7 @@ def negative_gradients(
 
 
 def _check(
-    modules: Modules,
-    patches: np.ndarray,
-    layout: Layout,
+    losses: Sequence[Loss],
     draws: Sequence[Draw],
     loss: str | Callable[..., Tensor],
     symmetric: bool,
@@ -337,10 +359,8 @@ def _check(
             "the InfoNCE loss has no gate to share or switch off and keeps its dendritic input: "
             "leave gate='own' and dendrites=True, or take loss='hinge'"
         )
-    if len(patches) != layout.rows:
-        raise UserError(f"got {len(patches)} patches, the layout has {layout.rows}")
-    if len(draws) != len(modules):
-        raise UserError(f"got {len(draws)} draws for {len(modules)} modules: one each is needed")
+    if len(draws) != len(losses):
+        raise UserError(f"got {len(draws)} draws for {len(losses)} losses: one each is needed")
     if loss == "cross_entropy" and any(draw.labels is None for draw in draws):
         raise UserError("cross entropy needs the labels of the images in every draw")
     separate = not symmetric and not block_grad and gate != "shared" and loss != "cross_entropy"

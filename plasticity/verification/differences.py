@@ -4,6 +4,7 @@ A loss of this kind has kinks: the hinge, the ReLU, the winner of a pool. Where 
 the difference quotient says nothing about the slope. Such samples are counted, not compared.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from plasticity import learning
 from plasticity.errors import UserError
 from plasticity.network import Parameters
-from plasticity.verification.gradient import Case, Comparison, compared
+from plasticity.verification.gradient import Case, Comparison, compared, layouts_of
 
 STEP = 1e-6
 TOLERANCE = 1e-4
@@ -34,10 +35,13 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
     limit = TOLERANCE if tolerance is None else tolerance
     weights = {la: {n: w.astype(float) for n, w in own.items()} for la, own in made.weights.items()}
     rng, rows = np.random.default_rng(made.seed), []
-    for update, module, draw in zip(made.updates, state.modules, made.draws, strict=True):
-        loss = _Loss(made, module, draw, weights)
+    held = _encodings(made, range(len(state.network.layers)), made.inputs.astype(float), weights)[0]
+    for update in made.updates:
+        loss = _Loss(made, update.module, weights, held)
         for layer in sorted(update.changes):
             for name in sorted(update.changes[layer]):
+                if layer in loss.shortened and name in learning.NETWORKS_OWN:
+                    continue
                 dW = update.changes[layer][name]
                 at = _chosen(dW, samples, rng)
                 slopes, gaps = np.array([loss.slope(layer, name, i) for i in at]).T
@@ -59,29 +63,54 @@ def _chosen(dW: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarra
     return np.concatenate([first, others])
 
 
+def _encodings(
+    made: Case, layers: Iterable[int], x: np.ndarray, weights: Parameters
+) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
+    """What a rule may read of every layer, and who is active and wins in it."""
+    state, found, branches = made.state, {}, []
+    reading = state.stimulus.reading
+    if state.rule.reads == "map":
+        reading = replace(reading, positions="keep")
+    for i in layers:
+        layer = state.network.layers[i]
+        x, kept, mean = layer.forward(x, weights)
+        branches += layer.branches(kept)
+        found[i] = reading.read(x, mean)
+    return found, branches
+
+
 class _Loss:
-    """The loss of one module as a function of one weight, everything else held."""
+    """The losses that a module learns from as a function of one weight, everything else held.
 
-    def __init__(self, made: Case, module: list[int], draw, weights: Parameters) -> None:
-        self.made, self.draw, self.weights = made, draw, weights
-        self.layers = [made.state.network.layers[i] for i in module]
-        self.x = made.inputs[self.layers[0].name].astype(float)
-        self.held, _ = self._forward()
-        self.value = self._objective(self.held)
+    Attributes:
+        shortened: recurrent layers whose credit does not go back in time: no slope is theirs.
+    """
 
-    def _forward(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """What the rule reads, and who is active and wins in every layer."""
-        x, found = self.x, []
-        for layer in self.layers:
-            x, kept, z = layer.forward(x, self.weights)
-            found += layer.branches(kept)
-        return (x if self.made.state.rule.reads == "map" else z), found
+    def __init__(
+        self, made: Case, number: int, weights: Parameters, held: dict[int, np.ndarray]
+    ) -> None:
+        state = made.state
+        self.made, self.weights, self.held = made, weights, held
+        self.module = state.modules[number]
+        layers = [state.network.layers[i] for i in self.module]
+        self.x = made.met[layers[0].name].astype(float)
+        self.shortened = {la.name for la in layers if la.recurrent and la.credit != "bptt"}
+        names = learning.keys(state.network, state.modules, state.losses)
+        every = zip(state.losses, names, made.draws, layouts_of(state, made.layout), strict=True)
+        self.losses = [one for one in every if one[0].touches(number)]
+        self.value = self._objective(held)
 
-    def _objective(self, z: np.ndarray) -> float:
-        own = self.weights[self.layers[-1].convolutions[-1].name]
-        own = {name: w for name, w in own.items() if name not in learning.NETWORKS_OWN}
-        rule = self.made.state.rule
-        return float(rule.objective(z, self.held, own, self.draw, self.made.layout))
+    def _objective(self, read: dict[int, np.ndarray]) -> float:
+        rule, total = self.made.state.rule, 0.0
+        for loss, name, draw, layout in self.losses:
+            own = {n: w for n, w in self.weights[name].items() if n not in learning.NETWORKS_OWN}
+            ends = loss.ends(self.made.state.modules)
+            z, c = (read.get(end, self.held[end]) for end in ends)
+            held, held_c = (self.held[end] for end in ends)
+            above = (c, held_c) if loss.crosses else ()
+            z = held if loss.blocked else z
+            total += float(rule.objective(z, held, own, draw, layout, *above))
+        return total
 
     def slope(self, layer: str, name: str, i: int) -> tuple[float, float]:
         """The slope at entry i of a parameter, and how far those to its two sides differ.
@@ -95,8 +124,10 @@ class _Loss:
         for sign in (1, -1):
             flat[i] = before + sign * step
             # What the rule keeps for itself changes no activity.
-            z, won = self._forward() if name in learning.NETWORKS_OWN else (self.held, [])
-            sides.append(self._objective(z))
+            read, won = self.held, []
+            if name in learning.NETWORKS_OWN:
+                read, won = _encodings(self.made, self.module, self.x, self.weights)
+            sides.append(self._objective(read))
             winners.append(won)
         flat[i] = before
         up, down = (sides[0] - self.value) / step, (self.value - sides[1]) / step

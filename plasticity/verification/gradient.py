@@ -1,7 +1,7 @@
 """Does an explicit rule equal minus the gradient of its loss? Layer by layer, against torch."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,27 +69,30 @@ class Case:
     state: State
     seed: int
     weights: Parameters
-    patches: np.ndarray
+    inputs: np.ndarray
     layout: Layout
     draws: list[Draw]
     updates: list[learning.Update]
     winners: dict[str, float]
-    inputs: dict[str, np.ndarray]  # of every layer
+    met: dict[str, np.ndarray]  # the input of every layer
 
     def learn(self, **changed: object) -> Iterator[learning.Update]:
         """The updates of all modules with some of the case's parts replaced."""
-        parts = {"network": self.state.network, "modules": self.state.modules, **vars(self)}
-        parts |= changed
+        state = self.state
+        parts = {"network": state.network, "modules": state.modules, "losses": state.losses}
+        parts |= vars(self) | changed
         dtype = np.dtype(self.state.options.dtype)
         return learning.updates(
             parts["network"],
-            self.state.rule,
+            state.rule,
             parts["modules"],
             parts["weights"],
-            parts["patches"],
+            parts["inputs"],
             self.layout,
             [draw.on("cpu", dtype) for draw in parts["draws"]],
             changed.get("watch"),
+            losses=parts["losses"],
+            reading=state.stimulus.reading,
         )
 
 
@@ -107,22 +110,29 @@ def case(state: State, *, seed: int, batch: int, gain: float = 1.0) -> Case:
         layer: {name: to_host(w) * w.dtype.type(gain) for name, w in own.items()}
         for layer, own in state.weights.items()
     }
-    draws = learning.draws(state.rule, layout, state.modules, seed, 0, labels)
-    patches = stimulus.inputs(made, np.dtype(state.options.dtype))
+    draws = learning.draws(
+        state.rule, layouts_of(state, layout), state.modules, seed, 0, labels, state.losses
+    )
+    first = stimulus.inputs(made, np.dtype(state.options.dtype))
     winners: dict[str, float] = {}
-    inputs: dict[str, np.ndarray] = {}
+    met: dict[str, np.ndarray] = {}
 
     def watch(watched: learning.Watched) -> None:
         for seen in watched.layers:
             winners[seen.layer.name] = seen.winners
 
-    x = patches
+    x = first
     for layer in state.network.layers:
-        inputs[layer.name] = x
+        met[layer.name] = x
         x, _, _ = layer.forward(x, weights)
-    made = Case(state, seed, weights, patches, layout, draws, [], winners, inputs)
+    made = Case(state, seed, weights, first, layout, draws, [], winners, met)
     made.updates.extend(made.learn(watch=watch))
     return made
+
+
+def layouts_of(state: State, layout: Layout) -> list[Layout]:
+    """For each loss the order of its target's encodings, in a batch of `layout`."""
+    return [replace(of, samples=layout.samples) for of in state.layouts]
 
 
 def has_loss(state: State) -> bool:
@@ -166,10 +176,12 @@ def compare(made: Case, tolerance: float | None = None) -> list[Comparison]:
         state.network,
         state.modules,
         exact,
-        made.patches.astype(np.float64),
+        made.inputs.astype(np.float64),
         made.layout,
         draws,
         **words,
+        losses=state.losses,
+        reading=state.stimulus.reading,
     )
     limit = TOLERANCE[state.options.dtype] if tolerance is None else tolerance
     return _compared(made, wanted, "torch", limit)
@@ -194,9 +206,11 @@ def on_device(made: Case, name: str, tolerance: float | None = None) -> list[Com
         state.rule,
         state.modules,
         weights,
-        to_device(made.patches, device),
+        to_device(made.inputs, device),
         made.layout,
         [draw.on(device, dtype) for draw in made.draws],
+        losses=state.losses,
+        reading=state.stimulus.reading,
     )
     wanted: Parameters = {}
     for update in updates:
@@ -290,4 +304,4 @@ def in_words_of_the_reference(
         Draw(*(half and tuple(group(e) for e in half) for half in (draw.pred, draw.retro)))
         for draw in draws
     ]
-    return {**words, "loss": "infonce"}, grouped
+    return {**words, "loss": "infonce", "eps": rule.epsilon}, grouped

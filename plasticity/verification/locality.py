@@ -9,7 +9,7 @@ from plasticity import learning
 from plasticity.network import Parameters
 from plasticity.rule import Draw
 from plasticity.runs.run import State
-from plasticity.verification.gradient import Case
+from plasticity.verification.gradient import Case, layouts_of
 
 SPREAD = 0.5  # of the random factors that weights are multiplied by
 
@@ -74,6 +74,9 @@ def stated(state: State) -> str:
     Where it says `layer` and is asked for larger modules than its own, it is `module`.
     """
     locality, split = state.rule.locality, state.options.modules
+    # A recurrent layer's loss teaches the layer below it.
+    if any(loss.keeper is not None for loss in state.losses) and locality in ("layer", "module"):
+        return "neighbours"
     several = any(len(module) > 1 for module in state.modules)
     return "module" if locality == "layer" and several and split != "" else locality
 
@@ -109,9 +112,11 @@ def _above(made: Case, kept: tuple[int, int], end: int) -> Parameters:
                 own[name] = (w * (1 + SPREAD * rng.standard_normal(w.shape))).astype(w.dtype)
     draws: list[Draw] = [
         draw
-        if kept[0] <= m <= kept[1]
-        else replace(state.rule.draw(made.layout, rng), labels=draw.labels)
-        for m, draw in enumerate(made.draws)
+        if kept[0] <= loss.target <= kept[1]
+        else replace(state.rule.draw(layout, rng), labels=draw.labels)
+        for loss, layout, draw in zip(
+            state.losses, layouts_of(state, made.layout), made.draws, strict=True
+        )
     ]
     return _changes(list(made.learn(weights=weights, draws=draws)))
 
@@ -122,6 +127,19 @@ def _alone(made: Case, number: int, first: int) -> Parameters:
     network = replace(state.network, layers=state.network.layers[first:])
     modules = [[i - first for i in state.modules[number] if i >= first]]
     modules += [[i - first for i in module] for module in state.modules[number + 1 :]]
-    patches = made.inputs[state.network.layers[first].name]
-    alone = made.learn(network=network, modules=modules, patches=patches, draws=made.draws[number:])
-    return _changes(list(alone))
+    losses, draws = [], []
+    for loss, draw in zip(state.losses, made.draws, strict=True):
+        if min(loss.target, loss.context) >= number:
+            draws.append(draw)
+            losses.append(
+                replace(
+                    loss,
+                    target=loss.target - number,
+                    context=loss.context - number,
+                    layer=None if loss.layer is None else loss.layer - first,
+                    keeper=None if loss.keeper is None else loss.keeper - number,
+                )
+            )
+    parts = {"network": network, "modules": modules, "losses": losses, "draws": draws}
+    inputs = made.met[state.network.layers[first].name]
+    return _changes(list(made.learn(**parts, inputs=inputs)))

@@ -49,7 +49,7 @@ def by_torch(c, module):
                 for layer, params in c.weights.items()
             }
             x = torch.tensor(np.moveaxis(c.patches, -1, 1).copy())
-            z = encodings(c.network, c.modules, own, x)[module]
+            z = encodings(c.network, c.modules, own, x)[c.modules[module][-1]]
             top = c.network.layers[c.modules[module][-1]].name
             total = torch.zeros((), dtype=torch.float64)
             for event in c.draws[module].pred:
