@@ -77,15 +77,25 @@ def _told(value: object) -> str:
     return str(value)
 
 
+PLACES = ("image", "row", "column", "utterance", "frame")
+
+
+def _place(row: dict[str, object], which: str, of: str, within: Sequence[str]) -> str:
+    """The place of an encoding: its example, and where in it."""
+    inner = ", ".join(str(row[which + name]) for name in within)
+    return f"{row[which + of]} ({inner})" if inner else str(row[which + of])
+
+
 def _short(row: dict[str, object]) -> dict[str, object]:
     """A row of the long table in fewer columns."""
     made: dict[str, object] = {"role": row["role"]}
     if "score" in row:
         made |= {"k": row["k"], "y": row["sign"]}
-    made["patch"] = f"{row['image']} ({row['row']}, {row['column']})"
+    of, *within = [name for name in PLACES if name in row]
+    made["patch" if of == "image" else "frame"] = _place(row, "", of, within)
     if "score" in row:
-        made["with"] = f"{row['other_image']} ({row['other_row']}, {row['other_column']})"
-    place = [str(row[name]) for name in ("frame", "y", "x") if name in row]
+        made["with"] = _place(row, "other_", of, within)
+    place = [str(row[name]) for name in ("y", "x") if name in row]
     if place:
         made["at"] = ", ".join(place)
     if "score" in row:
@@ -107,7 +117,9 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
         say(
             "share = gate x weight x dendritic x post x pre"
             + (f" / {found.positions} positions" if found.positions > 1 else "")
-            + "; a patch is image (row, column), 'with' the one that it is compared with",
+            + ("; a patch is image (row, column)" if "patch" in rows[0] else "")
+            + ("; a frame is utterance (frame of the map)" if "frame" in rows[0] else "")
+            + ", 'with' the one that it is compared with",
         )
     table("By role, prediction step and sign", found.by_role())
     if post := found.inhibition():

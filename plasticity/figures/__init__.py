@@ -13,6 +13,7 @@ from plasticity.figures.events import gates, hinge, predictions
 from plasticity.figures.images import embeddings, kernel_grid, kernels, mosaic, patches
 from plasticity.figures.published import beside_published, losses_of_splits, over_layers
 from plasticity.figures.run import losses, probe_bars
+from plasticity.figures.sound import confusions, kind_of, traces, utterance
 from plasticity.figures.style import check_suffix, save, save_both
 from plasticity.figures.terms import cpc_terms
 from plasticity.figures.updates import gate_history, kernel, layer_update, trace
@@ -21,6 +22,7 @@ __all__ = [
     "Figure",
     "beside_published",
     "check_suffix",
+    "confusions",
     "cpc_terms",
     "embeddings",
     "gate_history",
@@ -29,6 +31,7 @@ __all__ = [
     "kernel",
     "kernel_grid",
     "kernels",
+    "kind_of",
     "layer_update",
     "losses",
     "losses_of_splits",
@@ -41,4 +44,6 @@ __all__ = [
     "save",
     "save_both",
     "trace",
+    "traces",
+    "utterance",
 ]

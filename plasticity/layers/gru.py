@@ -59,6 +59,11 @@ class GruSeen:
         """The eligibility trace of a synapse at every step `(M, T)`, float64."""
         return self._traces(parameter, np.array([index]), float)[..., 0]
 
+    def now(self, parameter: str, index: tuple[int, ...]) -> np.ndarray:
+        """The immediate part of a trace, post x pre, at every step `(M, T)`, float64."""
+        at = np.array([index])
+        return kernels.eligibility(parameter, at, self.x, self.h, self.gates, False, float)[..., 0]
+
     def _traces(self, parameter: str, synapses: np.ndarray, dtype: type | None = None) -> Array:
         leaky = self.layer.credit == "eprop"
         return kernels.eligibility(parameter, synapses, self.x, self.h, self.gates, leaky, dtype)

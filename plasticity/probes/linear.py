@@ -19,14 +19,14 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 class ProbeResult:
     """Accuracy on the test images, a fraction; the penalty that was chosen, 0 where there is none.
 
-    `iterations` are those of the last fit: L-BFGS iterations, or steps of Adam. `right` says of
-    every test image whether its class is told, bool `(n,)`.
+    `iterations` are those of the last fit: L-BFGS iterations, or steps of Adam. `told` is the class
+    that every test image is taken for, int `(n,)`.
     """
 
     accuracy: float
     penalty: float
     iterations: int
-    right: np.ndarray = field(repr=False, compare=False, default=None)
+    told: np.ndarray = field(repr=False, compare=False, default=None)
 
 
 def _check(
@@ -160,18 +160,18 @@ def logistic(
         kept_x, kept_hot, held_x, held_y = x[kept], hot[kept], x[held], train_y[held]
         for penalty in sorted(penalties, reverse=True):
             fitted, _ = _fit(kept_x, kept_hot, penalty, fitted, spread)
-            accuracy = float(told(fitted, held_x, held_y, classes).mean())
+            accuracy = float((told(fitted, held_x, classes) == held_y).mean())
             if accuracy > best:
                 chosen, best, start = penalty, accuracy, fitted
     fitted, iterations = _fit(x, hot, chosen, start, spread)
-    right = told(fitted, test, test_y, classes)
-    return ProbeResult(float(right.mean()), chosen, iterations, right)
+    found = told(fitted, test, classes)
+    return ProbeResult(float((found == test_y).mean()), chosen, iterations, found)
 
 
-def told(flat: np.ndarray, x: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
-    """Of which encodings `x (n, D)` a reader, as `cross_entropy` has it, tells the class y."""
+def told(flat: np.ndarray, x: np.ndarray, classes: int) -> np.ndarray:
+    """The class `(n,)` that a reader, as `cross_entropy` has it, takes encodings `(n, D)` for."""
     W, b = flat[:-classes].reshape(-1, classes), flat[-classes:]
-    return (x @ W + b).argmax(axis=1) == y
+    return (x @ W + b).argmax(axis=1)
 
 
 def adam(
@@ -212,5 +212,5 @@ def adam(
             _, gradient = cross_entropy(flat, x[pick], hot[pick], 0)
             ascent = -gradient.astype(flat.dtype, copy=False)
             kernels.adam([(flat, ascent, m, v)], step, lr)
-    right = told(flat, test_x, test_y, classes)
-    return ProbeResult(float(right.mean()), 0.0, step, right)
+    found = told(flat, test_x, classes)
+    return ProbeResult(float((found == test_y).mean()), 0.0, step, found)

@@ -21,6 +21,7 @@ from plasticity.stimuli.sound import normalised
 
 FIRST = 20  # the sample at the middle of frame 0, of the highest map of the published network
 MOST = {"train": 16_000, "test": 8_000}  # frames that the regularised probe takes, drawn at random
+SPARE = 4
 
 Report = Callable[[int], None]
 
@@ -90,13 +91,19 @@ def frames(
     alignment: int,
     device: str,
     most: int = 0,
-    report: Report = lambda done: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Frames:
     """The frames of the named utterances, or `most` of them, always the same ones.
 
+    These are drawn from utterances, in a random order, that have `SPARE` times as many.
+
     Args:
-        report: called with the number of utterances encoded.
+        report: called with the number of utterances encoded, and of all.
     """
+    if most:
+        indices = seeds.generator(0, seeds.PROBE, 4).permutation(indices)
+        enough = np.searchsorted(np.cumsum(source.label_counts[indices]), SPARE * most) + 1
+        indices = np.sort(indices[:enough])
     counts = source.label_counts[indices]
     rank = seeds.generator(0, seeds.PROBE, 3).permutation(counts.sum())
     chosen = rank < (most or len(rank))
@@ -110,7 +117,7 @@ def frames(
             z.append([layer[own] for layer in layers])
             phones.append(labels[own])
             utterance.append(np.full(own.sum(), number))
-        report(number + 1)
+        report(number + 1, len(indices))
     layers = [np.concatenate(layer) for layer in zip(*z, strict=True)]
     return Frames(layers, np.concatenate(phones).astype(np.int64), np.concatenate(utterance))
 

@@ -253,8 +253,7 @@ class OfPhones:
         most = phones.MOST if protocol == "regularised" else {}
 
         def frames(of, indices, split):
-            what, total = f"{split} utterances", len(indices)
-            told = lambda done: report(what, done, total)  # noqa: E731
+            told = lambda *so_far: report(f"{split} utterances", *so_far)  # noqa: E731
             where = of, indices, alignment, device, most.get(split, 0)
             return phones.frames(network, weights, *where, told)
 
@@ -270,10 +269,11 @@ class OfPhones:
             trained = frames(train, self.pick_train, "train")
         for i, z in enumerate(tested.z):
             if protocol == "published":
-                right = linear.told(readouts[i], z, tested.phones, self.classes)
+                told = linear.told(readouts[i], z, self.classes)
             else:
-                told = trained.phones, z, tested.phones, self.classes
-                right = linear.logistic(trained.z[i], *told).right
+                beside = trained.phones, z, tested.phones, self.classes
+                told = linear.logistic(trained.z[i], *beside).told
+            right = told == tested.phones
             found.append(float(right.mean()))
             errors.append(phones.error_by_utterance(right, tested.utterance))
             report("probes", i + 1, len(tested.z))

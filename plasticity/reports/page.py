@@ -86,7 +86,22 @@ READING = {
     "tsne": (
         "Encodings",
         "t-SNE of the encodings of test images, layer by layer: near points have similar "
-        "encodings; colours are classes.",
+        "encodings; colours are classes. Of sound, frames by the kind of phone.",
+    ),
+    "utterance": (
+        "An utterance",
+        "A test utterance as a spectrogram with its phones, the activity of the highest layer, the "
+        "gates of a recurrent one, and the fraction of the rule's gates that are open for each "
+        "context: what surprises.",
+    ),
+    "confusions": (
+        "Confusions of phones",
+        "What a linear reader of the highest layer takes the frames of each phone for.",
+    ),
+    "traces": (
+        "Eligibility traces",
+        "Of one synapse of each gate of the recurrent layer: post x pre now, the trace that a "
+        "synapse keeps of it, and the signal that reads the trace (Eq. 18 to 21).",
     ),
 }
 

@@ -19,6 +19,7 @@ from plasticity.inspection.step import index_of
 from plasticity.network import Parameters
 from plasticity.probes import probe
 from plasticity.probes.probe import Probed
+from plasticity.reports import sound
 from plasticity.rule import learns
 from plasticity.runs import lifecycle
 from plasticity.runs.run import State
@@ -250,6 +251,8 @@ def kernels(look: Look) -> Figure:
 
 def patches(look: Look) -> Figure:
     """The patches that excite neurons most, trained beside random weights: figures 3a and 8."""
+    if look.state.stimulus.name != "images":
+        raise MissingError(f"patches are of images, and {look.state.network.name} is for sound")
     (stimulus, indices), names = look.test, []
     count = min(FAVOURITES, len(indices))
     blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -274,6 +277,8 @@ def patches(look: Look) -> Figure:
 
 def tsne(look: Look) -> Figure:
     """t-SNE of the encodings by layer, trained beside random weights: figure 3b."""
+    if look.state.stimulus.name == "sound":
+        return sound.frames(look)
     stimulus, indices = look.test
     images = stimulus.source
     points: dict[str, list[np.ndarray | None]] = {}
@@ -300,6 +305,9 @@ PLOTS: dict[str, Callable[[Look], Figure]] = {
     "kernels": kernels,
     "patches": patches,
     "tsne": tsne,
+    "utterance": sound.utterance,
+    "confusions": sound.confusions,
+    "traces": sound.traces,
 }
 
 
