@@ -17,7 +17,8 @@ class Draw:
 
     `pred` holds the events of the half that W_pred scores, one entry for each prediction step;
     `retro` those of the half that W_retro scores, or None where both halves share their events.
-    `labels` are the classes of the images, int `(B,)`, for a rule that reads them.
+    `labels` are for a rule that reads them the classes of the images, int `(B,)`, or of frames
+    `(time, B)`, where -1 is a frame without one.
     """
 
     pred: tuple[Events, ...]

@@ -18,8 +18,9 @@ class Supervised(Rule):
     """Classic supervised learning, end to end (Illing et al. 2021, appendix B.1, tables 1 and 4).
 
     A fully connected layer with an output for each class reads the mean over the patch encodings
-    of an image, as the published code and the linear probe do. With `pi = softmax(W_readout z + b)`
-    the loss is the cross entropy `-log pi_label`, averaged over images. With
+    of an image, as the published code and the linear probe do; of sound it reads every frame, whose
+    class is its phone (Loewe et al. 2019), and averages over frames with a label. With
+    `pi = softmax(W_readout z + b)` the loss is the cross entropy `-log pi_label`, averaged over images. With
     `gamma_c = [c is the label] - pi_c`
 
         encoding:  dW_ji = sum over c of gamma_c W_readout,cj  rho'(a_j) x_i
@@ -43,7 +44,7 @@ class Supervised(Rule):
 
     def __post_init__(self) -> None:
         if self.classes < 2:
-            raise UserError(f"{self.name} needs images of at least 2 classes, got {self.classes}")
+            raise UserError(f"{self.name} needs at least 2 classes, got {self.classes}")
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """`W_readout (C, D)` and `b_readout (C,)`, uniform within 1/sqrt(D) as torch's Linear."""
@@ -57,27 +58,36 @@ class Supervised(Rule):
         """It draws nothing; the labels come with the step."""
         return Draw(())
 
-    def readout(self, z: Array, own: dict[str, Array], layout: Layout) -> Array:
-        """The scores of the classes `(B, C)`, from the mean over the patches of each image."""
-        of_image = z.reshape(*layout.shape, -1).mean(axis=(0, 2))
-        return kernels.product(of_image, own["W_readout"].T) + own["b_readout"]
+    def readout(
+        self, z: Array, own: dict[str, Array], layout: Layout, by_frame: bool = False
+    ) -> Array:
+        """The scores of the classes `(B, C)`, from the mean over the patches of each image.
+
+        Args:
+            by_frame: read every row by itself, `(N, C)`.
+        """
+        read = z if by_frame else z.reshape(*layout.shape, -1).mean(axis=(0, 2))
+        return kernels.product(read, own["W_readout"].T) + own["b_readout"]
 
     def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
         """Every patch has an event with every class: its dendritic signal is a row of W_readout."""
         if draw.labels is None:
             raise UserError(f"{self.name} learns from labels, and the step has none")
-        xp, C = array_module(z), self.classes
-        scores = self.readout(z, own, layout)
-        right = draw.labels[:, None] == xp.arange(C)
+        xp, C, by_frame = array_module(z), self.classes, draw.labels.ndim == 2
+        scores, labels = self.readout(z, own, layout, by_frame), draw.labels.reshape(-1)
+        right = labels[:, None] == xp.arange(C)
         gamma = right - xp.exp(_log_softmax(scores))
-        patch, image = xp.arange(len(z)), layout.sample(xp.arange(len(z)))
-        patches, weight = xp.repeat(patch, C), xp.full(len(z) * C, 1 / len(z), z.dtype)
-        label = xp.where(right, 1, -1).astype(z.dtype)[image].reshape(-1)
+        patch = xp.arange(len(z))
+        read = patch if by_frame else layout.sample(patch)  # the row of `scores` that is its own
+        known = (labels >= 0)[read]  # -1: a frame without a label
+        each = (known / xp.maximum(known.sum(), 1)).astype(z.dtype)
+        patches, weight = xp.repeat(patch, C), xp.repeat(each, C)
+        label = xp.where(right, 1, -1).astype(z.dtype)[read].reshape(-1)
         yield Role(
             "label",
             Events(0, patches, patches, label, weight),
-            scores[image].reshape(-1),
-            gamma[image].reshape(-1) * weight,
+            scores[read].reshape(-1),
+            gamma[read].reshape(-1) * weight,
             own["W_readout"],
             xp.tile(xp.arange(C), len(z)),
         )
@@ -85,8 +95,9 @@ class Supervised(Rule):
     def objective(
         self, z: Array, held: Array, own: dict[str, Array], draw: Draw, layout: Layout
     ) -> Array:
-        """The cross entropy, averaged over images."""
-        return _cross_entropy(self.readout(z, own, layout), draw.labels)
+        """The cross entropy, averaged over images or labelled frames."""
+        by_frame = draw.labels.ndim == 2
+        return _cross_entropy(self.readout(z, own, layout, by_frame), draw.labels.reshape(-1))
 
     def learn(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Learning:
         """Sum the events: the drive `(N, D)`, and the changes of the readout.
@@ -96,21 +107,24 @@ class Supervised(Rule):
         """
         (role,) = self.roles(z, own, draw, layout)
         gamma = role.gamma.reshape(len(z), self.classes)
-        of_patch = role.score.reshape(*layout.shape, self.classes)
-        scores = of_patch[0, :, 0]  # the readout, which all patches of an image share
+        scores, labels = role.score.reshape(len(z), self.classes), draw.labels.reshape(-1)
+        if draw.labels.ndim == 1:  # the readout, which all patches of an image share
+            scores = scores.reshape(*layout.shape, self.classes)[0, :, 0]
+        known, told = labels >= 0, scores.argmax(axis=1)
         return Learning(
             kernels.product(gamma, own["W_readout"]),
-            _cross_entropy(scores, draw.labels),
+            _cross_entropy(scores, labels),
             (gamma != 0).mean(),
             {"W_readout": kernels.product(gamma.T, z), "b_readout": gamma.sum(axis=0)},
-            measures={"accuracy": (scores.argmax(axis=1) == draw.labels).mean()},
+            measures={"accuracy": (told == labels)[known].mean()},
             roles=(role,),
         )
 
 
 def _cross_entropy(scores: Array, labels: Array) -> Array:
-    """`-log pi_label`, averaged over images."""
-    return -_log_softmax(scores)[array_module(scores).arange(len(labels)), labels].mean()
+    """`-log pi_label`, averaged over images or frames; those without a label, -1, are left out."""
+    known = array_module(scores).flatnonzero(labels >= 0)
+    return -_log_softmax(scores)[known, labels[known]].mean()
 
 
 def _log_softmax(scores: Array) -> Array:

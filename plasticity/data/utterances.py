@@ -97,6 +97,11 @@ class Speech:
         return float(self.lengths.sum()) / RATE
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its phones."""
+        return self.phone_names
+
+    @property
     def identity(self) -> str:
         """The number of its utterances, and a digest of their names and lengths."""
         told = "\n".join(f"{i} {n}" for i, n in zip(self.ids, self.lengths, strict=True))

@@ -114,19 +114,21 @@ def draws(
     modules: Modules,
     seed: int,
     step: int,
-    labels: np.ndarray | None = None,
+    labels: np.ndarray | Sequence[np.ndarray] | None = None,
     losses: Sequence[Loss] | None = None,
 ) -> list[Draw]:
-    """The random choices of every loss in one step, with the classes of its samples `(B,)`.
+    """The random choices of every loss in one step, with the classes of its samples.
 
     Args:
+        labels: of the samples `(B,)`, or for each loss those of its target's frames `(T, B)`.
         layout: of all modules, or of each loss's target.
         losses: by default one for each module, see `losses_of`.
     """
     count = len(modules) if losses is None else len(losses)
     of = [layout] * count if isinstance(layout, Layout) else layout
+    known = labels if isinstance(labels, list) else [labels] * count
     return [
-        replace(rule.draw(of[i], seeds.generator(seed, seeds.DRAWS, step, i)), labels=labels)
+        replace(rule.draw(of[i], seeds.generator(seed, seeds.DRAWS, step, i)), labels=known[i])
         for i in range(count)
     ]
 

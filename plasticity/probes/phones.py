@@ -12,45 +12,25 @@ import numpy as np
 
 from plasticity import kernels, seeds
 from plasticity.arrays import to_device, to_host
-from plasticity.data.utterances import HOP, Speech
+from plasticity.data.utterances import Speech
 from plasticity.errors import UserError
 from plasticity.network import Network, Parameters
 from plasticity.probes import linear
 from plasticity.stimuli import Sound
-from plasticity.stimuli.sound import normalised
+from plasticity.stimuli.sound import label_at, normalised, timing
 
-FIRST = 20  # the sample at the middle of frame 0, of the highest map of the published network
 MOST = {"train": 16_000, "test": 8_000}  # frames that the regularised probe takes, drawn at random
 SPARE = 4
 
 Report = Callable[[int], None]
 
 
-def timing(network: Network) -> list[tuple[int, float]]:
-    """For each layer the samples from frame to frame, and the sample in the middle of frame 0."""
-    hop, middle, found = 1, 0.0, []
-    for layer in network.layers:
-        if not layer.recurrent:
-            kernel, stride, padding, pool, step = (
-                getattr(layer.geometry, name)[0]
-                for name in ("kernel", "stride", "padding", "pool", "pool_stride")
-            )
-            middle += hop * ((kernel - 1) / 2 - padding)
-            hop *= stride
-            middle += hop * (pool - 1) / 2
-            hop *= step
-        found.append((hop, middle))
-    return found
-
-
 def read_at(labels: int, alignment: int, hop: int, middle: float, frames: int) -> np.ndarray:
     """The frame of a layer that each label of an utterance is read at, int `(labels,)`; -1: none.
 
-    Label j is read at the frame that is nearest to sample 160 (j + alignment) + 20: of the
-    published network's highest map frame j + alignment. GIM's code has alignment 2; at 1 the middle
-    of the frame is nearest to that of the label's window, at 0 the last frames are left over.
+    It is the frame nearest to the sample that `stimuli.sound.label_at` names.
     """
-    samples = HOP * (np.arange(labels) + alignment) + FIRST
+    samples = label_at(np.arange(labels), alignment)
     frame = np.floor((samples - middle) / hop + 0.5).astype(np.int64)
     return np.where((frame >= 0) & (frame < frames), frame, -1)
 

@@ -15,7 +15,7 @@ from plasticity.inspection import views
 from plasticity.learning import Loss, Watched
 from plasticity.probes import linear, phones
 from plasticity.runs.run import State
-from plasticity.stimuli.sound import normalised
+from plasticity.stimuli.sound import normalised, timing
 
 if TYPE_CHECKING:
     from plasticity.reports.plots import Look
@@ -67,7 +67,7 @@ def utterance(look: "Look") -> Figure:
         x, kept, mean = layer.forward(x, state.weights)
         if number in (target, context):
             reads[number] = to_host(state.stimulus.reading.read(x, mean))
-    hop, middle = phones.timing(network)[context]
+    hop, middle = timing(network)[context]
     seconds = (middle + hop * np.arange(x.shape[1])) / RATE
     gates = {}
     if network.layers[-1].recurrent:
@@ -142,7 +142,7 @@ def traces(look: "Look") -> Figure:
         pass
     seen = next(s for watched in found for s in watched.layers if s.layer is layer).on_host()
     dW, rows = seen.changes[layer.main], []
-    hop, middle = phones.timing(state.network)[list(state.network.layers).index(layer)]
+    hop, middle = timing(state.network)[list(state.network.layers).index(layer)]
     for gate in range(3):  # of r, z and n the synapse that moves most
         part = np.abs(dW[gate * layer.outputs : (gate + 1) * layer.outputs])
         j, i = np.unravel_index(int(part.argmax()), part.shape)

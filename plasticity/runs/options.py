@@ -279,19 +279,8 @@ class RunOptions:
         """
         labelled, stimulus = reads_labels(self.rule_class()), self.unfed
         found = self.open(stimulus.learns_from(labelled))
-        found = found.drawn(self.images, self.seed) if self.images else found
-        one = stimulus.example
-        if labelled and found.labels is None:
-            raise UserError(
-                f"{self.rule} learns from labels, and the {one}s of {self.data} have none: sort "
-                "them into a folder for each class, or take another --rule"
-            )
-        if labelled and (found.labels == found.labels[0]).all():
-            raise UserError(
-                f"{self.rule} needs {one}s of two classes at least: the {len(found)} {one}s of "
-                f"{self.data} are all '{found.classes[found.labels[0]]}'"
-            )
-        return found
+        found = stimulus.labelled(found, self.rule) if labelled else found
+        return found.drawn(self.images, self.seed) if self.images else found
 
     @property
     def lacks_data(self) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -81,11 +81,19 @@ class State:
                 raise UserError(f"a context and its target need as many frames each, and {said}")
         return [of[loss.ends(self.modules)[0]] for loss in self.losses]
 
+    def labels(self, batch: Batch, layouts: Sequence[Layout]) -> list[np.ndarray]:
+        """For each loss the classes of a batch, as its target's encodings are ordered."""
+        found = []
+        for loss, layout in zip(self.losses, layouts, strict=True):
+            layer = loss.ends(self.modules)[0]
+            found.append(self.stimulus.labels(batch, self.network, layer, layout))
+        return found
+
     def batch(self, step: int, share: slice = slice(None)) -> Batch:
         """The batch of a step with its draws, on the host: a function of the seed and the step."""
         options = self.options
         batch = self.stimulus.batch(step, options.seed, options.batch, share)
-        labels = batch.labels if reads_labels(self.rule) else None
+        labels = self.labels(batch, self.layouts) if reads_labels(self.rule) else None
         drawn = learning.draws(
             self.rule, self.layouts, self.modules, options.seed, batch.step, labels, self.losses
         )

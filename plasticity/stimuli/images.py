@@ -12,6 +12,7 @@ from plasticity.data import ImageSet
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Reading
+from plasticity.network import Network
 from plasticity.stimuli.stimulus import Batch
 
 
@@ -126,6 +127,29 @@ class Images:
             std=self.source.std,
             dtype=np.dtype(dtype),
         )
+
+    def labels(self, batch: Crops, network: Network, layer: int, layout: Layout) -> np.ndarray:
+        """The class of each image `(B,)`."""
+        return batch.labels
+
+    @staticmethod
+    def labelled(source: ImageSet, rule: str) -> ImageSet:
+        """The images, if they have labels of two classes.
+
+        Raises:
+            UserError: they have not.
+        """
+        if source.labels is None:
+            raise UserError(
+                f"{rule} learns from labels, and the images of {source.name} have none: sort "
+                "them into a folder for each class, or take another --rule"
+            )
+        if (source.labels == source.labels[0]).all():
+            raise UserError(
+                f"{rule} needs images of two classes at least: the {len(source)} images of "
+                f"{source.name} are all '{source.classes[source.labels[0]]}'"
+            )
+        return source
 
     def where(self, batch: Batch, layout: Layout, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Index of the image in its set, row (time) and column of the patch in the crop."""

@@ -13,9 +13,11 @@ from plasticity.data.utterances import HOP, Speech
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Reading
+from plasticity.network import Network
 from plasticity.stimuli.images import order
 from plasticity.stimuli.stimulus import Batch
 
+FIRST = 20  # the sample in the middle of frame 0 of the published network's highest map
 # (x + 22.22) / 2064.57 of 16-bit samples, as Loewe et al. 2019 normalise: one scale for all.
 SCALE, SHIFT, SPREAD = 65536, 1456218.75, 135303504
 
@@ -25,8 +27,8 @@ class Waves(Batch):
     """Crops of utterances.
 
     Attributes:
-        samples: int16 at 16 kHz `(B, samples)`; start: the first sample of each in its utterance,
-            int64 `(B,)`.
+        samples: int16 at 16 kHz `(B, samples)`; start: of the whole batch the first sample of each
+            in its utterance, int64 `(B,)`.
     """
 
     samples: np.ndarray = None
@@ -140,16 +142,76 @@ class Sound:
     ) -> Waves:
         own = zip(index[share], start[share], strict=True)
         samples = np.stack([self.source.samples(i, s, s + self.samples) for i, s in own])
-        return Waves(step, index, None, (), samples, start[share])
+        return Waves(step, index, None, (), samples, start)
 
     def inputs(self, batch: Waves, dtype: np.dtype) -> Array:
         """The waves `(B, samples, 1)`, normalised."""
         return normalised(batch.samples, dtype)
 
+    def labels(self, batch: Waves, network: Network, layer: int, layout: Layout) -> np.ndarray:
+        """The phone of each frame of a layer `(T, B)`, -1 where it has none.
+
+        A frame has the label that is read nearest to it, see `alignment`.
+        """
+        hop, middle = timing(network)[layer]
+        found = np.full((layout.time, layout.samples), -1)
+        for column, (i, start) in enumerate(zip(batch.index, batch.start, strict=True)):
+            phones = self.source.phones(int(i)).astype(int)
+            at = label_of(start + middle + hop * np.arange(layout.time), self.alignment)
+            known = (at >= 0) & (at < len(phones))
+            found[known, column] = phones[at[known]]
+        return found
+
+    @staticmethod
+    def labelled(source: Speech, rule: str) -> Speech:
+        """The utterances that have phones.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not source.label_counts.any():
+            raise UserError(
+                f"{rule} learns from labels, and no utterance of {source.name} has phones: give it "
+                "converted_aligned_phones.txt, or take another --rule"
+            )
+        return source.labelled()
+
     def where(self, batch: Batch, layout: Layout, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Index of the utterance in its set, and frame of the layer's map."""
         frame, utterance, _ = np.unravel_index(rows, layout.shape)
         return {"utterance": batch.index[utterance], "frame": frame}
+
+
+def timing(network: Network) -> list[tuple[int, float]]:
+    """For each layer the samples from frame to frame, and the sample in the middle of frame 0."""
+    hop, middle, found = 1, 0.0, []
+    for layer in network.layers:
+        if not layer.recurrent:
+            kernel, stride, padding, pool, step = (
+                getattr(layer.geometry, name)[0]
+                for name in ("kernel", "stride", "padding", "pool", "pool_stride")
+            )
+            middle += hop * ((kernel - 1) / 2 - padding)
+            hop *= stride
+            middle += hop * (pool - 1) / 2
+            hop *= step
+        found.append((hop, middle))
+    return found
+
+
+def label_at(label: np.ndarray, alignment: int) -> np.ndarray:
+    """The sample at which labels of 10 ms are read: `160 (j + alignment) + 20` of label j.
+
+    In the published network that is the middle of frame j + alignment of the highest map. GIM's
+    code has alignment 2; at 1 the frame's middle is nearest to that of the label's window, at 0 the
+    last two frames have no label.
+    """
+    return HOP * (label + alignment) + FIRST
+
+
+def label_of(sample: np.ndarray, alignment: int) -> np.ndarray:
+    """The label that is read nearest to a sample, the earlier one of two: see `label_at`."""
+    return np.ceil((sample - FIRST) / HOP - 0.5).astype(np.int64) - alignment
 
 
 def normalised(samples: Array, dtype: np.dtype) -> Array:

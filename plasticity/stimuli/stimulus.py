@@ -9,6 +9,7 @@ import numpy as np
 from plasticity.arrays import Array
 from plasticity.events import Layout
 from plasticity.learning import Reading
+from plasticity.network import Network
 from plasticity.rule import Draw
 
 
@@ -81,6 +82,16 @@ class Stimulus(Protocol):
 
     def inputs(self, batch: Batch, dtype: np.dtype) -> Array:
         """The inputs of a network `(M, *space, C)`, made where the batch lies."""
+
+    def labels(self, batch: Batch, network: Network, layer: int, layout: Layout) -> np.ndarray:
+        """The classes of a batch, as `Draw.labels`: of a layer's encodings in this order."""
+
+    def labelled(self, source: Any, rule: str) -> Any:
+        """The examples of a source that a rule can learn classes from.
+
+        Raises:
+            UserError: there are none, or none of two classes.
+        """
 
     def where(self, batch: Batch, layout: Layout, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The places of encodings by name: the example's index in its source, and where in it."""

@@ -233,13 +233,15 @@ def _group(z: Tensor, groups: Groups, source: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cross_entropy(z: Tensor, own: Own, draw: Draw, layout: Layout) -> Tensor:
-    """`-log softmax` of the label's score, averaged over images.
+    """`-log softmax` of the label's score, averaged over images or labelled frames.
 
-    The scores are those of a linear readout of the mean over the patch encodings of an image.
+    The scores are those of a linear readout of the mean over the patch encodings of an image, or,
+    with labels `(T, B)`, of every frame.
     """
-    of_image = z.unflatten(0, layout.shape).mean((0, 2))
-    scores = F.linear(of_image, own["W_readout"], own["b_readout"])
-    return F.cross_entropy(scores, torch.as_tensor(draw.labels))
+    labels = torch.as_tensor(draw.labels)
+    read = z if labels.ndim == 2 else z.unflatten(0, layout.shape).mean((0, 2))
+    scores = F.linear(read, own["W_readout"], own["b_readout"])
+    return F.cross_entropy(scores, labels.flatten(), ignore_index=-1)
 
 
 def negative_gradients(

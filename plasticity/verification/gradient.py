@@ -105,14 +105,13 @@ def case(state: State, *, seed: int, batch: int, gain: float = 1.0) -> Case:
     """
     stimulus = state.stimulus
     made, layout = stimulus.batch(0, seed, batch), stimulus.layout(batch)
-    labels = made.labels if reads_labels(state.rule) else None
+    layouts = layouts_of(state, layout)
+    labels = state.labels(made, layouts) if reads_labels(state.rule) else None
     weights = {
         layer: {name: to_host(w) * w.dtype.type(gain) for name, w in own.items()}
         for layer, own in state.weights.items()
     }
-    draws = learning.draws(
-        state.rule, layouts_of(state, layout), state.modules, seed, 0, labels, state.losses
-    )
+    draws = learning.draws(state.rule, layouts, state.modules, seed, 0, labels, state.losses)
     first = stimulus.inputs(made, np.dtype(state.options.dtype))
     winners: dict[str, float] = {}
     met: dict[str, np.ndarray] = {}
