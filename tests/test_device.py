@@ -107,6 +107,17 @@ def test_variants_learn_the_same_on_a_gpu(gpu, how):
     assert_same(weights(found), weights(wanted), limit=1e-9)
 
 
+@pytest.mark.parametrize("credit", ["eprop", "bptt"])
+def test_a_recurrent_unit_learns_the_same_on_a_gpu(gpu, credit):
+    how = {"net": "audio", "width": 0.02, "batch": 2, "crop": 64}
+    how |= {"samples": 2560, "credit": credit}
+    found, wanted = begun(**how), begun(device="cpu", **how)
+    np.testing.assert_allclose(steps(found, 2), steps(wanted, 2), rtol=1e-10)
+    assert_same(weights(found), weights(wanted))
+    if gpu is not None:  # in one launch for all times
+        assert gpu.launches["gru_states"] == gpu.launches["gru_posts"] == 2
+
+
 @pytest.mark.parametrize("rule", ["clapp", "cpc", "bcm"])
 def test_dW_in_float32_is_the_cpus_to_four_digits(gpu, rule):
     found, wanted = (first_updates(begun(rule, d, dtype="float32")) for d in ("cuda", "cpu"))

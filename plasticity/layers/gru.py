@@ -12,6 +12,7 @@ from plasticity.errors import UserError
 from plasticity.layers.layer import Parameters
 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+TRACED = 2**22  # traces, of synapses at times, that are held at once
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,15 @@ class GruSeen:
         return {}
 
     def coactivity(self, synapses: np.ndarray, drive: Array | None = None) -> Array:
-        traces = self._traces(self.layer.main, synapses)
-        if drive is not None:
-            j = array_module(traces).asarray(synapses[:, 0] % self.layer.outputs)
-            traces = traces * drive[..., j]
-        return traces.sum(axis=1)
+        xp, few = array_module(self.x), max(1, TRACED // max(1, self.h[..., 0].size))
+        found = xp.empty((len(self.x), len(synapses)), self.x.dtype)
+        for start in range(0, len(synapses), few):
+            some = slice(start, start + few)
+            traces = self._traces(self.layer.main, synapses[some])
+            if drive is not None:
+                traces *= drive[..., xp.asarray(synapses[some, 0] % self.layer.outputs)]
+            found[:, some] = traces.sum(axis=1)
+        return found
 
     def along(self, change: np.ndarray) -> np.ndarray:
         # The error through the post factors, times the response of `change`, as if it were weights.

@@ -86,3 +86,19 @@ def test_credit_in_time_is_what_the_three_differ_in():
 def test_an_unknown_credit_is_told():
     with pytest.raises(UserError, match="unknown --credit 'rtrl': expected eprop, bptt, none"):
         Gru("g", 1, 1, "rtrl")
+
+
+@pytest.mark.parametrize("driven", [False, True])
+def test_what_synapses_have_in_common_does_not_depend_on_how_many_are_asked_at_once(
+    monkeypatch, driven
+):
+    layer, weights, x, error = made(3, 6, 4, 3)
+    (seen,), _ = layer.learn(layer.forward(x, weights)[1], error, weights, False)
+    at = np.indices(seen.changes["weight_ih"].shape).reshape(2, -1).T
+    drive = error if driven else None
+    wanted = seen.coactivity(at, drive)
+    if driven:
+        dW = wanted.sum(axis=0).reshape(seen.changes["weight_ih"].shape)
+        np.testing.assert_allclose(dW, seen.changes["weight_ih"], rtol=0, atol=1e-13)
+    monkeypatch.setattr("plasticity.layers.gru.TRACED", 5 * 3 * 6)
+    np.testing.assert_allclose(seen.coactivity(at, drive), wanted, rtol=0, atol=1e-14)
