@@ -168,7 +168,8 @@ def gru_learn(
     """
     if credit not in CREDITS:
         raise ValueError(f"unknown credit '{credit}': expected {', '.join(CREDITS)}")
-    arrays = error.astype(h.dtype, copy=False), h, gates, weight_hh
+    xp = array_module(error, h)
+    arrays = xp.ascontiguousarray(error, h.dtype), h, gates, weight_hh  # it may count frames first
     by_input, by_state, found = form("gru_posts", call_with(*arrays))(*arrays, credit)
     met, p, post_ih, post_hh = (
         a.reshape(-1, a.shape[2]) for a in (x, before(h), by_input, by_state)

@@ -136,6 +136,20 @@ def test_in_float32_dW_is_that_of_float64(credit):
     close(below, exactly, np.abs(exactly).max(), 9 * (3 * 33 + 16))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_error_that_counts_times_first_changes_no_bit_and_no_form(monkeypatch, dtype):
+    x, weights, error = case(3, 7, 5, 4, dtype)
+    turned = np.ascontiguousarray(error.swapaxes(0, 1)).swapaxes(0, 1)
+    assert not turned.flags.c_contiguous
+    wanted, asked, form = learned(x, weights, error, "eprop"), [], kernels.form
+    monkeypatch.setattr(kernels, "form", lambda *call: asked.append(form(*call)) or asked[-1])
+    _, found = learned(x, weights, turned, "eprop")
+    for name, dW in found.items():
+        np.testing.assert_array_equal(dW, wanted[1][name])
+    which = "cpu" if dtype == np.float32 else "definition"
+    assert {one.__module__ for one in asked} == {f"plasticity.kernels.{which}.gru"}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_traces_of_all_synapses_are_what_is_asked_of_some(name):
     x, weights, _ = case(2, 5, 3, 4)
