@@ -20,8 +20,8 @@ class Supervised(Rule):
     A fully connected layer with an output for each class reads the mean over the patch encodings
     of an image, as the published code and the linear probe do; of sound it reads every frame, whose
     class is its phone (Loewe et al. 2019), and averages over frames with a label. With
-    `pi = softmax(W_readout z + b)` the loss is the cross entropy `-log pi_label`, averaged over images. With
-    `gamma_c = [c is the label] - pi_c`
+    `pi = softmax(W_readout z + b)` the loss is the cross entropy `-log pi_label`, averaged over
+    images. With `gamma_c = [c is the label] - pi_c`
 
         encoding:  dW_ji = sum over c of gamma_c W_readout,cj  rho'(a_j) x_i
         readout:   dW_readout,cj = gamma_c z_j,  db_readout,c = gamma_c

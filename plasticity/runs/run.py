@@ -163,6 +163,14 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     if ranks:
         ranks.share(options.batch)  # says if the batch cannot be shared
         ranks.connect(device)
+    if type(rule).decay is not Rule.decay:
+        for layer in network.layers:
+            if layer.recurrent:
+                raise UserError(
+                    f"{rule.name} takes a part of every weight from it, which has no meaning for "
+                    f"the gates of {layer.name}: take --layers {len(network.layers) - 1}, or "
+                    "another --rule"
+                )
     modules = network.modules(options.split_of(rule, network))
     check_room(network, rule, dtype)
     losses = learning.losses_of(rule, modules, network, options.below_gru or "both")
