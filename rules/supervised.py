@@ -110,21 +110,22 @@ class Supervised(Rule):
         scores, labels = role.score.reshape(len(z), self.classes), draw.labels.reshape(-1)
         if draw.labels.ndim == 1:  # the readout, which all patches of an image share
             scores = scores.reshape(*layout.shape, self.classes)[0, :, 0]
-        known, told = labels >= 0, scores.argmax(axis=1)
+        xp, known, told = array_module(z), labels >= 0, scores.argmax(axis=1)
         return Learning(
             kernels.product(gamma, own["W_readout"]),
             _cross_entropy(scores, labels),
             (gamma != 0).mean(),
             {"W_readout": kernels.product(gamma.T, z), "b_readout": gamma.sum(axis=0)},
-            measures={"accuracy": (told == labels)[known].mean()},
+            measures={"accuracy": (told == labels).sum() / xp.maximum(known.sum(), 1)},
             roles=(role,),
         )
 
 
 def _cross_entropy(scores: Array, labels: Array) -> Array:
     """`-log pi_label`, averaged over images or frames; those without a label, -1, are left out."""
-    known = array_module(scores).flatnonzero(labels >= 0)
-    return -_log_softmax(scores)[known, labels[known]].mean()
+    xp, known = array_module(scores), labels >= 0
+    told = _log_softmax(scores)[xp.arange(len(labels)), xp.maximum(labels, 0)]
+    return -(told * known).sum() / xp.maximum(known.sum(), 1)
 
 
 def _log_softmax(scores: Array) -> Array:

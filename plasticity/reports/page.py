@@ -204,7 +204,7 @@ def _lead(look: Look) -> str:
 
 def _parts(look: Look, left_out: dict[str, str]) -> Iterator[Part]:
     """The sections in their order; what is missing goes to `left_out`."""
-    first, *others = READING
+    first, *others = (name for name in READING if name in plots.of(look))
     names = [first, "probe", *others]
     for number, name in enumerate(names):
         look.report("report", number, len(names))

@@ -311,6 +311,21 @@ PLOTS: dict[str, Callable[[Look], Figure]] = {
 }
 
 
+OF_ONE = {"patches": "images", "kernels": "images", "utterance": "sound", "confusions": "sound"}
+"""Figures that one stimulus alone has."""
+
+
+def of(look: Look) -> list[str]:
+    """The figures that a run can have, by its stimulus and network."""
+    stimulus = look.state.options.unfed.name
+    recurrent = any(layer.recurrent for layer in look.state.network.layers)
+    return [
+        name
+        for name in PLOTS
+        if OF_ONE.get(name, stimulus) == stimulus and (name != "traces" or recurrent)
+    ]
+
+
 def chosen(names: tuple[str, ...]) -> list[str]:
     """The figures asked for, each once; `all` stands for every one.
 
@@ -348,14 +363,18 @@ def draw(
     """Draw and write figures; returns the files, and why the others were left out.
 
     Args:
-        skip: leave out a figure whose data are missing, where otherwise that is an error.
+        skip: leave out a figure whose data are missing, where otherwise that is an error; those
+            that the run's stimulus has not go without a word.
 
     Raises:
         UserError: a figure that cannot be drawn or written.
     """
     written: list[Path] = []
     left_out: dict[str, str] = {}
+    can_be = of(look)
     for name, files in wanted.items():
+        if skip and name not in can_be:
+            continue
         try:
             figure = PLOTS[name](look)
         except MissingError as error:
