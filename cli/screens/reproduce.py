@@ -47,7 +47,7 @@ def carry_out(
         say(f"All {count} runs are done already, in {folder}")
         return {}, False
     side = f", {jobs} side by side" if jobs > 1 else ""
-    say(f"{count} runs in {folder}{side}, {budget.statement()}")
+    say(f"{count} runs in {folder}{side}, budget {budget.name}")
     columns = ("{task.description}", BarColumn(), "{task.fields[what]}")
     with progress(*columns, transient=True) as bar:
         total = bar.add_task("all runs", total=work.total, completed=work.done, what="")

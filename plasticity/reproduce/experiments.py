@@ -9,6 +9,7 @@ from plasticity import claims, runs
 from plasticity.errors import UserError
 from plasticity.files import make_folder
 from plasticity.probes import probe
+from plasticity.probes.phones import MOST
 from plasticity.reports.plots import draw_end
 from plasticity.reproduce.tables import Row, Table
 from plasticity.rule import learns
@@ -30,7 +31,8 @@ class Budget:
     """What the runs of a table may cost, the same for each of its rows.
 
     Attributes:
-        options: of `plasticity run`, those that do not make the difference between rows.
+        options: of `plasticity run`, those that do not make the difference between rows; sound: the
+            same for rows on sound, by default those of images but for the data.
         probe_train, probe_test: labelled images, 0 for all; probe_epochs, probe_views: of the
             published protocol, see `probe.probe_run`.
     """
@@ -41,9 +43,22 @@ class Budget:
     probe_test: int = 0
     probe_epochs: int = 300
     probe_views: int = 20
+    sound: Mapping[str, object] | None = None
 
-    def statement(self) -> str:
-        """In words, for captions."""
+    def of(self, row: Row) -> Mapping[str, object]:
+        """The options of `plasticity run` for a row."""
+        if row.options.get("net") != "audio":
+            return self.options
+        return {**self.options, "data": "sample"} if self.sound is None else self.sound
+
+    def statement(self, row: Row) -> str:
+        """In words, for the caption of a table with such a row."""
+        if row.options.get("net") == "audio":
+            own = ", ".join(f"{name} {value}" for name, value in self.of(row).items())
+            return (
+                f"budget {self.name} ({own}); probes on all utterances, the regularised one on "
+                f"{MOST['train']:,} training and {MOST['test']:,} test frames of them"
+            )
         own = ", ".join(f"{name} {value}" for name, value in self.options.items())
         train, test = (f"{n or 'all'}" for n in (self.probe_train, self.probe_test))
         return (
@@ -54,13 +69,23 @@ class Budget:
 
 
 BUDGETS = {
-    "paper": Budget("paper", {"data": "stl10", "width": 1.0, "epochs": 300, "batch": 32}),
+    "paper": Budget(
+        "paper",
+        {"data": "stl10", "width": 1.0, "epochs": 300, "batch": 32},
+        sound={
+            "data": "librispeech",
+            "width": 1.0,
+            "epochs": 300,
+            "batch": 8,
+        },
+    ),
     "small": Budget(
         "small",
         {"data": "cifar10", "width": 0.0625, "steps": 1000, "batch": 8, "lr": 1e-3},
         probe_train=2500,
         probe_test=2000,
         probe_views=2,
+        sound={"data": "sample", "width": 0.0625, "steps": 1000, "batch": 8, "lr": 1e-3},
     ),
 }
 
@@ -82,7 +107,7 @@ def budget(name: str) -> Budget:
         keys = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--budget {path}: not a readable TOML file ({error})") from error
-    own = {f.name for f in fields(Budget)} - {"name", "options"}
+    own = {f.name for f in fields(Budget)} - {"name", "options", "sound"}
     known = {f.name for f in fields(RunOptions)} - {"rule", "seed"}
     for key, value in keys.items():
         if key not in own | known:
@@ -118,8 +143,9 @@ def of_row(row: Row, budget: Budget, seed: int, **where: object) -> Experiment:
     Raises:
         UserError: options that do not go together.
     """
-    length = {n: row.longer * v for n, v in budget.options.items() if n in ("epochs", "steps")}
-    options = RunOptions(**{**budget.options, **row.options, **length, "seed": seed, **where})
+    shared = budget.of(row)
+    length = {n: row.longer * v for n, v in shared.items() if n in ("epochs", "steps")}
+    options = RunOptions(**{**shared, **row.options, **length, "seed": seed, **where})
     own = [f"{name}={value}" for name, value in sorted(row.options.items()) if name != "rule"]
     return Experiment(",".join([options.rule, *own, f"seed={seed}"]), options)
 
@@ -140,7 +166,8 @@ def of_tables(
             found.setdefault(wanted.name, wanted)
     for wanted in list(found.values())[: len(found) // seeds]:  # what is wrong is said at once
         options = wanted.options
-        options.network().modules(options.modules or options.rule_object().modules)
+        network = options.network()
+        network.modules(options.split_of(options.rule_object(), network))
         wanted.steps()
     return list(found.values())
 
@@ -178,7 +205,7 @@ def measured(place: Path, options: RunOptions, budget: Budget, protocol: str) ->
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        asked = found["asked"] == _asked(budget, protocol)
+        asked = found["asked"] == _asked(options, budget, protocol)
         return found["trained"] if asked and found["step"] == _steps(place) else None
     except (OSError, ValueError, KeyError):
         return None  # of another version, or damaged: it is made again
@@ -194,11 +221,13 @@ def _steps(place: Path) -> object:
     return runs.read_summary(place)["steps"]
 
 
-def _asked(budget: Budget, protocol: str) -> dict[str, object]:
+def _asked(options: RunOptions, budget: Budget, protocol: str) -> dict[str, object]:
     """What `probe.probe_run` is asked for."""
     asked = {"train_images": budget.probe_train, "test_images": budget.probe_test}
     if protocol == "published":
         asked |= {"epochs": budget.probe_epochs, "views": budget.probe_views}
+    if options.unfed.name == "sound":  # utterances, and epochs as published
+        asked = {}
     return {"protocol": protocol, **asked}
 
 
@@ -236,7 +265,7 @@ def _carry_out(place: Path, options: RunOptions, budget: Budget, report: Report)
     for protocol in PROTOCOLS:
         if measured(place, options, budget, protocol) is None:
             state = lifecycle.reopen(place, data_dir=options.data_dir, device=options.device)
-            asked = _asked(budget, protocol)
+            asked = _asked(options, budget, protocol)
             probed = probe.probe_run(
                 state,
                 beside_random=False,

@@ -131,8 +131,8 @@ def caption(table: Table, budget: Budget, results: Sequence[Result]) -> str:
         )
     return (
         f"{table.title}: accuracy of a linear probe in percent, mean and standard deviation over "
-        f"seeds. Published: Illing et al. 2021, {table.source}; on STL-10. Ours: "
-        f"{budget.statement()}.{order}"
+        f"seeds. Published: Illing et al. 2021, {table.source}; on {table.data}. Ours: "
+        f"{budget.statement(table.rows[0])}.{order}"
     )
 
 

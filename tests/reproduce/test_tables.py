@@ -22,7 +22,8 @@ def test_every_row_is_a_run_that_can_begin(row):
         assert options.seed == 1 and options.rule == row.options["rule"]
         assert -1 <= row.layer - 1 < len(layers)
     options = of_row(row, SAMPLE, 0).options
-    modules = options.network().modules(options.modules or options.rule_object().modules)
+    network = options.network()
+    modules = network.modules(options.split_of(options.rule_object(), network))
     assert [layer for module in modules for layer in module] == list(range(len(layers)))
 
 
@@ -43,7 +44,8 @@ def test_clapp_trains_twice_as_long_at_any_budget():
 def test_the_rows_of_table_6_have_the_modules_that_they_name():
     for row in reproduce.TABLES["table6"].rows:
         options = of_row(row, SAMPLE, 0).options
-        modules = options.network().modules(options.modules or options.rule_object().modules)
+        network = options.network()
+        modules = network.modules(options.split_of(options.rule_object(), network))
         assert row.label.startswith(f"{len(modules)} module")
         if "+" in row.label:
             assert row.label.endswith("+".join(str(len(m)) for m in modules))
