@@ -2,7 +2,6 @@
 
 python benchmarks/sound_step.py --width 0.125
 
-torch computes the same losses on the same draws by autograd: convolutions, a GRU (its own
 torch computes the same losses on the same draws by autograd: convolutions, its own `torch.nn.GRU`
 (so credit `bptt`), scores of gathered frames, Adam. Its gather of negatives is faster on one thread
 than on two on some machines, so that it is timed both ways.

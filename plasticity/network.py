@@ -7,9 +7,10 @@ from itertools import pairwise
 from plasticity import seeds
 from plasticity.arrays import Array
 from plasticity.errors import UserError
+from plasticity.kernels import Pool
 from plasticity.layers import Block, Conv, Gru, Layer, Parameters, Seen
 
-__all__ = ["Block", "Conv", "Gru", "Layer", "Network", "Parameters", "Seen"]
+__all__ = ["Block", "Conv", "Gru", "Layer", "Network", "Parameters", "Pool", "Seen"]
 
 
 @dataclass(frozen=True)

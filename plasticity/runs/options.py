@@ -41,6 +41,18 @@ PRESETS: dict[str, dict[str, object]] = {
         "probe_train": 5000,
         "probe_test": 2000,
     },
+    # The same for speech: see docs/sound.md.
+    "speech": {
+        "rule": "clapp_s",
+        "net": "audio",
+        "width": 0.125,
+        "weights": "symmetric",
+        "lr": 1e-3,
+        "steps": 3000,
+        "data": "flite",
+        "probe_train": 0,
+        "probe_test": 0,
+    },
 }
 
 RULE_OPTIONS = {
@@ -202,8 +214,8 @@ class RunOptions:
         first = network.layers[0]
         if first.inputs != stimulus.channels:
             raise UserError(
-                f"layer {first.name} of {network.name} takes {first.inputs} channels, and "
-                f"{stimulus.name} here have {stimulus.channels}"
+                f"layer {first.name} of {network.name} takes {first.inputs} channels of "
+                f"{stimulus.name}, and here there is {stimulus.channels}"
             )
         return network
 
