@@ -69,6 +69,9 @@ FIRST: Takes = lambda c: (  # noqa: E731
     c.compiled and _three_by_three(c) and not c.geometry.pools and c.channels <= FEW_CHANNELS
 )
 WINOGRAD: Takes = lambda c: c.compiled and _three_by_three(c)  # noqa: E731
+IN_TIME: Takes = lambda c: (  # noqa: E731
+    c.compiled and c.geometry.dims == 1 and not c.geometry.pools
+)
 COMPILED: Takes = lambda c: c.compiled  # noqa: E731
 CONTIGUOUS: Takes = lambda c: c.compiled and c.contiguous  # noqa: E731
 ON_DEVICE: Takes = lambda c: c.on_device  # noqa: E731
@@ -78,6 +81,7 @@ ALWAYS: Takes = lambda c: True  # noqa: E731
 BACK = (
     ("cuda.convolution", CUDA_3X3),
     ("cpu.winograd", WINOGRAD),
+    ("cpu.windows", IN_TIME),
     ("cpu.blocked", COMPILED),
     ("definition.convolution", ALWAYS),
 )

@@ -1,0 +1,106 @@
+"""Convolutions in time over windows, float32 on the CPU, against the definition in float64."""
+
+import numpy as np
+import pytest
+
+from plasticity import kernels
+from plasticity.kernels import Geometry, forms
+from plasticity.kernels.cpu import windows
+from plasticity.kernels.definition import convolution
+from tests.rounding import at_winners, close
+
+# kernel, stride, padding, frames in, channels, neurons
+GEOMETRIES = {
+    "conv1 of the published network": (10, 5, 2, 61, 1, 6),
+    "conv2": (8, 4, 2, 41, 6, 5),
+    "conv3 and conv4": (4, 2, 2, 23, 5, 8),
+    "conv5": (4, 2, 1, 17, 8, 3),
+    "kernel shorter than its stride": (2, 5, 1, 24, 3, 4),
+    "kernel as long as its stride": (3, 3, 0, 20, 2, 5),
+    "kernel no multiple of its stride": (7, 3, 2, 30, 3, 4),
+    "stride 1": (5, 1, 2, 13, 4, 3),
+    "one tap": (1, 1, 0, 9, 3, 4),
+    "padding longer than the kernel": (2, 2, 4, 5, 2, 3),
+    "one frame out": (6, 4, 0, 8, 2, 3),
+    "samples left over": (4, 4, 0, 19, 1, 2),
+    "several blocks": (8, 4, 2, 900, 512, 2),
+}
+
+
+@pytest.fixture(params=GEOMETRIES)
+def case(request):
+    kernel, stride, padding, frames, channels, neurons = GEOMETRIES[request.param]
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, frames, channels), np.float32)
+    weight = rng.standard_normal((neurons, channels, kernel), np.float32)
+    bias = rng.standard_normal(neurons, np.float32)
+    return x, weight, bias, ((kernel,), (stride,), (padding,))
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_geometry_agrees_with_the_definition(case, linear, shared):
+    x, weight, bias, sizes = case
+    its = Geometry.of(*sizes, 1, linear)
+    call = forms.call_with(x, weight, bias, geometry=its, channels=x.shape[-1])
+    assert forms.form("forward", call) is windows.forward
+    exact = [a.astype(float) for a in (x, weight, bias)]
+    y, winner, z = kernels.forward(x, weight, bias, its)
+    wanted_y, _, wanted_z = convolution.forward(*exact, its)
+    size_y, _, size_z = convolution.forward(*map(np.abs, exact), its)
+    products, positions = weight[0].size + 2, y[..., 0].size + 2
+    close(y, wanted_y, size_y, products)
+    close(z, wanted_z, size_z, products + positions)
+    assert (winner is None) == linear
+    if not linear:
+        a = convolution.convolve(*exact, its).astype(np.float32)
+        close(at_winners(winner, a, its), wanted_y, size_y, products)
+    rng = np.random.default_rng(1)
+    drive = rng.standard_normal((3, y.shape[-1]) if shared else y.shape).astype(np.float32)
+    driven = drive.astype(float)
+    dW, db = kernels.correlate(x, winner, drive, its)
+    wanted_dW, wanted_db = convolution.correlate(exact[0], winner, driven, its)
+    size_dW, size_db = convolution.correlate(np.abs(exact[0]), winner, np.abs(driven), its)
+    close(dW, wanted_dW, size_dW, positions)
+    close(db, wanted_db, size_db, positions)
+    error = kernels.back(winner, drive, weight, x.shape[1:-1], its)
+    wanted = convolution.back(winner, driven, exact[1], x.shape[1:-1], its)
+    size = convolution.back(winner, np.abs(driven), np.abs(exact[1]), x.shape[1:-1], its)
+    close(error, wanted, size, weight[:, 0].size + 2)
+
+
+def test_without_winners_it_gives_the_same(case):
+    x, weight, bias, sizes = case
+    its = Geometry.of(*sizes)
+    y, winner, z = kernels.forward(x, weight, bias, its, winners=False)
+    assert winner is None
+    np.testing.assert_array_equal(y, kernels.forward(x, weight, bias, its)[0])
+    np.testing.assert_array_equal(z, kernels.forward(x, weight, bias, its)[2])
+
+
+def test_an_empty_batch_gives_nothing_and_no_change():
+    its, x = Geometry.of((4,), 2, 1), np.zeros((0, 9, 3), np.float32)
+    weight, bias = np.ones((5, 3, 4), np.float32), np.ones(5, np.float32)
+    y, winner, z = kernels.forward(x, weight, bias, its)
+    assert (y.shape, winner.shape, z.shape) == ((0, 4, 5), (0, 4, 5), (0, 5))
+    dW, db = kernels.correlate(x, winner, y, its)
+    assert not dW.any() and not db.any() and dW.shape == weight.shape
+    assert kernels.back(winner, y, weight, (9,), its).shape == x.shape
+
+
+def test_what_is_not_a_number_wins_nothing():
+    x = np.full((1, 8, 1), np.nan, np.float32)
+    its = Geometry.of((2,), 2, 0)
+    weight, bias = np.ones((1, 1, 2), np.float32), np.zeros(1, np.float32)
+    assert (kernels.forward(x, weight, bias, its)[1] == kernels.geometry.SILENT).all()
+
+
+def test_a_result_repeats_bit_for_bit(case):
+    x, weight, bias, sizes = case
+    its = Geometry.of(*sizes)
+    first, again = (kernels.forward(x, weight, bias, its) for _ in range(2))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    drive = np.ones_like(first[0])
+    for a, b in zip(*(kernels.correlate(x, first[1], drive, its) for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(a, b)
