@@ -81,7 +81,16 @@ def largest_difference(a, b):
 
 
 @mpi
-@pytest.mark.parametrize("how", [(), ("--rule", "gim", "--modules", "2+2")], ids=["clapp", "gim"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        (),
+        ("--rule", "gim", "--modules", "2+2"),
+        ("--rule", "oja", "--optimiser", "plain", "--lr", "0.01"),  # decays: taken by one rank
+        ("--rule", "supervised"),
+    ],
+    ids=["clapp", "gim", "oja", "supervised"],
+)
 def test_two_ranks_learn_what_one_process_learns(tmp_path, how):
     process = start(tmp_path / "two", "--steps", 6, *how)
     one_process(*SMALL, "--steps", 6, "--out", tmp_path / "one", *how)
