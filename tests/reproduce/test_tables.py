@@ -101,3 +101,41 @@ def test_a_budget_that_cannot_be_read_is_named(text, sentence, tmp_path):
         reproduce.budget(str(path))
     with pytest.raises(UserError, match="unknown budget 'large': expected paper, small"):
         reproduce.budget("large")
+
+
+PUBLISHED = {
+    "table1": (21.8, 65.0, 73.2, 81.1, 80.3, 73.6, 75.0),
+    "table6": (74.0, 75.4, 76.2, 77.4, 77.6, 80.3),
+    "retro": (80.3, 80.2, 75.0, 74.1),
+    "block_grad": (80.3, 78.0, 73.6, 70.0),
+    "above": (75.0, 72.4),
+    "audio": (27.6, 73.4, 77.7, 64.3, 63.9, 62.8, 61.7, 58.6, 52.4),
+}
+"""Typed a second time, from the paper: a slip would have to be made twice."""
+
+
+@pytest.mark.parametrize("table", PUBLISHED)
+def test_published_numbers_are_those_of_the_paper(table):
+    assert tuple(row.published for row in reproduce.TABLES[table].rows) == PUBLISHED[table]
+
+
+def test_curves_over_layers_have_the_published_number_at_the_last_layer_alone():
+    for row in reproduce.TABLES["layers"].rows:
+        assert (row.published is not None) == (row.layer == 6)
+
+
+def test_a_row_of_a_layer_shows_that_layer(monkeypatch, tmp_path):
+    from plasticity.reproduce import results
+
+    monkeypatch.setattr(results, "measured", lambda *_: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    table = reproduce.TABLES["layers"]
+    for found in results.collect(table, SAMPLE, 1, tmp_path):
+        assert list(found.main.values) == pytest.approx([10 * found.row.layer])
+    for found in results.collect(reproduce.TABLES["table1"], SAMPLE, 1, tmp_path):
+        assert list(found.main.values) == pytest.approx([60])
+
+
+def test_greys_of_stl10_are_normalised_as_published():
+    from plasticity.data import sets
+
+    assert sets.STL10_GREY == (0.4120, 0.2570)

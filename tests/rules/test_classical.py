@@ -189,3 +189,11 @@ def test_a_run_in_two_parts_is_the_run_in_one_bit_for_bit(name, tmp_path):
 def call(*args):
     done = CliRunner().invoke(main, list(map(str, args)))
     assert done.exit_code == 0, done.output
+
+
+def test_what_is_as_far_as_usual_is_no_novelty():
+    """The gate opens where the distance is larger than the usual one, and not where it is equal."""
+    rule = rules.get("hebbian")
+    own = {"expected": np.zeros(2), "spread": np.array([4.0])}
+    z = np.array([[2.0, 0.0], [2.0, 0.1], [0.0, 1.0]])  # |z|^2: 4, 4.01, 1
+    np.testing.assert_array_equal(rule.third_factor(z, own), [0, 1, 0])

@@ -156,3 +156,52 @@ def test_state_that_leaks_between_layers_is_found():
 def test_a_rule_of_no_loss_is_known():
     assert has_loss(state_of(Clapp(steps=2))) and has_loss(state_of(Activity()))
     assert not has_loss(state_of(Oja()))
+
+
+def compared(**changed):
+    row = {"seed": 0, "layer": "conv1", "parameter": "weight", "method": "torch", "error": 0.0,
+           "difference": 0.0, "place": (0,), "cosine": 1.0, "open_gates": 0.5, "winners": 0.5,
+           "zero": False, "tolerance": 1e-10, "samples": 5}  # fmt: skip
+    return gradient.Comparison(**{**row, **changed})
+
+
+@pytest.mark.parametrize(
+    "changed, verdict",
+    [
+        ({}, "ok"),
+        ({"error": 1e-10}, "ok"),
+        ({"error": 2e-10}, "differs"),
+        ({"error": float("nan")}, "differs"),
+        ({"zero": True}, "proves nothing"),
+        ({"open_gates": 0.0}, "proves nothing"),
+        ({"winners": 0.0}, "proves nothing"),
+        ({"crossed": 5}, "proves nothing"),
+        ({"crossed": 4}, "ok"),
+    ],
+)
+def test_a_comparison_says_what_it_proves(changed, verdict):
+    assert compared(**changed).verdict == verdict
+
+
+def test_a_report_holds_only_if_every_row_is_ok():
+    from plasticity.verification import Verified
+
+    for rows, holds in (([compared()], True), ([compared(), compared(zero=True)], False),
+                        ([compared(error=1.0)], False), ([], False)):  # fmt: skip
+        found = Verified("r", "n", "layer", rows, [], [], "", "")
+        assert found.holds == holds
+
+
+def test_where_everything_above_is_changed_the_draws_above_are(monkeypatch):
+    made = case_of(Clapp(steps=2))
+    seen = []
+    learn = type(made).learn
+    monkeypatch.setattr(
+        type(made), "learn", lambda self, **how: seen.append(how) or learn(self, **how)
+    )
+    locality.check(made)
+    above = [how["draws"] for how in seen if "draws" in how and "network" not in how]
+    assert above
+    for number, draws in enumerate(above):
+        same = [a is b for a, b in zip(draws, made.draws, strict=True)]
+        assert same[number] and not any(same[number + 1 :])
