@@ -46,7 +46,7 @@ def export(run: Path, kind: str | None, output: tuple[Path, ...], trusted: bool)
     state = lifecycle.reopen(run, device="cpu", trusted=trusted)
     arrays = {name: to_host(w) for name, w in named(state.network, state.weights).items()}
     metadata = {
-        **describe(state.network),
+        **describe(state.network, state.rule),
         "rule": state.rule.name,
         "equation": state.rule.equation,
         "citation": state.rule.citation,

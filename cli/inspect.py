@@ -14,19 +14,23 @@ from plasticity.cli.options import (
 )
 
 
-def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
-    """`3,1,0,2` as numbers."""
-    if text is None:
-        return None
+def _whole(option: str, text: str, example: str, given: str) -> tuple[int, ...]:
+    """Whole numbers with commas or colons between."""
     parts = text.replace(":", ",").split(",")
     if not all(part.strip().isdigit() for part in parts):
         from plasticity.errors import UserError
 
         raise UserError(
-            f"--{param.name} {text}: expected whole numbers with commas, such as "
-            f"{param.metavar or '3,1,0,2'}"
+            f"--{option} {given}: expected whole numbers with commas, such as {example}"
         )
     return tuple(int(part) for part in parts)
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
+    """`3,1,0,2` as numbers."""
+    if text is None:
+        return None
+    return _whole(param.name, text, param.metavar or "3,1,0,2", text)
 
 
 FRESH = ("net", "width", "batch", "seed", "dtype", "data", "modules", "weights", "gate", "set")
@@ -60,6 +64,11 @@ FILE = Place(dir_okay=False)
     callback=_numbers,
     metavar="K,I,J",
     help="An entry of W_retro: prediction step from 1, context neuron, target neuron.",
+)
+@click.option(
+    "--entry",
+    metavar="NAME,K,J,I",
+    help="An entry of a matrix of the rule's own: its name, prediction step from 1, post, pre.",
 )
 @click.option(
     "--recorded",
@@ -113,6 +122,7 @@ def inspect(
     bias: tuple | None,
     prediction: tuple | None,
     retro: tuple | None,
+    entry: str | None,
     recorded: bool,
     step: int | None,
     checkpoint: Path | None,
@@ -154,6 +164,9 @@ def inspect(
         figures.check_suffix(figure_path)
     names = {"weight": synapse, "weight_hh": recurrent, "bias": bias, "W_pred": prediction}
     names["W_retro"] = retro
+    if entry is not None:
+        own, _, numbers = entry.partition(",")
+        names[own] = _whole("entry", numbers, "W,1,0,3", entry)
     chosen = [(name, index) for name, index in names.items() if index is not None]
     if len(chosen) > 1:
         raise UserError(

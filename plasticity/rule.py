@@ -1,6 +1,6 @@
 """What a rule is to the rest: the interface, and what it hands back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -31,6 +31,22 @@ class Draw:
             half and tuple(e.on(device, dtype) for e in half) for half in (self.pred, self.retro)
         )
         return Draw(pred, retro, None if self.labels is None else to_device(self.labels, device))
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a rule says of a parameter that it keeps, for files and for who looks on.
+
+    Attributes:
+        axes: of its array, in words, such as `(prediction step, target neuron j, neuron k)`.
+        role: of a matrix `(K, post, pre)` that learns as Eq. (8) says, dW the sum over events at
+            prediction step k of gamma post pre, the role whose gates are its: `target`, where post
+            is the target and pre the context, or `context`, the other way round. Then `inspect`
+            takes its entries apart.
+    """
+
+    axes: str
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,9 @@ class Rule:
         feedback: how an error comes down in modules of several layers: by `transposed` weights, or
             by fixed `random` ones of the same shape.
         learns: False for weights that stay as they were drawn, the lower bound of comparisons.
+        parameters: what it says of the parameters that it keeps, by name.
+        predicts: whether it predicts targets from contexts; a recurrent layer is then the context
+            of the layer below it. blocks_target: whether that layer does not learn from it.
         hinge: whether its loss is Eq. (3), `max(0, 1 - y u)`, of the scores of its events; figures
             and reports then draw it.
     """
@@ -165,6 +184,9 @@ class Rule:
     feedback: ClassVar[str] = "transposed"
     learns: ClassVar[bool] = True
     hinge: ClassVar[bool] = False
+    predicts: ClassVar[bool] = False
+    blocks_target: ClassVar[bool] = False
+    parameters: ClassVar[Mapping[str, Parameter]] = {}
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The parameters that the rule keeps for a layer of `neurons`, float64, at their start."""

@@ -1,6 +1,6 @@
 """BCM: between depression and potentiation lies a threshold that slides."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ import numpy as np
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.rule import Draw, Role, Rule
+from plasticity.rule import Draw, Parameter, Role, Rule
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Bcm(Rule):
     epsilon: float = 0.0
 
     name: ClassVar[str] = "bcm"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "theta": Parameter("(neuron j)"),
+    }
     equation: ClassVar[str] = "dW_ji = y_j (y_j - theta_j) x_i - epsilon W_ji, theta_j = E[y_j^2]"
     citation: ClassVar[str] = "Bienenstock, Cooper & Munro, J. Neuroscience 2 (1982), 32-48"
     reads: ClassVar[str] = "map"

@@ -1,6 +1,6 @@
 """CLAPP: contrastive, local and predictive plasticity."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from plasticity import events, kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
-from plasticity.rule import Draw, Learning, Role, Rule
+from plasticity.rule import Draw, Learning, Parameter, Role, Rule
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class Clapp(Rule):
 
     name: ClassVar[str] = "clapp"
     predicts: ClassVar[bool] = True
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "W_pred": Parameter("(prediction step, target neuron j, context neuron k)", "target"),
+        "W_retro": Parameter("(prediction step, context neuron k, target neuron j)", "context"),
+    }
     coin: ClassVar[bool] = True  # each image takes part with one sign, drawn by a fair coin
     modules: ClassVar[str] = "layers"  # every layer a module of its own
     equation: ClassVar[str] = "dW_ji = gamma * (dendritic signal)_j * rho'(a_j) * x_i, gamma = y H"

@@ -1,6 +1,6 @@
 """Three factors: Hebbian learning under a gate that comes from elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ import numpy as np
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.rule import Draw, Role, Rule
+from plasticity.rule import Draw, Parameter, Role, Rule
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class Hebbian(Rule):
     tau: float = 20.0
 
     name: ClassVar[str] = "hebbian"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "expected": Parameter("(neuron j)"),
+        "spread": Parameter("(1)"),
+    }
     equation: ClassVar[str] = "dW_ji = M y_j (x_i - y_j W_ji), M = novelty of the patch"
     citation: ClassVar[str] = (
         "Gerstner, Lehmann, Liakoni, Corneil & Brea, Front. Neural Circuits 2018"

@@ -1,6 +1,6 @@
 """Supervised learning: a readout of the classes on top of a module, and backpropagation below."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from plasticity import kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
-from plasticity.rule import Draw, Learning, Role, Rule
+from plasticity.rule import Draw, Learning, Parameter, Role, Rule
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Supervised(Rule):
     classes: int = 10
 
     name: ClassVar[str] = "supervised"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "W_readout": Parameter("(class, neuron j)"),
+        "b_readout": Parameter("(class)"),
+    }
     labels: ClassVar[bool] = True  # it learns from labelled images
     modules: ClassVar[str] = "1"
     locality: ClassVar[str] = "module"

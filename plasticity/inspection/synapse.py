@@ -224,7 +224,7 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
     """
     dW = _change(step, parameter)
     at = _index(step, parameter, tuple(index), dW.shape)
-    parts = (_prediction if parameter in PREDICTIONS else _synaptic)(step, parameter, at)
+    parts = (_prediction if parameter in _matrices(step) else _synaptic)(step, parameter, at)
     dtype = step.state.options.dtype
     made = Synapse(
         rule=step.state.rule.name,
@@ -239,7 +239,7 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
         **parts,
     )
     pres = [made.pre]
-    if parameter not in PREDICTIONS and dtype == "float32":
+    if parameter not in _matrices(step) and dtype == "float32":
         near = step.seen.around(parameter, at)
         if len(made.pre) == len(step.seen.x):
             pres = [step.seen.pre(parameter, other) for other in near]
@@ -248,9 +248,15 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
     return replace(made, scale=max(float(made._shares(pre, sizes=True).sum()) for pre in pres))
 
 
+def _matrices(step: Step) -> dict[str, str]:
+    """The rule's own matrices that learn by Eq. (8), with the role whose gates are theirs."""
+    own = getattr(step.state.rule, "parameters", {})
+    return {name: parameter.role for name, parameter in own.items() if parameter.role}
+
+
 def _change(step: Step, parameter: str) -> np.ndarray:
     layer, changes = step.layer.name, step.seen.changes
-    known = [name for name in (*step.matrices, *PREDICTIONS) if name in changes]
+    known = [name for name in (*step.matrices, *_matrices(step)) if name in changes]
     if parameter in known:
         return changes[parameter]
     if parameter in changes:
@@ -267,7 +273,7 @@ def _index(
     step: Step, parameter: str, index: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
     """The entry in the array; prediction steps are counted from 1, everything else from 0."""
-    first = 1 if parameter in PREDICTIONS else 0
+    first = 1 if parameter in _matrices(step) else 0
     at = tuple(i - first * (d == 0) for d, i in enumerate(index))
     if len(at) != len(shape) or any(not 0 <= i < n for i, n in zip(at, shape, strict=True)):
         low = ", ".join(str(first * (d == 0)) for d in range(len(shape)))
@@ -397,7 +403,7 @@ def _with_decay(
 
 def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, object]:
     """Eq. (8): an entry of W_pred or W_retro, by the events that its own score gates."""
-    name = PREDICTIONS[parameter]
+    name = _matrices(step)[parameter]
     scored = next(s for s in step.losses if parameter in s.learning.changes)
     roles = [r for r in scored.roles if r.name == name and r.events.k == at[0] + 1]
     post_row = np.concatenate([role.learner for role in roles])

@@ -9,6 +9,7 @@ import numpy as np
 from plasticity.errors import UserError
 from plasticity.files import whole
 from plasticity.network import Network, Parameters
+from plasticity.rule import Rule
 from plasticity.runs.folder import AXES
 
 FORMATS = ("npz", "safetensors")
@@ -45,14 +46,15 @@ def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
     return found
 
 
-def describe(network: Network) -> dict[str, str]:
+def describe(network: Network, rule: Rule) -> dict[str, str]:
     """In words, for the file: which layer each module of `features` is, and the arrays' axes."""
     features = "; ".join(
         f"{at} {kind} ({layer})" for at, (kind, layer) in enumerate(modules(network))
     )
     blocks = "; ".join(layer.formula for layer in network.layers if layer.formula)
     told = {"features": features} if features else {"blocks": blocks}
-    axes = "; ".join(f"{name} {text}" for name, text in AXES.items())
+    own = {name: one.axes for name, one in getattr(rule, "parameters", {}).items()}
+    axes = "; ".join(f"{name} {text}" for name, text in {**AXES, **own}.items())
     return {"network": network.name, **told, "axes": axes}
 
 

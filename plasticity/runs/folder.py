@@ -33,14 +33,14 @@ NAME = "checkpoint.h5"
 AXES = {
     "weight": "(output neuron j, input neuron i, *kernel offsets)",
     "bias": "(neuron j)",
-    "W_pred": "(prediction step, target neuron j, context neuron k)",
-    "W_retro": "(prediction step, context neuron k, target neuron j)",
-    "W_readout": "(class, neuron j)",
-    "b_readout": "(class)",
     "feedback": "(output neuron j, input neuron i, *kernel offsets), fixed",
-    "theta": "(neuron j)",
-    "expected": "(neuron j)",
+    "weight_ih": "(gates r, z, n of neuron j, input neuron i)",
+    "weight_hh": "(gates r, z, n of neuron j, neuron i)",
+    "bias_ih": "(gates r, z, n of neuron j)",
+    "bias_hh": "(gates r, z, n of neuron j)",
 }
+"""Of the parameters of layers; a rule says those of its own, see `Rule.parameters`."""
+
 METRICS = {
     "loss": ("(step, module)", "1", "loss of each module, averaged"),
     "open_gates": ("(step, module)", "1", "fraction of events whose gate is open"),
@@ -54,7 +54,8 @@ METRICS = {
 class Checkpoint:
     """A run as it is saved: everything that its next step depends on, and what it has measured.
 
-    `params[layer][name]`, `moments[layer][name]["m" | "v"]`, `metrics[name]` are arrays.
+    `params[layer][name]`, `moments[layer][name]["m" | "v"]`, `metrics[name]` are arrays; `axes` are
+    those of the rule's own parameters, in words, for whoever reads the file.
     """
 
     step: int
@@ -64,6 +65,7 @@ class Checkpoint:
     options: dict[str, object] = field(default_factory=dict)
     rule: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    axes: dict[str, str] = field(default_factory=dict)
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -124,7 +126,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
                 stored = weights.create_dataset(f"{layer}/{name}", data=w)
                 hdf5.seal(stored, w)
                 stored.attrs["units"] = "1"
-                stored.attrs["axes"] = AXES.get(name, "")
+                stored.attrs["axes"] = {**AXES, **checkpoint.axes}.get(name, "")
         optimiser = file.create_group("optimiser")
         adam = "Adam (Kingma & Ba 2015): m, v are moments of dW"
         optimiser.attrs["name"] = adam if checkpoint.moments else "plain: W += rate dW"

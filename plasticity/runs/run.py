@@ -265,6 +265,7 @@ def save(state: State, folder: Path) -> None:
             options=state.options.as_dict(),
             rule={"name": rule.name, "equation": rule.equation, "citation": rule.citation},
             versions=versions(state.device),
+            axes={name: own.axes for name, own in getattr(rule, "parameters", {}).items()},
         ),
     )
 

@@ -198,3 +198,58 @@ def test_what_is_not_there_is_named():
     frozen = inspection.look(fresh(learn_prediction=False), 2)
     with pytest.raises(UserError, match="W_pred of conv2 is frozen"):
         inspection.inspect(frozen, "W_pred", (1, 1, 1))
+
+
+OWN_RULE = """
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+from plasticity import events, kernels
+from plasticity.rule import Draw, Parameter, Role, Rule
+
+@dataclass(frozen=True)
+class Mine(Rule):
+    steps: int = 2
+
+    name: ClassVar[str] = "mine"
+    equation: ClassVar[str] = "dW_ji = gamma (A c)_j rho'(a_j) x_i, dA_jk = gamma z_j c_k"
+    parameters: ClassVar = {"A": Parameter("(prediction step, neuron j, neuron k)", "target")}
+
+    def prepare(self, neurons, rng):
+        return {"A": rng.standard_normal((2, neurons, neurons)) / neurons**0.5}
+
+    def draw(self, layout, rng):
+        return Draw(events.draw(layout, rng, steps=2, coin=False))
+
+    def roles(self, z, own, draw, layout):
+        for e, A in zip(draw.pred, own["A"], strict=True):
+            p, source = z[e.contexts(layout)] @ A.T, e.context - e.first
+            u = kernels.scores(z, p, e.target, source)
+            yield Role("target", e, u, e.label * (e.label * u < 1) * e.weight, p, source)
+
+    def learn(self, z, own, draw, layout):
+        found = super().learn(z, own, draw, layout)
+        found.changes["A"] = np.stack([
+            (r.gamma[:, None] * z[r.events.target]).T @ z[r.events.context] for r in found.roles
+        ])
+        return found
+"""
+
+
+@pytest.mark.parametrize("net, layer", [("vgg6", "conv2"), ("audio", "conv5")])
+def test_a_matrix_of_a_rules_own_is_taken_apart_and_described_as_W_pred_is(net, layer, tmp_path):
+    import h5py
+    from click.testing import CliRunner
+    from plasticity.cli import main
+
+    (tmp_path / "mine.py").write_text(OWN_RULE)
+    how = ["--rule", str(tmp_path / "mine.py"), "--net", net, "--width", "0.03"]
+    done = CliRunner().invoke(main, ["inspect", *how, "--layer", layer, "--entry", "A,2,0,1"])
+    assert done.exit_code == 0 and "within rounding" in done.output, done.output
+    done = CliRunner().invoke(main, ["inspect", *how, "--layer", layer, "--entry", "A,3,0,1"])
+    assert done.exit_code == 2 and "A of " in done.output
+    done = CliRunner().invoke(main, ["run", *how, "--steps", "1", "--batch", "4", "--no-probe",
+        "--layers", "1", "--out", str(tmp_path / "run")])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    with h5py.File(tmp_path / "run" / "checkpoint.h5") as file:
+        assert "(prediction step, neuron j, neuron k)" in file["weights/conv1/A"].attrs["axes"]

@@ -42,7 +42,9 @@ def test_the_weights_load_into_a_torch_vgg_and_compute_the_same(case, tmp_path):
 
 def test_npz_holds_the_rules_matrices_too(case, tmp_path):
     net, weights = case
-    export.write(tmp_path / "w.npz", export.named(net, weights), export.describe(net))
+    export.write(
+        tmp_path / "w.npz", export.named(net, weights), export.describe(net, rules.get("clapp"))
+    )
     with np.load(tmp_path / "w.npz") as stored:
         np.testing.assert_array_equal(
             stored["prediction.conv6.W_retro"], weights["conv6"]["W_retro"]
@@ -56,9 +58,9 @@ def test_npz_holds_the_rules_matrices_too(case, tmp_path):
 def test_safetensors_say_which_layer_is_which(case, tmp_path):
     net, weights = case
     path = tmp_path / "w.safetensors"
-    export.write(path, export.named(net, weights), export.describe(net))
+    export.write(path, export.named(net, weights), export.describe(net, rules.get("clapp")))
     with safe_open(path, "np") as stored:
-        assert stored.metadata() == export.describe(net)
+        assert stored.metadata() == export.describe(net, rules.get("clapp"))
         assert "13 Conv2d (conv6)" in stored.metadata()["features"]
         assert stored.get_tensor("features.13.weight").shape[2:] == (3, 3)
 

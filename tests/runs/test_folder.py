@@ -28,7 +28,8 @@ def checkpoint(dtype=np.float32, step=7):
     metrics = {"loss": rng.standard_normal((step, 1)), "seconds": np.ones(step)}
     rule = {"name": "clapp", "equation": "dW = gamma d post pre", "citation": "Eq. (6)"}
     options = {"seed": 3, "rule": "clapp", "lr": 2e-4}
-    return Checkpoint(step, params, moments, metrics, options, rule, {"numpy": np.__version__})
+    versions, axes = {"numpy": np.__version__}, {"W_pred": "(k, target neuron j, neuron k)"}
+    return Checkpoint(step, params, moments, metrics, options, rule, versions, axes)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
