@@ -54,7 +54,8 @@ class Speech:
         labels: uint8, a phone for each 10 ms: label j covers samples 160 j to 160 j + 400.
         phone_names: a name for each number of a phone; () without labels.
         testing: bool `(count,)`, which utterances are for testing.
-        notes: utterances that are missing, left out or without labels; part: the split, if any.
+        notes: utterances that are missing, left out or without labels; part: the split, if any;
+            whole: its identity, where only some of its utterances are here.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Speech:
     testing: np.ndarray
     notes: tuple[Note | str, ...] = ()
     part: str = ""
+    whole: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,7 +105,9 @@ class Speech:
 
     @property
     def identity(self) -> str:
-        """The number of its utterances, and a digest of their names and lengths."""
+        """The number of its split's utterances, and a digest of their names and lengths."""
+        if self.whole:
+            return self.whole
         told = "\n".join(f"{i} {n}" for i, n in zip(self.ids, self.lengths, strict=True))
         return f"{len(self)} utterances, {hashlib.sha256(told.encode()).hexdigest()[:32]}"
 
@@ -117,7 +121,7 @@ class Speech:
         if count >= len(self):
             return self
         chosen = seeds.generator(seed, seeds.SUBSET).permutation(len(self))[:count]
-        return self.pick(np.sort(chosen))
+        return replace(self.pick(np.sort(chosen)), whole=self.identity)
 
     def usable(self, indices: np.ndarray) -> np.ndarray:
         """The utterances of these indices: those that cannot be decoded are left out already."""
@@ -149,4 +153,4 @@ class Speech:
 
     def labelled(self) -> "Speech":
         """The utterances that have phones."""
-        return self.pick(np.flatnonzero(self.label_counts > 0))
+        return replace(self.pick(np.flatnonzero(self.label_counts > 0)), whole=self.identity)

@@ -219,7 +219,7 @@ def _module(
                 if lost := tuple(term for term in of if term in by_term):
                     part = sum(by_term[term] for term in lost)
                     found["needs"].append(_part(layer, parameter, need, lost, part, dW))
-    beside = _clapp_beside(rule, scored, watched.layers, state.weights)
+    beside = _clapp_beside(rule, scored, watched, state.weights)
     kind = "W_retro of the run" if top in retro else "a random start"
     found["signals"] = [Signals(top, **told, backward=kind, **beside)]
     return found
@@ -242,6 +242,12 @@ def _with_one_matrix(state: State) -> tuple[State, dict[str, Array]]:
         raise UserError(
             "Eq. (10) to (12) are taken apart where context and target are the same layer: take a "
             "run without --context above"
+        )
+    if any(loss.crosses for loss in state.losses):
+        raise UserError(
+            "Eq. (10) to (12) are taken apart where context and target are the same layer, and "
+            f"{state.network.name} has a GRU that predicts the layer below it: take a run with "
+            f"--layers {len(state.network.layers) - 1}"
         )
     if isinstance(state.rule, Cpc):
         rule = replace(state.rule, symmetric=True, block_grad=False, learn_prediction=True)
@@ -349,9 +355,10 @@ def _cosine(a: Array, b: Array) -> float:
     return pair.cosine
 
 
-def _carried(layers: list[Seen], drive: Array, weights: Parameters) -> Iterator[dict[str, Array]]:
+def _carried(watched: Watched, drive: Array, weights: Parameters) -> Iterator[dict[str, Array]]:
     """dW of the layers of a module from above, for a drive on its top: post factor, correlation."""
-    error = drive / int(np.prod(layers[-1].winner.shape[1:-1]))
+    layers = watched.layers
+    error = watched.reading.spread(drive, layers[-1].winner.shape[1:-1])
     for seen in reversed(layers):
         kept, below = (seen.x, seen.winner), seen is not layers[0]
         (found,), error = seen.layer.learn(kept, error, weights, below)
@@ -368,7 +375,7 @@ def _by_parameter(
     """The terms of every parameter of a layer of a module."""
     depth = len(watched.layers) - 1 - watched.layers.index(of)
     made = {
-        term: next(islice(_carried(watched.layers, drive, weights), depth, None))
+        term: next(islice(_carried(watched, drive, weights), depth, None))
         for term, drive in drives.items()
     }
     for parameter in ("weight", "bias"):
@@ -403,13 +410,13 @@ def _part(
 
 
 def _clapp_beside(
-    rule: Cpc, scored: Scored, layers: list[Seen], weights: Parameters
+    rule: Cpc, scored: Scored, watched: Watched, weights: Parameters
 ) -> dict[str, float]:
     """Cosines of the top layer's dW with those of CLAPP-s on the same samples."""
     clapp = ClappS(steps=rule.steps, negatives=rule.negatives, symmetric=True)
     learned = clapp.learn(scored.z, scored.own, scored.draw, scored.layout)
-    top = layers[-1]
-    changes = next(_carried(layers, learned.drive, weights))
+    top = watched.layers[-1]
+    changes = next(_carried(watched, learned.drive, weights))
     return {
         "clapp_weight": _cosine(changes["weight"], top.changes["weight"]),
         "clapp_W_pred": _cosine(learned.changes["W_pred"], top.changes["W_pred"]),

@@ -128,6 +128,13 @@ def test_a_rule_whose_weights_decay_is_not_for_gates():
     assert "oja takes a part of every weight from it" in told and "--layers 5" in told
 
 
+def test_the_gradient_of_cpc_is_taken_apart_without_the_gru(ran, tmp_path):
+    assert "take a run with --layers 5" in call("analyse", "cpc-gradient", ran, code=2)
+    call("run", "--rule", "gim", *SMALL, "--layers", "2", "--steps", "1", "--no-probe",
+        "--dtype", "float64", "--out", tmp_path / "gim")  # fmt: skip
+    call("analyse", "cpc-gradient", tmp_path / "gim")
+
+
 def test_frames_of_two_lengths_cannot_be_context_and_target():
     told = call("run", "--rule", "clapp", *SMALL, "--context", "above", "--weights", "symmetric",
         code=2)  # fmt: skip

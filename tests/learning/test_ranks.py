@@ -88,15 +88,17 @@ def largest_difference(a, b):
         ("--rule", "gim", "--modules", "2+2"),
         ("--rule", "oja", "--optimiser", "plain", "--lr", "0.01"),  # decays: taken by one rank
         ("--rule", "supervised"),
+        ("--rule", "clapp_s", "--net", "audio", "--layers", "6", "--samples", "5120"),
+        ("--rule", "supervised", "--net", "audio", "--layers", "6", "--samples", "5120"),
     ],
-    ids=["clapp", "gim", "oja", "supervised"],
+    ids=["clapp", "gim", "oja", "supervised", "sound", "phones"],
 )
 def test_two_ranks_learn_what_one_process_learns(tmp_path, how):
     process = start(tmp_path / "two", "--steps", 6, *how)
     one_process(*SMALL, "--steps", 6, "--out", tmp_path / "one", *how)
     code, output = ended(process)
     assert code == 0, output
-    assert output.count("6 steps of 8 images") == 1, "one rank speaks"
+    assert output.count("6 steps of 8 ") == 1, "one rank speaks"
     assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-12
 
 

@@ -107,3 +107,11 @@ def test_what_does_not_fit_is_told_in_a_sentence():
         RunOptions(net="audio", below_gru="a")
     with pytest.raises(UserError, match=r"no utterance in .* can be used: .* shorter than 900000"):
         RunOptions(net="audio", samples=900_000, width=0.01).stimulus()
+
+
+def test_a_part_of_a_set_is_bound_to_the_whole():
+    """A run on some of the utterances, or on those with phones, knows its set again."""
+    whole = open_speech("speech").split("train")
+    assert whole.drawn(10, 0).identity == whole.labelled().identity == whole.identity
+    assert len(whole.drawn(10, 0)) == 10
+    assert whole.identity != open_speech("speech").split("test").identity
