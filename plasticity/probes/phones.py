@@ -160,7 +160,7 @@ def published(
         readouts.append(flat)
         moments.append((np.zeros_like(flat), np.zeros_like(flat)))
     step, source = 0, stimulus.source
-    for epoch in range(epochs):
+    for _ in range(epochs):
         for i in rng.permutation(train):
             z, phones = of_utterance(network, weights, source, int(i), stimulus.alignment, device)
             step += 1
@@ -168,5 +168,5 @@ def published(
             for flat, (m, v), x in zip(readouts, moments, z, strict=True):
                 _, gradient = linear.cross_entropy(flat, x.astype(np.float32), hot, 0)
                 kernels.adam([(flat, -gradient.astype(np.float32), m, v)], step, lr)
-            report(epoch * len(train) + 1)
+            report(step)
     return readouts
