@@ -20,7 +20,8 @@ from plasticity.stimuli import Sound
 from plasticity.stimuli.sound import label_at, normalised, timing
 
 MOST = {"train": 16_000, "test": 8_000}  # frames that the regularised probe takes, drawn at random
-SPARE = 4
+SPARE, LEAST = 4, 100
+EACH = 10  # frames for each utterance, where a number of utterances is asked for
 
 Report = Callable[[int], None]
 
@@ -75,7 +76,8 @@ def frames(
 ) -> Frames:
     """The frames of the named utterances, or `most` of them, always the same ones.
 
-    These are drawn from utterances, in a random order, that have `SPARE` times as many.
+    These are drawn from utterances, in a random order, that have `SPARE` times as many, and from
+    `LEAST` of them if there are so many.
 
     Args:
         report: called with the number of utterances encoded, and of all.
@@ -83,7 +85,7 @@ def frames(
     if most:
         indices = seeds.generator(0, seeds.PROBE, 4).permutation(indices)
         enough = np.searchsorted(np.cumsum(source.label_counts[indices]), SPARE * most) + 1
-        indices = np.sort(indices[:enough])
+        indices = np.sort(indices[: max(enough, LEAST)])
     counts = source.label_counts[indices]
     rank = seeds.generator(0, seeds.PROBE, 3).permutation(counts.sum())
     chosen = rank < (most or len(rank))

@@ -241,8 +241,15 @@ class OfPhones:
             np.sort(seeds.generator(0, seeds.PROBE).permutation(of)[: count or len(of)])
             for of, count in zip(labelled, (most, most_tested), strict=True)
         )
+        if len(self.pick_test) < 2:
+            raise UserError(
+                f"a probe of phones needs two test utterances with phones, to tell how sure it is: "
+                f"{name} has {len(self.pick_test)} to take here"
+            )
         self.classes = len(train.phone_names)
         self.standard_error: float | None = None
+        asked = zip(phones.MOST.items(), (most, most_tested), strict=True)
+        self.most = {s: min(n, phones.EACH * count or n) for (s, n), count in asked}
 
     def accuracies(
         self, weights: Parameters, protocol: str, epochs: int, views: int, report: Report
@@ -250,7 +257,7 @@ class OfPhones:
         """For every layer, as a fraction of the test frames."""
         network, device, options = self.state.network, self.state.device, self.state.options
         alignment, (train, test) = options.alignment, self.sets
-        most = phones.MOST if protocol == "regularised" else {}
+        most = self.most if protocol == "regularised" else {}
 
         def frames(of, indices, split):
             told = lambda *so_far: report(f"{split} utterances", *so_far)  # noqa: E731

@@ -96,6 +96,21 @@ def test_speakers_are_probed_by_utterance(state):
     assert found.error == pytest.approx(math.sqrt(middle * (1 - middle) / 12))
 
 
+def test_one_test_utterance_cannot_say_how_sure_it_is(state):
+    with pytest.raises(UserError, match="needs two test utterances with phones"):
+        probe_run(state, train_images=6, test_images=1)
+
+
+def test_a_number_of_utterances_takes_ten_frames_of_each_at_most(state):
+    from plasticity.probes.probe import OfPhones
+
+    source = open_speech("speech")
+    sets = [source.split(split) for split in ("train", "test")]
+    assert OfPhones(state, "speech", *sets, 6, 3).most == {"train": 60, "test": 30}
+    assert OfPhones(state, "speech", *sets, 5000, 2000).most == phones.MOST
+    assert OfPhones(state, "speech", *sets, 0, 0).most == phones.MOST
+
+
 def test_a_task_that_the_stimulus_has_not_is_told(state):
     with pytest.raises(UserError, match="--task classes is not for sound: expected phones or"):
         probe_run(state, task="classes")
