@@ -1,31 +1,19 @@
 """The page on networks of one's own, followed by a stranger; and networks that cannot be."""
 
-import re
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
 from plasticity.cli import main
 
-from tests import test_tutorial
-from tests.test_tutorial import run
+from tests.pages import follow
 
-PAGE = Path(__file__).parent.parent / "docs/own_network.md"
 HEAD = "from plasticity.network import Conv, Gru, Network, Pool\n\ndef build(width=1.0):\n    "
 
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
-    folder, done = tmp_path_factory.mktemp("stranger"), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(test_tutorial, "PAGE", PAGE)
-        for language, text in test_tutorial.blocks():
-            if language == "python":
-                Path(re.match(r"# (\w+\.py)\n", text)[1]).write_text(text)
-            elif language == "sh":
-                done += [run(line) for line in text.splitlines()]
-    return done
+        patch.chdir(tmp_path_factory.mktemp("stranger"))
+        return follow("own_network.md")
 
 
 def test_every_command_of_the_page_ends_as_it_says(followed):

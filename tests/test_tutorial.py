@@ -1,45 +1,19 @@
 """The tutorial, as a stranger follows it: its files are written, its commands run, in order."""
 
 import re
-import shlex
-import subprocess
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from plasticity.cli import main
 
-PAGE = Path(__file__).parent.parent / "docs/own_rule.md"
+from tests.pages import blocks, follow
 
-
-def blocks() -> list[tuple[str, str]]:
-    """Language and text of every block of the page."""
-    return re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+PAGE = "own_rule.md"
 
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
-    """Every command of the page, with what it printed and its exit status."""
-    folder, done = tmp_path_factory.mktemp("stranger"), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for language, text in blocks():
-            if language == "python":
-                Path(re.match(r"# (\w+\.py)\n", text)[1]).write_text(text)
-            elif language == "sh":
-                done += [run(line) for line in text.splitlines()]
-    return done
-
-
-def run(line: str) -> tuple[str, int, int, str]:
-    """The command, the exit status that the page promises, the one that came, and the output."""
-    command, _, promised = line.partition("  # exit status ")
-    if not command.startswith("plasticity "):
-        subprocess.run(command, shell=True, check=True)
-        return command, 0, 0, ""
-    words = shlex.split(command)[1:]
-    result = CliRunner().invoke(main, words, env={"COLUMNS": "160"}, catch_exceptions=False)
-    return command, int(promised or 0), result.exit_code, result.output
+        patch.chdir(tmp_path_factory.mktemp("stranger"))
+        return follow(PAGE)
 
 
 def outputs(followed, start: str) -> list[str]:
@@ -54,7 +28,7 @@ def test_every_command_ends_as_the_page_says(followed):
 
 def test_the_events_of_the_synapse_add_up_to_its_dW(followed):
     (output,) = outputs(followed, "plasticity inspect")
-    (promised,) = [text for language, text in blocks() if language == "text"]
+    (promised,) = [text for language, text in blocks(PAGE) if language == "text"]
     assert promised.strip() in output and "decay" in output and "post" in output
 
 

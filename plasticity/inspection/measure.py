@@ -127,7 +127,7 @@ class _Sums:
         self.chosen = [
             (kind, xp.asarray(post), xp.asarray(pre))
             for kind, post, pre in (
-                ("synapses", wish.synapses[:, 0] % layer.outputs, wish.synapses[:, 1]),
+                ("synapses", top.neuron(wish.synapses.T), wish.synapses[:, 1]),
                 ("neurons", wish.neurons, np.arange(layer.inputs)),
             )
             if len(post)
@@ -233,7 +233,7 @@ def _error(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:
         total = total * seen.positions
     found = {}
     if len(wish.synapses):
-        found["synapses/error"] = total[wish.synapses[:, 0] % seen.layer.outputs]
+        found["synapses/error"] = total[seen.neuron(wish.synapses.T)]
     if len(wish.neurons):
         found["neurons/error"] = total[wish.neurons]
     return found

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plasticity import learning, runs
+from plasticity import learning
 from plasticity.arrays import Array, to_host
 from plasticity.errors import UserError
 from plasticity.events import Layout
@@ -80,27 +80,13 @@ class Step:
         return self.state.stimulus.where(self.batch, self.layout, patches)
 
 
-def open_run(
-    folder: Path,
-    checkpoint: Path | None = None,
-    *,
-    data_dir: str | None = None,
-    device: str | None = None,
-    rule: str | None = None,
-    trusted: bool = False,
-) -> State:
-    """A run as it was saved, its optimiser included.
-
-    Args:
-        trusted: let the rule and network files of its folder run, see `plasticity.trust`.
-        rule: where the run's rule file is now, if it was moved.
+def open_run(folder: Path, checkpoint: Path | None = None, **how: object) -> State:
+    """A run as it was saved, its optimiser included: see `lifecycle.reopen`.
 
     Raises:
         UserError: no run there, or a damaged checkpoint.
     """
-    stored = runs.load(Path(checkpoint) if checkpoint else runs.checkpoint_of(folder))
-    how = {"data_dir": data_dir, "device": device, "rule": rule, "trusted": trusted}
-    return lifecycle.restored(stored, folder, **how)
+    return lifecycle.reopen(folder, checkpoint, moments=True, **how)
 
 
 def fresh(options: RunOptions, gain: float = 1.0) -> State:

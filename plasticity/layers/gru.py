@@ -92,7 +92,7 @@ class GruSeen:
             some = slice(start, start + few)
             traces = self._traces(self.layer.main, synapses[some])
             if drive is not None:
-                traces *= drive[..., xp.asarray(synapses[some, 0] % self.layer.outputs)]
+                traces *= drive[..., xp.asarray(self.neuron(synapses[some].T))]
             found[:, some] = traces.sum(axis=1)
         return found
 
@@ -168,11 +168,9 @@ class Gru:
         Args:
             x: `(M, I, T)`, torch's order.
         """
-        from torch import stack
-
         own, H = params[self.name], self.outputs
-        h, found = x.new_zeros(len(x), H), []
-        for x_t in x.unbind(2):
+        h, found = x.new_zeros(len(x), H), x.new_empty(len(x), H, x.shape[2])
+        for t, x_t in enumerate(x.unbind(2)):
             p = h if self.credit == "bptt" else h.detach()
             leaking = h.detach() if self.credit == "none" else h
             of_input = functional.linear(x_t, own["weight_ih"], own["bias_ih"]).split(H, 1)
@@ -180,8 +178,8 @@ class Gru:
             r, z = ((a + b).sigmoid() for a, b in zip(of_input[:2], recurrent[:2], strict=True))
             n = (of_input[2] + r * recurrent[2]).tanh()
             h = (1 - z) * n + z * leaking
-            found.append(h)
-        return stack(found, 2)
+            found[..., t] = h
+        return found
 
     @property
     def parameters(self) -> int:

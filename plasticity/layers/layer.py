@@ -41,7 +41,8 @@ class Seen(Protocol):
         """P, the positions of the output: over them an encoding may be a mean."""
 
     def neuron(self, index: tuple[int, ...]) -> int:
-        """The neuron that a synapse is onto, by its place in a matrix or bias."""
+        """The neuron that a synapse is onto, by its place in a matrix or bias; or those of several,
+        by arrays of their places."""
 
     def through(self, j: int, signal: np.ndarray, inputs: Array | None = None) -> np.ndarray:
         """A signal through the post factor of neuron j, at every place: `(M, places)`, float64.

@@ -1,6 +1,6 @@
 """Learning: from inputs to the dW of every module, and to the weights."""
 
-from plasticity.learning.losses import Loss, Modules, keys, losses_of
+from plasticity.learning.losses import Loss, Modules, keys, losses_of, named
 from plasticity.learning.optimisers import OPTIMISERS, Adam, Plain
 from plasticity.learning.reading import Reading
 from plasticity.learning.step import (
@@ -32,6 +32,7 @@ __all__ = [
     "keys",
     "layerwise",
     "losses_of",
+    "named",
     "prepare",
     "updates",
 ]

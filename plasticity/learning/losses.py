@@ -60,7 +60,7 @@ class Loss:
 
 
 def losses_of(
-    rule: Rule, modules: Modules, network: Network | None = None, below_gru: str = "both"
+    rule: Rule, modules: Modules, network: Network | None = None, below_gru: str = ""
 ) -> list[Loss]:
     """The losses of a rule.
 
@@ -70,8 +70,8 @@ def losses_of(
 
     Args:
         network: needed to know recurrent layers.
-        below_gru: what the layer below a recurrent one learns from: `both`, its own loss and the
-            one that it is the target of, or `gru`, the latter alone.
+        below_gru: what the layer below a recurrent one learns from: `both` (or empty), its own loss
+            and the one that it is the target of, or `gru`, the latter alone.
     """
     last, up, found = len(modules) - 1, int(looks_up(rule)), []
     for m, module in enumerate(modules):
@@ -94,12 +94,17 @@ def top(network: Network, module: Sequence[int]) -> Layer:
 
 
 def keys(network: Network, modules: Modules, losses: Sequence[Loss]) -> list[str]:
-    """The name under which the parameters of each loss are kept.
+    """The name under which the parameters of each loss are kept: see `named`."""
+    return named(losses, [top(network, module).name for module in modules])
 
-    The first loss that a module keeps is called as its top layer, a further one by both its ends,
-    such as `conv5<gru`.
+
+def named(losses: Sequence[Loss], tops: Sequence[str]) -> list[str]:
+    """A name for each loss, by those of the modules' tops.
+
+    The first loss that a module keeps is called as its top, a further one by both its ends, such as
+    `conv5<gru`.
     """
-    tops, found = [top(network, module).name for module in modules], []
+    found: list[str] = []
     for loss in losses:
         name = tops[loss.kept]
         found.append(f"{tops[loss.target]}<{tops[loss.context]}" if name in found else name)

@@ -12,6 +12,7 @@ import numpy as np
 from plasticity import plugins
 from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.learning.step import NETWORKS_OWN
 from plasticity.rule import Draw, Learning, Role, Rule, reads_labels
 
 NEURONS, IMAGES, COLUMNS = 4, 3, 2
@@ -102,9 +103,7 @@ def check(rule: Rule, where: str) -> None:
     _expect(isinstance(own, dict), who, "prepare", f"a dict of arrays, not {_kind(own)}")
     for name, w in own.items():
         _expect(isinstance(w, np.ndarray), who, "prepare", f"an array for {name}, not {_kind(w)}")
-        _expect(
-            name not in ("weight", "bias", "feedback"), who, "prepare", f"another name than {name}"
-        )
+        _expect(name not in NETWORKS_OWN, who, "prepare", f"another name than {name}")
     draw = _call(rule.draw, who, where)(layout, rng)
     _expect(isinstance(draw, Draw), who, "draw", f"a Draw, not {_kind(draw)}")
     if reads_labels(rule):

@@ -9,6 +9,7 @@ from plasticity import seeds
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.layers import gru
 from plasticity.learning.losses import Loss, Modules, keys, losses_of
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.reading import Reading
@@ -16,7 +17,7 @@ from plasticity.learning.watched import Scored, Watched
 from plasticity.network import Layer, Network, Parameters
 from plasticity.rule import Draw, Rule, looks_up
 
-NETWORKS_OWN = ("weight", "bias", "feedback", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+NETWORKS_OWN = ("weight", "bias", "feedback", *gru.PARAMETERS)
 """What a layer keeps besides the rule's own parameters."""
 
 

@@ -10,6 +10,11 @@ from plasticity.network import Network, Parameters
 from plasticity.stimuli import Stimulus
 
 
+def dtype_of(weights: Parameters) -> np.dtype:
+    """What a network with these weights computes in."""
+    return next(w for own in weights.values() for w in own.values()).dtype
+
+
 def encodings(
     network: Network,
     weights: Parameters,
@@ -26,7 +31,7 @@ def encodings(
     Args:
         size: examples in a batch.
     """
-    dtype = next(iter(weights.values()))["weight"].dtype
+    dtype = dtype_of(weights)
     for batch in ahead(stimulus.in_order(indices, size, rng), device):
         x, layout = stimulus.inputs(batch, dtype), stimulus.layout(len(batch.index))
         found = []

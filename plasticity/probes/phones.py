@@ -16,6 +16,7 @@ from plasticity.data.utterances import Speech
 from plasticity.errors import UserError
 from plasticity.network import Network, Parameters
 from plasticity.probes import linear
+from plasticity.probes.encodings import dtype_of
 from plasticity.stimuli import Sound
 from plasticity.stimuli.sound import label_at, normalised, timing
 
@@ -53,9 +54,8 @@ def of_utterance(
     network: Network, weights: Parameters, source: Speech, i: int, alignment: int, device: str
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """The encodings of a whole utterance at its labels, layer by layer `(n, D)`, and the phones."""
-    phones = source.phones(i)
-    dtype = next(iter(next(iter(weights.values())).values())).dtype
-    x, found = normalised(to_device(source.samples(i)[None], device), dtype), []
+    phones, found = source.phones(i), []
+    x = normalised(to_device(source.samples(i)[None], device), dtype_of(weights))
     usable = np.ones(len(phones), bool)
     for (y, _), (hop, middle) in zip(network.maps(x, weights), timing(network), strict=True):
         at = read_at(len(phones), alignment, hop, middle, y.shape[1])

@@ -57,8 +57,12 @@ class Probed:
 
 def chosen(images: data.ImageSet, wanted: int) -> np.ndarray:
     """`wanted` of the images (0: all), always the same ones, without those left out as damaged."""
-    order = seeds.generator(0, seeds.PROBE).permutation(len(images))
-    return images.usable(np.sort(order[: wanted or len(images)]))
+    return images.usable(_some(len(images), wanted))
+
+
+def _some(count: int, wanted: int) -> np.ndarray:
+    """`wanted` of so many (0: all), always the same ones, in their order."""
+    return np.sort(seeds.generator(0, seeds.PROBE).permutation(count)[: wanted or count])
 
 
 def random_start(state: State) -> Parameters:
@@ -238,7 +242,7 @@ class OfPhones:
         self.state, self.sets = state, (train, test)
         labelled = [phones.check(of, name) for of in self.sets]
         self.pick_train, self.pick_test = (
-            np.sort(seeds.generator(0, seeds.PROBE).permutation(of)[: count or len(of)])
+            of[_some(len(of), count)]
             for of, count in zip(labelled, (most, most_tested), strict=True)
         )
         if len(self.pick_test) < 2:
@@ -301,8 +305,6 @@ def _equal(a: Parameters, b: Parameters) -> bool:
 def probe_path(folder: Path, protocol: str, data_name: str, task: str = "") -> Path:
     """Where a run keeps the result of a probe."""
     name = Path(data_name).name + (f"-{task}" if task else "")
-    if (
-        data_name not in data.SETS and data_name not in Sound.sets
-    ):  # two folders may have one last name
+    if data_name not in {*data.SETS, *Sound.sets}:  # two folders may have one last name
         name += f"-{hashlib.sha256(os.fsencode(data.absolute(data_name))).hexdigest()[:8]}"
     return Path(folder) / f"probe-{protocol}-{name}.json"

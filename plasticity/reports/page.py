@@ -204,7 +204,8 @@ def _lead(look: Look) -> str:
 
 def _parts(look: Look, left_out: dict[str, str]) -> Iterator[Part]:
     """The sections in their order; what is missing goes to `left_out`."""
-    first, *others = (name for name in READING if name in plots.of(look))
+    can_be = plots.of(look)
+    first, *others = (name for name in READING if name in can_be)
     names = [first, "probe", *others]
     for number, name in enumerate(names):
         look.report("report", number, len(names))

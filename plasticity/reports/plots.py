@@ -87,15 +87,37 @@ class Look:
         """What all layers make of the test images, with random and, if others, trained weights."""
         stimulus, indices = self.test
         found = {}
-        for who, weights in (("random weights", self.start), ("trained", self.state.weights)):
-            if who == "trained" and not self.moved:
-                break
+        for who, weights in self.sets.items():
 
             def report(done: int, who: str = who) -> None:
                 self.report(f"encoding, {who}", done, len(indices))
 
             found[who] = views.survey(self.state, weights, stimulus, indices, report)
         return found
+
+    def embedded(
+        self, encodings: dict[str, list[np.ndarray]]
+    ) -> dict[str, list[np.ndarray | None]]:
+        """t-SNE of the layers to draw, None of one that is silent.
+
+        Args:
+            encodings: for each set of weights those of every layer, `(n, D)`.
+        """
+        points: dict[str, list[np.ndarray | None]] = {who: [] for who in encodings}
+        done, total = 0, len(encodings) * len(self.layers)
+        for who, layers in encodings.items():
+            for z in (layers[i] for i in self.layers):
+                silent = not z.std(axis=0, dtype=float).any()
+                points[who].append(None if silent else views.tsne(z, self.seed))
+                done += 1
+                self.report("t-SNE", done, total)
+        return points
+
+    @property
+    def sets(self) -> dict[str, Parameters]:
+        """The weights to look at: random ones and, if others, the trained."""
+        found = {"random weights": self.start}
+        return found | ({"trained": self.state.weights} if self.moved else {})
 
     @cached_property
     def all_events(self) -> list[comparisons.ModuleEvents]:
@@ -281,16 +303,7 @@ def tsne(look: Look) -> Figure:
         return sound.frames(look)
     stimulus, indices = look.test
     images = stimulus.source
-    points: dict[str, list[np.ndarray | None]] = {}
-    total, done = len(look.surveys) * len(look.layers), 0
-    for who, surveys in look.surveys.items():
-        points[who] = []
-        for layer in look.layers:
-            encoding = surveys[layer].encoding
-            silent = not encoding.std(axis=0, dtype=float).any()
-            points[who].append(None if silent else views.tsne(encoding, look.seed))
-            done += 1
-            look.report("t-SNE", done, total)
+    points = look.embedded({who: [s.encoding for s in of] for who, of in look.surveys.items()})
     labels = None if images.labels is None else images.labels[indices]
     names = [look.names[i] for i in look.layers]
     return figures.embeddings(points, names, labels, images.classes)

@@ -7,11 +7,10 @@ import numpy as np
 from plasticity import figures, learning, seeds
 from plasticity.arrays import to_device, to_host
 from plasticity.data.decoded import RATE
-from plasticity.data.utterances import Speech
+from plasticity.data.utterances import HOP, WINDOW, Speech
 from plasticity.errors import MissingError
 from plasticity.events import Layout
 from plasticity.figures import Figure
-from plasticity.inspection import views
 from plasticity.learning import Loss, Watched
 from plasticity.probes import linear, phones
 from plasticity.runs.run import State
@@ -35,21 +34,12 @@ def frames(look: "Look") -> Figure:
     source = _spoken(look)
     kinds = [figures.kind_of(name) for name in source.phone_names]
     classes = sorted(set(kinds), key=kinds.index)
-    points: dict[str, list[np.ndarray | None]] = {}
-    sets = {"random weights": look.start} | ({"trained": look.state.weights} if look.moved else {})
-    labels, done = None, 0
-    for who, weights in sets.items():
-        which = phones.check(source, source.name)[:UTTERANCES]
-        how = look.state.options.alignment, look.state.device, look.images
-        found = phones.frames(look.state.network, weights, source, which, *how)
-        labels = np.array([classes.index(kinds[phone]) for phone in found.phones])
-        points[who] = []
-        for layer in look.layers:
-            z = found.z[layer]
-            silent = not z.std(axis=0, dtype=float).any()
-            points[who].append(None if silent else views.tsne(z, look.seed))
-            done += 1
-            look.report("t-SNE", done, len(sets) * len(look.layers))
+    which = phones.check(source, source.name)[:UTTERANCES]
+    how = source, which, look.state.options.alignment, look.state.device, look.images
+    found = {who: phones.frames(look.state.network, w, *how) for who, w in look.sets.items()}
+    told = next(iter(found.values())).phones  # the same frames with all weights
+    labels = np.array([classes.index(kinds[phone]) for phone in told])
+    points = look.embedded({who: of.z for who, of in found.items()})
     return figures.embeddings(points, [look.names[i] for i in look.layers], labels, classes)
 
 
@@ -76,12 +66,17 @@ def utterance(look: "Look") -> Figure:
     spoken = [source.phone_names[p] for p in source.phones(i)]
     ends = np.flatnonzero(np.diff(source.phones(i).astype(int))) + 1
     spans = zip([0, *ends], [*ends, len(spoken)], strict=True)
-    times = [(spoken[a], (a * 160 + 120) / RATE, (b * 160 + 120) / RATE) for a, b in spans]
+    times = [(spoken[a], _edge(a), _edge(b)) for a, b in spans]
     shown = [one for one in times if one[1] < len(samples) / RATE]
     title = f"{source.ids[i]}, {state.rule.name} on {network.name}, step {state.step}"
     surprise = _surprise(state, loss, reads[target], reads[context], look.seed)
     activity, name = to_host(x[0]), network.layers[-1].name
     return figures.utterance(samples, shown, activity, seconds, gates, surprise, title, name)
+
+
+def _edge(j: int) -> float:
+    """When label j begins, halfway between the middles of its window and of the one before, s."""
+    return (HOP * j + (WINDOW - HOP) / 2) / RATE
 
 
 def _surprise(
@@ -93,7 +88,7 @@ def _surprise(
         return {}
     layout = Layout(len(z), 1, 1, skip=0)
     draw = rule.draw(layout, seeds.generator(seed, seeds.VIEWS))
-    own = {n: to_host(w) for n, w in state.weights[name].items() if n in ("W_pred", "W_retro")}
+    own = {n: to_host(w) for n, w in state.weights[name].items() if n not in learning.NETWORKS_OWN}
     roles = rule.roles(z, own, draw.on("cpu", z.dtype), layout, *((c,) if loss.crosses else ()))
     found = {}
     for role in (role for role in roles if role.name == "target"):

@@ -47,19 +47,18 @@ class Budget:
 
     def of(self, row: Row) -> Mapping[str, object]:
         """The options of `plasticity run` for a row."""
-        if row.options.get("net") != "audio":
+        if not row.spoken:
             return self.options
         return {**self.options, "data": "sample"} if self.sound is None else self.sound
 
     def statement(self, row: Row) -> str:
         """In words, for the caption of a table with such a row."""
-        if row.options.get("net") == "audio":
-            own = ", ".join(f"{name} {value}" for name, value in self.of(row).items())
+        own = ", ".join(f"{name} {value}" for name, value in self.of(row).items())
+        if row.spoken:
             return (
                 f"budget {self.name} ({own}); probes on all utterances, the regularised one on "
                 f"{MOST['train']:,} training and {MOST['test']:,} test frames of them"
             )
-        own = ", ".join(f"{name} {value}" for name, value in self.options.items())
         train, test = (f"{n or 'all'}" for n in (self.probe_train, self.probe_test))
         return (
             f"budget {self.name} ({own}; CLAPP twice as long); probes on {train} training and "
@@ -72,12 +71,7 @@ BUDGETS = {
     "paper": Budget(
         "paper",
         {"data": "stl10", "width": 1.0, "epochs": 300, "batch": 32},
-        sound={
-            "data": "librispeech",
-            "width": 1.0,
-            "epochs": 300,
-            "batch": 8,
-        },
+        sound={"data": "librispeech", "width": 1.0, "epochs": 300, "batch": 8},
     ),
     "small": Budget(
         "small",
@@ -223,11 +217,11 @@ def _steps(place: Path) -> object:
 
 def _asked(options: RunOptions, budget: Budget, protocol: str) -> dict[str, object]:
     """What `probe.probe_run` is asked for."""
+    if options.unfed.name == "sound":  # all utterances, and epochs as published
+        return {"protocol": protocol}
     asked = {"train_images": budget.probe_train, "test_images": budget.probe_test}
     if protocol == "published":
         asked |= {"epochs": budget.probe_epochs, "views": budget.probe_views}
-    if options.unfed.name == "sound":  # utterances, and epochs as published
-        asked = {}
     return {"protocol": protocol, **asked}
 
 

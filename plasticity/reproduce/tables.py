@@ -30,6 +30,11 @@ class Row:
     layer: int = 0
 
     @property
+    def spoken(self) -> bool:
+        """Whether it is an experiment on sound."""
+        return self.options.get("net") == "audio"
+
+    @property
     def title(self) -> str:
         """The label, and which layer is probed."""
         return f"{self.label}, layer {self.layer}" if self.layer else self.label

@@ -193,15 +193,18 @@ def reopen(
     device: str | None = None,
     rule: str | None = None,
     trusted: bool = False,
+    moments: bool = False,
 ) -> State:
-    """A run as it was saved, to look at, without its optimiser.
+    """A run as it was saved, to look at.
 
     Args:
+        moments: read the optimiser's too, for who asks what it would do.
         trusted: let the rule and network files of its folder run, see `trust`.
         data_dir: where data sets are, or the run's folder of images, if it was moved.
         rule: where the run's rule file is now, if it was moved.
     """
-    stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
+    where = Path(checkpoint) if checkpoint else runs.checkpoint_of(folder)
+    stored = runs.load(where, moments=moments)
     return restored(stored, folder, data_dir=data_dir, device=device, rule=rule, trusted=trusted)
 
 

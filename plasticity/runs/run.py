@@ -59,9 +59,7 @@ class State:
     @cached_property
     def losses(self) -> list[learning.Loss]:
         """What is predicted from what."""
-        return learning.losses_of(
-            self.rule, self.modules, self.network, self.options.below_gru or "both"
-        )
+        return learning.losses_of(self.rule, self.modules, self.network, self.options.below_gru)
 
     @cached_property
     def layouts(self) -> list[Layout]:
@@ -142,11 +140,7 @@ class State:
     def names(self) -> list[str]:
         """A name for each loss: that of the layer at the top of the module that keeps it."""
         tops = [self.network.layers[module[-1]].name for module in self.modules]
-        found: list[str] = []
-        for loss in self.losses:
-            name = tops[loss.kept]
-            found.append(f"{tops[loss.target]}<{name}" if name in found else name)
-        return found
+        return learning.named(self.losses, tops)
 
 
 def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
@@ -173,7 +167,7 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
                 )
     modules = network.modules(options.split_of(rule, network))
     check_room(network, rule, dtype)
-    losses = learning.losses_of(rule, modules, network, options.below_gru or "both")
+    losses = learning.losses_of(rule, modules, network, options.below_gru)
     weights = learning.prepare(network, rule, modules, options.seed, losses)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
     optimiser = learning.OPTIMISERS[options.optimiser or rule.optimiser]

@@ -317,7 +317,8 @@ def negative_gradients(
         above = found[source] if of.crosses else None
         if callable(loss):
             top = {name: w for name, w in own.items() if name not in NETWORKS_OWN}
-            value = objective = loss(z, z.detach(), top, draw, layout)
+            held = () if above is None else (above, above.detach())
+            value = objective = loss(z, z.detach(), top, draw, layout, *held)
         elif loss == "cross_entropy":
             value = objective = cross_entropy(z, own, draw, layout)
         elif loss == "infonce":

@@ -34,10 +34,14 @@ def _matrix(weight):
     return np.ascontiguousarray(weight.transpose(2, 1, 0)).reshape(K * C, O)
 
 
+def _spans(frames, width):
+    """The blocks of a sample's frames, for windows of so many numbers."""
+    return threads.spans(frames, max(FEWEST, BLOCK // max(1, width)))
+
+
 def _blocks(N, frames, width):
-    """Sample, first and last frame of the blocks, for windows of so many numbers."""
-    size = max(FEWEST, BLOCK // max(1, width))
-    return [(n, *span) for n in range(N) for span in threads.spans(frames, size)]
+    """Sample, first and last frame of all blocks."""
+    return [(n, *span) for n in range(N) for span in _spans(frames, width)]
 
 
 def forward(x, weight, bias, geometry, winners=True):
@@ -106,11 +110,10 @@ def back(winner, drive, weight, space, geometry):
     (frames,), (stride,), (pad,) = geometry.output(space), geometry.stride, geometry.padding
     matrix = np.ascontiguousarray(_matrix(weight).T)
     error = memory.empty((N, *space, C))
-    size = max(FEWEST, BLOCK // (K * C))
 
     def sample(n):
         padded = np.zeros((space[0] + 2 * pad, C), np.float32)
-        for a, b in threads.spans(frames, size):
+        for a, b in _spans(frames, K * C):
             part = (_post(winner, drive, n, a, b) @ matrix).reshape(b - a, K, C)
             for k in range(0, K, stride):
                 # As many taps as a stride: they lie side by side in the input.

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from plasticity import kernels
 from plasticity.kernels import Geometry
 from plasticity.kernels.cpu import blocked
-from plasticity.kernels.definition import convolution
-from tests.rounding import at_winners, close
+from tests.convolutions import agrees
 
 GEOMETRIES = {
     "1x1": ((1, 1), 1, 0),
@@ -30,28 +29,7 @@ def check(geometry, patches, channels, neurons, pool, linear, shared, seed=0):
     x = rng.standard_normal((patches, *space, channels), np.float32)
     weight = rng.standard_normal((neurons, channels, *kernel), np.float32)
     bias = rng.standard_normal(neurons, np.float32)
-    exact = [a.astype(float) for a in (x, weight, bias)]
-    y, winner, z = kernels.forward(x, weight, bias, its)
-    wanted_y, _, wanted_z = convolution.forward(*exact, its)
-    size_y, _, size_z = convolution.forward(*map(np.abs, exact), its)
-    products, positions = weight[0].size + 2, y[..., 0].size + 2
-    close(y, wanted_y, size_y, products)
-    close(z, wanted_z, size_z, products + positions)
-    assert (winner is None) == linear
-    if not linear:
-        a = convolution.convolve(*exact, its).astype(np.float32)
-        close(at_winners(winner, a, its), wanted_y, size_y, products)
-    drive = rng.standard_normal((patches, neurons) if shared else y.shape, np.float32)
-    dW, db = kernels.correlate(x, winner, drive, its)
-    driven = drive.astype(float)
-    wanted_dW, wanted_db = convolution.correlate(exact[0], winner, driven, its)
-    size_dW, size_db = convolution.correlate(np.abs(exact[0]), winner, np.abs(driven), its)
-    close(dW, wanted_dW, size_dW, positions)
-    close(db, wanted_db, size_db, positions)
-    error = kernels.back(winner, drive, weight, space, its)
-    wanted_error = convolution.back(winner, driven, exact[1], space, its)
-    size_error = convolution.back(winner, np.abs(driven), np.abs(exact[1]), space, its)
-    close(error, wanted_error, size_error, weight[:, 0].size + 2)
+    agrees(x, weight, bias, its, shared)
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,8 +6,7 @@ import pytest
 from plasticity import kernels
 from plasticity.kernels import Geometry, forms
 from plasticity.kernels.cpu import windows
-from plasticity.kernels.definition import convolution
-from tests.rounding import at_winners, close
+from tests.convolutions import agrees
 
 # kernel, stride, padding, frames in, channels, neurons
 GEOMETRIES = {
@@ -44,29 +43,7 @@ def test_every_geometry_agrees_with_the_definition(case, linear, shared):
     its = Geometry.of(*sizes, 1, linear)
     call = forms.call_with(x, weight, bias, geometry=its, channels=x.shape[-1])
     assert forms.form("forward", call) is windows.forward
-    exact = [a.astype(float) for a in (x, weight, bias)]
-    y, winner, z = kernels.forward(x, weight, bias, its)
-    wanted_y, _, wanted_z = convolution.forward(*exact, its)
-    size_y, _, size_z = convolution.forward(*map(np.abs, exact), its)
-    products, positions = weight[0].size + 2, y[..., 0].size + 2
-    close(y, wanted_y, size_y, products)
-    close(z, wanted_z, size_z, products + positions)
-    assert (winner is None) == linear
-    if not linear:
-        a = convolution.convolve(*exact, its).astype(np.float32)
-        close(at_winners(winner, a, its), wanted_y, size_y, products)
-    rng = np.random.default_rng(1)
-    drive = rng.standard_normal((3, y.shape[-1]) if shared else y.shape).astype(np.float32)
-    driven = drive.astype(float)
-    dW, db = kernels.correlate(x, winner, drive, its)
-    wanted_dW, wanted_db = convolution.correlate(exact[0], winner, driven, its)
-    size_dW, size_db = convolution.correlate(np.abs(exact[0]), winner, np.abs(driven), its)
-    close(dW, wanted_dW, size_dW, positions)
-    close(db, wanted_db, size_db, positions)
-    error = kernels.back(winner, drive, weight, x.shape[1:-1], its)
-    wanted = convolution.back(winner, driven, exact[1], x.shape[1:-1], its)
-    size = convolution.back(winner, np.abs(driven), np.abs(exact[1]), x.shape[1:-1], its)
-    close(error, wanted, size, weight[:, 0].size + 2)
+    agrees(x, weight, bias, its, shared)
 
 
 def test_without_winners_it_gives_the_same(case):
