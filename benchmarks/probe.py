@@ -31,7 +31,7 @@ def main(width: float, images: int) -> None:
         start = time.perf_counter()
         z.append(
             encodings.encode(
-                state.network, state.weights, options.stimulus(of), pick, options.batch, "cpu"
+                state.network, state.weights, sets.stimulus(options, of), pick, options.batch, "cpu"
             )
         )
         seconds.append(time.perf_counter() - start)

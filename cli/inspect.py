@@ -7,11 +7,15 @@ from plasticity.cli.options import (
     COUNT,
     Number,
     Place,
+    Sections,
     checkpoint_option,
     data_dir_option,
+    run_options,
     set_option,
     trust_option,
 )
+
+from plasticity.runs.options import OF_RULES, OF_STIMULI
 
 
 def _whole(option: str, text: str, example: str, given: str) -> tuple[int, ...]:
@@ -33,11 +37,14 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
     return _whole(param.name, text, param.metavar or "3,1,0,2", text)
 
 
-FRESH = ("net", "width", "batch", "seed", "dtype", "data", "modules", "weights", "gate", "set")
+FRESH = (
+    "net", "width", "batch", "seed", "dtype", "data", "modules", "credit", "below_gru",
+    *OF_RULES, *OF_STIMULI,
+)  # fmt: skip
 FILE = Place(dir_okay=False)
 
 
-@click.command()
+@click.command(cls=Sections)
 @click.argument("run", required=False, type=Place())
 @click.option("--layer", help="The layer, by its number from 1 or its name.")
 @click.option(
@@ -74,7 +81,7 @@ FILE = Place(dir_okay=False)
     "--recorded",
     is_flag=True,
     help="What 'run --record' has recorded, instead of the next step: of the whole run, of a "
-    "--layer, or of a --synapse, --prediction or --retro of it.",
+    "--layer, or of a --synapse, --prediction, --retro or --entry of it.",
 )
 @click.option("--step", type=int, help="Insist on this step.  [default: the run's next]")
 @checkpoint_option
@@ -88,21 +95,9 @@ FILE = Place(dir_okay=False)
 @click.option("--figure", "figure_path", type=FILE, help="Draw it, as .png, .svg or .pdf.")
 @data_dir_option
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
-@click.option(
-    "--rule",
-    default="clapp",
-    show_default=True,
-    help="Without RUN: as in 'run'; with RUN, where its rule file is now.",
+@run_options(
+    ("rule", *FRESH), "Options of a fresh network, without RUN", width=0.1, batch=8, dtype="float64"
 )
-@click.option("--net", default="vgg6", show_default=True, help="Without RUN.")
-@click.option("--width", default=0.1, show_default=True, help="Without RUN.")
-@click.option("--batch", default=8, show_default=True, help="Without RUN.")
-@click.option("--seed", default=0, show_default=True, help="Without RUN.")
-@click.option("--dtype", default="float64", show_default=True, help="Without RUN.")
-@click.option("--data", default="sample", show_default=True, help="Without RUN.")
-@click.option("--modules", default="", help="Without RUN.  [default: the rule's]")
-@click.option("--weights", default="", help="Without RUN.  [default: the rule's]")
-@click.option("--gate", default="", help="Without RUN.  [default: the rule's]")
 @set_option
 @click.option(
     "--gain",
@@ -170,11 +165,12 @@ def inspect(
     chosen = [(name, index) for name, index in names.items() if index is not None]
     if len(chosen) > 1:
         raise UserError(
-            "take one of --synapse, --recurrent, --bias, --prediction and --retro at a time"
+            "take one of --synapse, --recurrent, --bias, --prediction, --retro and --entry at a "
+            "time"
         )
     given = {
         name
-        for name in (*FRESH, "gain", "step", "checkpoint")
+        for name in (*FRESH, "set", "gain", "step", "checkpoint")
         if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
     }
     if run is not None and (own := given - {"step", "checkpoint"}):
@@ -183,7 +179,7 @@ def inspect(
         if run is None or given or bias is not None:
             raise UserError(
                 "--recorded reads the recording of a RUN: name its folder, and at most a --layer "
-                "and a --synapse, --prediction or --retro"
+                "and a --synapse, --prediction, --retro or --entry"
             )
         parameter, index = chosen[0] if chosen else ("weight", None)
         screen.recording(inspection.read(run), layer, parameter, index, top, files)

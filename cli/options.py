@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -50,6 +50,69 @@ def _read_set(
             raise UserError(f"--set {pair}: expected name=value, such as --set tau=100")
         found[name.strip().replace("-", "_")] = value.strip()
     return found
+
+
+class Sections(click.Command):
+    """A command whose `--help` lists the options of a run by those whose they are."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                found.setdefault(getattr(param, "section", "Options"), []).append(record)
+        for section, records in found.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+
+class Declared(click.Option):
+    """An option that a field declares; `section` of `--help` is where it is listed."""
+
+    def __init__(self, *names: str, section: str, **how: object) -> None:
+        self.section = section
+        super().__init__(*names, **how)
+
+
+def run_options(
+    names: Iterable[str] | None = None, where: str = "", **defaults: object
+) -> Callable:
+    """Options of `RunOptions` as their fields declare them.
+
+    Args:
+        names: which, by default all; where: they are all listed in `--help`, by default rules'
+            and stimuli's apart; defaults: other ones than those of a run.
+    """
+    from plasticity.fields import dashed, declared
+    from plasticity.runs.options import OF_RULES, OF_STIMULI, RunOptions
+
+    def give(command: Callable) -> Callable:
+        for name, said in reversed(declared(RunOptions).items()):
+            if names is not None and name not in names:
+                continue
+            section, default = "Options", defaults.get(name, getattr(RunOptions, name))
+            if where:
+                section = where
+            elif name in OF_RULES:
+                section = "Options of rules"
+            elif name in OF_STIMULI:
+                section = f"Options of {', '.join(kind.name for kind in OF_STIMULI[name].of)}"
+            told, text = said.shown, said.help
+            if name in OF_RULES and not told and type(default) not in (bool, float):
+                told = "the rule's"
+            if name in defaults or not (told or default in ("", 0) or isinstance(default, bool)):
+                told = str(default)
+            on = dashed(name) + (f"/{dashed(said.off)}" if said.off else "")
+            flags = (on, *map(dashed, said.also), name)
+            text += f"  [default: {told}]" if told else ""
+            how = {"is_flag": True} if isinstance(default, bool) else {"type": type(default)}
+            option = click.option(
+                *flags, cls=Declared, section=section, default=default, help=text, **how
+            )
+            command = option(command)
+        return command
+
+    return give
 
 
 set_option = click.option(

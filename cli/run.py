@@ -5,13 +5,7 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
-from plasticity.cli.options import Place, set_option, trust_option
-
-# What may differ between a run and its resumption: how long, where, how often, what after.
-FREE = {
-    "epochs", "steps", "data_dir", "device", "checkpoint_minutes", "skip_damaged",
-    "probe", "probe_train", "probe_test", "record", "record_every",
-}  # fmt: skip
+from plasticity.cli.options import Place, Sections, run_options, set_option, trust_option
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
@@ -82,21 +76,7 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
                 )
 
 
-@click.command()
-@click.option(
-    "--rule",
-    default="clapp",
-    show_default=True,
-    help="clapp, clapp_s, hinge_cpc, cpc, gim, supervised, greedy_supervised, oja, bcm, "
-    "hebbian, feedback_alignment, random, one of an installed package, or a file such as "
-    "./my_rule.py.",
-)
-@click.option(
-    "--net",
-    default="vgg6",
-    show_default=True,
-    help="vgg6, resnet50, audio, one of an installed package, or a file such as ./my_network.py.",
-)
+@click.command(cls=Sections)
 @click.option(
     "--preset",
     callback=_read_preset,
@@ -110,126 +90,6 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     type=Place(dir_okay=False),
     help="A TOML file whose keys are these options; a flag wins over it.",
 )
-@click.option(
-    "--data",
-    default="sample",
-    show_default=True,
-    help="sample, stl10, cifar10 or a folder of images; for sound sample, librispeech, flite or a "
-    "folder of audio; see 'plasticity data'.",
-)
-@click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
-@click.option(
-    "--images",
-    "--utterances",
-    "images",
-    default=0,
-    help="Learn from only so many, drawn by --seed.  [default: all]",
-)
-@click.option("--skip-damaged", is_flag=True, help="Leave out images that cannot be decoded.")
-@click.option(
-    "--changed-data",
-    is_flag=True,
-    help="With --resume: go on although images were added, removed or replaced.",
-)
-@click.option("--epochs", default=0, help="How long to train, in passes over the data.")
-@click.option("--steps", default=0, help="How long, in batches; wins over --epochs.  [default: 24]")
-@click.option(
-    "--batch",
-    default=0,
-    help="Images or utterances in a batch.  [default: 32 images, 8 utterances]",
-)
-@click.option("--width", default=1.0, show_default=True, help="Multiplies every layer's neurons.")
-@click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")
-@click.option(
-    "--prediction-steps",
-    default=0,
-    help="How far to predict, K.  [default: the rule's, mostly 5; for sound 12]",
-)
-@click.option("--lr", default=0.0, help="Learning rate.  [default: the rule's, 2e-4 with Adam]")
-@click.option("--optimiser", default="", help="adam or plain, W += lr dW.  [default: the rule's]")
-@click.option(
-    "--modules",
-    default="",
-    help="layers, 1, a split of the network (vgg6: 2, 3, 4-lower, 4-upper, 6; resnet50: 3, 13; "
-    "audio: 5, 6), or layers for each such as 3+1+1+1.  [default: the rule's]",
-)
-@click.option("--negatives", default=0, help="Negatives for each context.  [default: the rule's]")
-@click.option(
-    "--negatives-from",
-    default="",
-    help="patch: other images, same position; batch: any target of the batch; all: any encoding of "
-    "the batch.  [default: the rule's, for sound all]",
-)
-@click.option(
-    "--weights",
-    default="",
-    help="retro: W_pred and W_retro apart; symmetric: one of them.  [default: the rule's]",
-)
-@click.option(
-    "--gate",
-    default="",
-    help="own: a gate for each half; shared: one, by W_pred; circuit: as own, from bursts "
-    "(appendix C); off: gamma = y.  [default: the rule's]",
-)
-@click.option(
-    "--circuit-noise",
-    default=0.0,
-    show_default=True,
-    help="--gate circuit: noise of the summed ON and OFF bursts, in units of the threshold.",
-)
-@click.option(
-    "--burst-probability",
-    default=1.0,
-    show_default=True,
-    help="--gate circuit: how often a neuron whose prediction meets its activity bursts.",
-)
-@click.option("--coin", is_flag=True, help="hinge_cpc with one sign for each image, by a coin.")
-@click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
-@click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
-@click.option(
-    "--learn-prediction/--freeze-prediction", default=True, help="Let W_pred and W_retro learn."
-)
-@click.option(
-    "--context",
-    default="",
-    help="What predicts a layer: same, the layer itself; above, the layer above it.  [default: the "
-    "rule's]",
-)
-@set_option
-@click.option("--crop", default=64, show_default=True, help="Side of the crop, pixels.")
-@click.option("--patch", default=16, show_default=True, help="Side of a patch, pixels.")
-@click.option(
-    "--samples", default=20480, show_default=True, help="Sound: length of a crop at 16 kHz."
-)
-@click.option(
-    "--frames",
-    default=128,
-    show_default=True,
-    help="Sound: contexts come from so many consecutive frames of a map; 0: from all.",
-)
-@click.option(
-    "--alignment",
-    default=2,
-    show_default=True,
-    help="Sound: label j is read at frame j + N of the highest map; 2 is that of GIM's code.",
-)
-@click.option(
-    "--credit",
-    default="",
-    help="How a GRU's signals find earlier steps: eprop, bptt or none.  [default: eprop]",
-)
-@click.option(
-    "--below-gru",
-    default="",
-    help="What the layer below a GRU learns from: both, its own loss and the GRU's; gru, the "
-    "latter alone.  [default: both]",
-)
-@click.option("--seed", default=0, show_default=True, help="Same seed, same machine, same numbers.")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--checkpoint-minutes", default=5.0, show_default=True, help="Save the run every so often."
-)
 @click.option("--out", type=Place(file_okay=False), help="Run folder.  [default: runs/...]")
 @click.option(
     "--resume",
@@ -237,27 +97,13 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     help="Go on with this run; --steps or --epochs may reach further.",
 )
 @click.option(
-    "--record",
-    default="",
-    metavar="SPEC",
-    help="Record updates and their factors into record.h5 of the run folder: for each layer "
-    "layer=NUMBER or *, then synapse=POST:PRE:ROW:COL, random=COUNT, neurons=FIRST:LAST, all, "
-    "prediction=K:J:I and retro=K:I:J (entries of W_pred and W_retro), weights; for example "
-    "'layer=4,synapse=3:1:0:2;layer=1,neurons=0:8'. Open gates and the alignment of W_pred and "
-    "W_retro come with it.",
-)
-@click.option("--record-every", default=10, show_default=True, help="Record one step of so many.")
-@click.option("--probe/--no-probe", default=True, help="Measure the layers at the end.")
-@click.option(
-    "--probe-train",
-    default=600,
-    show_default=True,
-    help="Labelled images or utterances to fit the probe.",
-)
-@click.option(
-    "--probe-test", default=400, show_default=True, help="Labelled images or utterances to test it."
+    "--changed-data",
+    is_flag=True,
+    help="With --resume: go on although examples were added, removed or replaced.",
 )
 @trust_option
+@set_option
+@run_options()
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -282,7 +128,7 @@ def run(
     from plasticity.inspection import recording
     from plasticity.learning import ranks
     from plasticity.runs import lifecycle
-    from plasticity.runs.options import RunOptions
+    from plasticity.runs.options import RunOptions, free
 
     with ranks.together() as several, ExitStack() as held:
         if several:
@@ -312,7 +158,7 @@ def run(
             if not several or several.rank == 0:
                 held.enter_context(claims.held(folder))
             how = {"changed_data": changed_data, "trusted": trusted}
-            state = lifecycle.resume(folder, given, FREE, several, **how)
+            state = lifecycle.resume(folder, given, free(), several, **how)
 
         every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
         if resume is not None and every_given and not values["record"]:

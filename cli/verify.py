@@ -3,10 +3,20 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import POSITIVE, Number, Place, set_option, trust_option
+from plasticity.cli.options import (
+    POSITIVE,
+    Number,
+    Place,
+    Sections,
+    run_options,
+    set_option,
+    trust_option,
+)
+
+from plasticity.runs.options import OF_RULES, OF_STIMULI
 
 
-@click.command()
+@click.command(cls=Sections)
 @click.argument("run", required=False, type=Place())
 @click.option(
     "--rule",
@@ -14,21 +24,24 @@ from plasticity.cli.options import POSITIVE, Number, Place, set_option, trust_op
     show_default=True,
     help="As in 'plasticity run', such as ./my_rule.py; with RUN, where its rule file is now.",
 )
-@click.option("--net", default="vgg6", show_default=True, help="As in 'plasticity run'.")
-@click.option("--width", default=0.1, show_default=True, help="Multiplies every layer's neurons.")
-@click.option("--layers", default=0, help="Only the first so many layers.  [default: all]")
-@click.option("--modules", default="", help="How the network is split.  [default: the rule's]")
-@click.option("--weights", default="", help="retro or symmetric.  [default: the rule's]")
-@click.option("--gate", default="", help="As in 'plasticity run'.  [default: the rule's]")
-@click.option("--block-grad", is_flag=True, help="The target role alone (Eq. 13).")
-@click.option("--dendrites/--no-dendrites", default=True, help="Dendritic signals, or 1 for all.")
-@click.option("--context", default="", help="same or above.  [default: the rule's]")
-@click.option("--credit", default="", help="eprop, bptt or none, of a GRU.  [default: eprop]")
-@click.option("--below-gru", default="", help="both or gru, as in 'plasticity run'.")
+@run_options(
+    (
+        "net",
+        "width",
+        "layers",
+        "modules",
+        *OF_RULES,
+        *(name for name in OF_STIMULI if name != "samples"),  # here of parameters
+        "credit",
+        "below_gru",
+        "data",
+        "data_dir",
+        "dtype",
+    ),
+    width=0.1,
+    dtype="float64",
+)
 @set_option
-@click.option("--data", default="sample", show_default=True, help="As in 'plasticity run'.")
-@click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
-@click.option("--dtype", default="float64", show_default=True, help="float64 or float32.")
 @click.option("--batch", type=POSITIVE, default=4, show_default=True, help="Images or utterances.")
 @click.option(
     "--seeds", type=POSITIVE, default=2, show_default=True, help="How many seeds, from 0."

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from plasticity import kernels
+from plasticity import fields, kernels
 from plasticity.arrays import Array, array_module, to_device
 from plasticity.events import Events, Layout
 
@@ -187,6 +187,14 @@ class Rule:
     predicts: ClassVar[bool] = False
     blocks_target: ClassVar[bool] = False
     parameters: ClassVar[Mapping[str, Parameter]] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of the limits that their fields name.
+
+        Raises:
+            UserError: as `fields.check`.
+        """
+        fields.check(self)
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The parameters that the rule keeps for a layer of `neurons`, float64, at their start."""

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from plasticity.arrays import Array, array_module
-from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.fields import option
 from plasticity.rule import Draw, Parameter, Role, Rule
 
 
@@ -30,8 +30,8 @@ class Bcm(Rule):
         epsilon: decay of the weights.
     """
 
-    tau: float = 20.0
-    epsilon: float = 0.0
+    tau: float = option(20.0, "Time constant of theta in steps.", least=1)
+    epsilon: float = option(0.0, "Decay of the weights.", least=0)
 
     name: ClassVar[str] = "bcm"
     parameters: ClassVar[Mapping[str, Parameter]] = {
@@ -40,12 +40,6 @@ class Bcm(Rule):
     equation: ClassVar[str] = "dW_ji = y_j (y_j - theta_j) x_i - epsilon W_ji, theta_j = E[y_j^2]"
     citation: ClassVar[str] = "Bienenstock, Cooper & Munro, J. Neuroscience 2 (1982), 32-48"
     reads: ClassVar[str] = "map"
-
-    def __post_init__(self) -> None:
-        if not self.tau >= 1:
-            raise UserError(f"tau must be at least 1, got {self.tau}")
-        if not self.epsilon >= 0:
-            raise UserError(f"epsilon must not be negative, got {self.epsilon}")
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """`theta (D,)`, 0: at first every active neuron potentiates."""

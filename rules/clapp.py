@@ -11,6 +11,7 @@ from plasticity import events, kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Events, Layout
+from plasticity.fields import option
 from plasticity.rule import Draw, Learning, Parameter, Role, Rule
 
 
@@ -51,17 +52,73 @@ class Clapp(Rule):
         context: `same`, the layer itself, or `above`, the layer above it.
     """
 
-    steps: int = 5
-    negatives: int = 1
-    negatives_from: str = "patch"
-    symmetric: bool = False
-    gate: str = "own"
-    circuit_noise: float = 0.0
-    burst_probability: float = 1.0
-    block_grad: bool = False
-    dendrites: bool = True
-    learn_prediction: bool = True
-    context: str = "same"
+    steps: int = option(
+        5,
+        "How far to predict, K.",
+        flag="prediction_steps",
+        shown="the rule's, mostly 5; for sound 12",
+        least=1,
+        most=10**4,
+        unset=0,
+    )
+    negatives: int = option(
+        1, "Negatives for each context.", flag="negatives", least=1, most=10**6, unset=0
+    )
+    negatives_from: str = option(
+        "patch",
+        "patch: other images, same position; batch: any target of the batch; all: any encoding of "
+        "the batch.",
+        flag="negatives_from",
+        shown="the rule's, for sound all",
+        choices=("patch", "batch", "all"),
+        unset="",
+    )
+    symmetric: bool = option(
+        False,
+        "retro: W_pred and W_retro apart; symmetric: one of them.",
+        flag="weights",
+        words={"retro": False, "symmetric": True},
+        unset="",
+    )
+    gate: str = option(
+        "own",
+        "own: a gate for each half; shared: one, by W_pred; circuit: as own, from bursts "
+        "(appendix C); off: gamma = y.",
+        flag="gate",
+        choices=("own", "shared", "circuit", "off"),
+        unset="",
+    )
+    circuit_noise: float = option(
+        0.0,
+        "--gate circuit: noise of the summed ON and OFF bursts, in units of the threshold.",
+        flag="circuit_noise",
+        least=0,
+    )
+    burst_probability: float = option(
+        1.0,
+        "--gate circuit: how often a neuron whose prediction meets its activity bursts.",
+        flag="burst_probability",
+        least=0,
+        above=True,
+        most=1,
+    )
+    block_grad: bool = option(False, "The target role alone (Eq. 13).", flag="block_grad")
+    dendrites: bool = option(
+        True, "Dendritic signals, or 1 for all.", flag="dendrites", off="no_dendrites"
+    )
+    learn_prediction: bool = option(
+        True,
+        "Let W_pred and W_retro learn.",
+        flag="learn_prediction",
+        off="freeze_prediction",
+    )
+    context: str = option(
+        "same",
+        "What predicts a layer: same, the layer itself; above, the layer above it.",
+        flag="context",
+        choices=("same", "above"),
+        unset="",
+    )
 
     name: ClassVar[str] = "clapp"
     predicts: ClassVar[bool] = True
@@ -75,23 +132,8 @@ class Clapp(Rule):
     citation: ClassVar[str] = "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, Eq. (3), (6)-(8)"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "negatives"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, known in {
-            "negatives_from": ("patch", "batch", "all"),
-            "gate": ("own", "shared", "circuit", "off"),
-            "context": ("same", "above"),
-        }.items():
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"unknown {name} '{getattr(self, name)}': expected {' or '.join(known)}"
-                )
+        super().__post_init__()
         noise, probability = self.circuit_noise, self.burst_probability
-        if not (0 <= noise < float("inf")):
-            raise UserError(f"--circuit-noise must not be negative, got {noise}")
-        if not 0 < probability <= 1:
-            raise UserError(f"--burst-probability must be above 0 and at most 1, got {probability}")
         if self.gate != "circuit" and (noise, probability) != (0, 1):
             raise UserError(
                 "--circuit-noise and --burst-probability are of the surprise circuit: they go with "

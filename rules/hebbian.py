@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from plasticity.arrays import Array, array_module
-from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.fields import option
 from plasticity.rule import Draw, Parameter, Role, Rule
 
 
@@ -35,9 +35,11 @@ class Hebbian(Rule):
         tau: time constant of m and s in steps, at least 1.
     """
 
-    gate: str = "novelty"
+    gate: str = option(
+        "novelty", "novelty, or off: M = 1.", flag="gate", choices=("novelty", "off"), unset=""
+    )
     bounded: bool = True
-    tau: float = 20.0
+    tau: float = option(20.0, "Time constant of m and s in steps.", least=1)
 
     name: ClassVar[str] = "hebbian"
     parameters: ClassVar[Mapping[str, Parameter]] = {
@@ -49,12 +51,6 @@ class Hebbian(Rule):
         "Gerstner, Lehmann, Liakoni, Corneil & Brea, Front. Neural Circuits 2018"
     )
     reads: ClassVar[str] = "map"
-
-    def __post_init__(self) -> None:
-        if self.gate not in ("novelty", "off"):
-            raise UserError(f"unknown gate '{self.gate}': expected novelty or off")
-        if not self.tau >= 1:
-            raise UserError(f"tau must be at least 1, got {self.tau}")
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """What is expected before anything was met: nothing."""

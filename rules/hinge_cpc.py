@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from plasticity.rules.clapp import Clapp
 
+from plasticity.fields import option
+
 
 @dataclass(frozen=True)
 class HingeCpc(Clapp):
@@ -15,7 +17,13 @@ class HingeCpc(Clapp):
     coin picks one (CLAPP). With modules of one layer it is `clapp_s` or `clapp`.
     """
 
-    synchronous: bool = True
+    synchronous: bool = option(
+        True,
+        "hinge_cpc with one sign for each image, by a coin.",
+        flag="coin",
+        words={False: True, True: False},
+        unset=False,
+    )
 
     name: ClassVar[str] = "hinge_cpc"
     modules: ClassVar[str] = "1"

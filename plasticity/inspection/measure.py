@@ -8,7 +8,6 @@ from plasticity import kernels
 from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.layer import cosine_by_step
 from plasticity.inspection.spec import Wish
-from plasticity.inspection.synapse import PREDICTIONS
 from plasticity.learning import Reading, Scored, Seen, Watched
 from plasticity.rule import Role
 
@@ -30,18 +29,6 @@ AXES: dict[str, tuple[tuple[str, ...], str]] = {
     "neurons/post": (("neuron", "role", "k"), "as synapses/post"),
     "neurons/pre": (("pre", "role", "k"), "as synapses/pre"),
     "neurons/error": (("neuron",), "as synapses/error"),
-    **{
-        f"{name}/{quantity}": (("entry", *axes), meaning)
-        for name in PREDICTIONS
-        for quantity, axes, meaning in (
-            ("dW", (), "dW of the rule"),
-            ("weight", (), "its value before the step"),
-            ("share", ("sign",), "parts of dW, they sum to it"),
-            ("gate", ("sign",), "sum of gate and weight"),
-            ("post", ("sign",), "mean encoding of the neuron that learns"),
-            ("pre", ("sign",), "mean encoding of the neuron it predicts from"),
-        )
-    },
 }
 """Axes after time, and meaning, of every array that a record can have of a layer.
 
@@ -51,6 +38,25 @@ that part times the weight.
 Post and pre are means over the events with an open gate. An error is recorded where a rule has no
 events: below the top of a module, or in rules that say nothing of theirs.
 """
+
+ENTRIES: dict[str, tuple[tuple[str, ...], str]] = {
+    "dW": (("entry",), "dW of the rule"),
+    "weight": (("entry",), "its value before the step"),
+    "share": (("entry", "sign"), "parts of dW, they sum to it"),
+    "gate": (("entry", "sign"), "sum of gate and weight"),
+    "post": (("entry", "sign"), "mean encoding of the neuron that learns"),
+    "pre": (("entry", "sign"), "mean encoding of the neuron it predicts from"),
+}
+"""The same of entries of a rule's own parameters: `NAME/dW`. Those of a value that no optimiser
+moves have its change as dW, and only a matrix with a role, see `rule.Parameter`, has factors."""
+
+
+def axes(quantity: str) -> tuple[tuple[str, ...], str] | None:
+    """Axes after time, and meaning, of a quantity of a layer; None for what is no record of one."""
+    name, _, factor = quantity.partition("/")
+    if name in ("synapses", "neurons") or not factor:
+        return AXES.get(quantity)
+    return ENTRIES.get(factor)
 
 
 def kinds(modules: Iterable[Watched]) -> tuple[list[str], list[int]]:
@@ -100,7 +106,7 @@ def measure(
     for scored in watched.predicted:
         own, name = weights[scored.name], scored.name
         if name in wishes:
-            parts = _predictions(scored, wishes[name], own)
+            parts = _entries(scored, wishes[name], own)
             found |= {f"{name}/{path}": array for path, array in parts.items()}
         if {"W_pred", "W_retro"} <= set(scored.own):
             cosines = cosine_by_step(*(scored.own[n] for n in ("W_pred", "W_retro")))
@@ -194,35 +200,42 @@ class _Sums:
         return {path: to_host(array) for path, array in self.arrays.items()}
 
 
-def _predictions(scored: Scored, wish: Wish, own: Mapping[str, Array]) -> dict[str, np.ndarray]:
-    """Eq. (8): chosen entries of W_pred and W_retro, with the factors of their events by sign."""
+def _entries(scored: Scored, wish: Wish, own: Mapping[str, Array]) -> dict[str, np.ndarray]:
+    """Chosen entries of the rule's own parameters, with the factors of their events by sign where
+    they learn as Eq. (8) says."""
     xp, z, context = array_module(scored.z), scored.z, scored.context
     found: dict[str, Array] = {}
-    for name, entries in wish.predictions.items():
-        k, j, i = (xp.asarray(column) for column in entries.T)
-        post, pre = (z, context) if PREDICTIONS[name] == "target" else (context, z)
+    for name, entries in wish.entries.items():
+        role, at = wish.roles.get(name, ""), tuple(xp.asarray(entries.T))
+        at = (at[0] - 1, *at[1:]) if role else at  # prediction steps are counted from 1
+        if name in scored.learning.state:
+            found[f"{name}/dW"] = scored.learning.state[name][at] - own[name][at]
+        else:
+            found[f"{name}/dW"] = scored.learning.changes[name][at]
+        if wish.weights:
+            found[f"{name}/weight"] = own[name][at]
+        if not role:
+            continue
+        _, j, i = at
+        post, pre = (z, context) if role == "target" else (context, z)
         sums = {
             factor: xp.zeros((len(entries), len(SIGNS)), np.float32)
             for factor in ("share", "gate", "post", "pre")
         }
-        for role in scored.roles:
-            here = np.flatnonzero(entries[:, 0] == role.events.k)
-            if role.name != PREDICTIONS[name] or not len(here):
+        for one in scored.roles:
+            here = np.flatnonzero(entries[:, 0] == one.events.k)
+            if one.name != role or not len(here):
                 continue
             at = xp.asarray(here)
-            its_post = post[role.learner[:, None], j[at]]
-            its_pre = pre[role.other[:, None], i[at]]
+            its_post = post[one.learner[:, None], j[at]]
+            its_pre = pre[one.other[:, None], i[at]]
             for s, sign in enumerate(SIGNS):
-                gamma = xp.where(role.events.label == sign, role.gamma, 0)
+                gamma = xp.where(one.events.label == sign, one.gamma, 0)
                 opened = xp.abs(gamma) / xp.maximum(xp.abs(gamma).sum(), 1e-30)
                 sums["share"][at, s] = gamma @ (its_post * its_pre)
                 sums["gate"][at, s] = gamma.sum()
                 sums["post"][at, s], sums["pre"][at, s] = opened @ its_post, opened @ its_pre
         found |= {f"{name}/{factor}": values for factor, values in sums.items()}
-        change = scored.learning.changes[name]
-        found[f"{name}/dW"] = change[k - 1, j, i]
-        if wish.weights:
-            found[f"{name}/weight"] = own[name][k - 1, j, i]
     return {path: to_host(array) for path, array in found.items()}
 
 

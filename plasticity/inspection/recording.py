@@ -5,7 +5,8 @@ record.h5
     /LAYER/gates, alignment  of the top layer of every module
     /LAYER/synapses/index    which synapses, (synapse, post, pre, *kernel); NAME: see `measure.AXES`
     /LAYER/neurons/index     which neurons, (neuron,)
-    /LAYER/W_pred/index      which entries, and of W_retro, (entry, k from 1, post, pre)
+    /LAYER/W_pred/index      which entries, (entry, k from 1, post, pre), and those of every other
+                             parameter that a rule keeps, (entry, *its axes)
 
 Written in HDF5's mode of a single writer with many readers, so that it can be read while it grows
 and after its writer was killed; `records` reads it.
@@ -75,10 +76,12 @@ def plan(state: State, spec: str, every: int) -> Plan:
     for _ in few.next(modules.append)[1]:
         pass
     roles, ks = measure.kinds(modules)
-    changed = {seen.layer.name: seen.changes for watched in modules for seen in watched.layers}
+    moved: dict[str, set[str]] = {name: set() for name in names}
+    for scored in (scored for watched in modules for scored in watched.predicted):
+        moved.setdefault(scored.name, set()).update(scored.learning.changes, scored.learning.state)
     for layer, wish in wishes.items():
-        for name in wish.predictions:
-            if name not in changed[layer]:
+        for name in wish.entries:
+            if name not in moved[layer]:
                 raise UserError(f"--record: {name} of {layer} is frozen in this run")
     record: dict[str, np.ndarray] = {}
     for watched in modules:
@@ -231,8 +234,11 @@ def _create(path: Path, state: State, plan: Plan) -> None:
         file.attrs["prediction_steps"] = json.dumps(plan.ks)
         file.attrs["layers"] = json.dumps([layer.name for layer in state.network.convolutions])
         file.attrs["dimensions"] = len(state.network.convolutions[0].kernel)
+        file.attrs["own"] = json.dumps(
+            {own: wish.roles.get(own, "") for wish in plan.wishes.values() for own in wish.entries}
+        )
         for name, wish in plan.wishes.items():
-            chosen = {"synapses": wish.synapses, "neurons": wish.neurons, **wish.predictions}
+            chosen = {"synapses": wish.synapses, "neurons": wish.neurons, **wish.entries}
             for kind, index in chosen.items():
                 if len(index):
                     file[f"{name}/{kind}/index"] = index
@@ -246,7 +252,7 @@ def _create(path: Path, state: State, plan: Plan) -> None:
                 chunks=(each, *array.shape),
                 **PACKED,
             )
-            axes, meaning = measure.AXES.get(name.partition("/")[2], ((), "from 1"))
+            axes, meaning = measure.axes(name.partition("/")[2]) or ((), "from 1")
             made.attrs["axes"], made.attrs["meaning"] = ", ".join(("time", *axes)), meaning
     with whole(path) as part:
         part.write_bytes(content.getbuffer())

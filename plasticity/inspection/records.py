@@ -10,7 +10,8 @@ import numpy as np
 
 from plasticity import hdf5
 from plasticity.errors import UserError
-from plasticity.inspection.measure import AXES, SIGNS
+from plasticity.inspection import measure
+from plasticity.inspection.measure import SIGNS
 from plasticity.inspection.synapse import PREDICTIONS
 from plasticity.inspection.tables import html
 
@@ -77,7 +78,7 @@ def length(file: h5py.File) -> int:
 
 
 class Recording(Mapping[str, np.ndarray]):
-    """A recording, by path of its arrays, such as `conv4/synapses/dW`; `measure.AXES` names theirs.
+    """A recording, by path of its arrays, such as `conv4/synapses/dW`; `measure.axes` tells theirs.
 
     An array is read when it is asked for, up to the step that was complete when the recording was
     opened. `pandas.DataFrame(recording.table())` has all numbers as one long table.
@@ -85,6 +86,7 @@ class Recording(Mapping[str, np.ndarray]):
     Attributes:
         rule, equation, options: of the run; spec, every: what was asked for.
         roles, ks: names of the rule's roles and its prediction steps, axes of many arrays.
+        own: the rule's parameters of which entries were recorded, with their roles.
         steps: the steps that were recorded, from 1, `(time,)`.
     """
 
@@ -99,6 +101,11 @@ class Recording(Mapping[str, np.ndarray]):
         self.options: dict[str, object] = json.loads(attrs["options"])
         self.roles: list[str] = json.loads(attrs["roles"])
         self.ks: list[int] = json.loads(attrs["prediction_steps"])
+        self.own: dict[str, str] = json.loads(attrs.get("own", "null")) or {
+            name: role
+            for name, role in PREDICTIONS.items()  # a recording of 0.1.0 says nothing of it
+            if any(f"/{name}/" in path for path in self._names)
+        }
         self._network: list[str] = json.loads(attrs["layers"])
         self._offsets = OFFSETS[len(OFFSETS) - int(attrs["dimensions"]) :]
 
@@ -155,8 +162,8 @@ class Recording(Mapping[str, np.ndarray]):
 
         `share`, `dendrite`, `post` and `pre` are `(time, role, prediction step)`, `weight` and
         `error` `(time,)`. Of a synapse whose whole neuron was recorded there are no shares. Of an
-        entry of `W_pred` or `W_retro` (index: prediction step from 1, post, pre) `share`, `gate`,
-        `post` and `pre` are `(time, sign +1 and -1)`.
+        entry of a parameter of the rule's own, such as `W_pred` (index: prediction step from 1,
+        post, pre), `share`, `gate`, `post` and `pre` are `(time, sign +1 and -1)`.
 
         Raises:
             UserError: a layer or a synapse that was not recorded.
@@ -164,7 +171,9 @@ class Recording(Mapping[str, np.ndarray]):
         self.check(layer)
         index = tuple(int(i) for i in index)
         if parameter != "weight":
-            entries = self.get(f"{layer}/{parameter}/index", np.empty((0, 3), int)).tolist()
+            entries = self.get(
+                f"{layer}/{parameter}/index", np.empty((0, len(index)), int)
+            ).tolist()
             if list(index) not in entries:
                 raise self._missing(layer, f"entry {','.join(map(str, index))} of {parameter}")
             names = {name: f"{layer}/{parameter}/{name}" for name in TRACE}
@@ -204,10 +213,10 @@ class Recording(Mapping[str, np.ndarray]):
             layer: of this layer alone; index, parameter: of this synapse alone, see `trace`.
         """
         if layer is not None and index is not None:
-            own = parameter in PREDICTIONS
-            places = ("k", "post", "pre") if own else ("post", "pre", *self._offsets)
+            own = parameter in self.own
+            places = _places(len(index)) if own else ("post", "pre", *self._offsets)
             fixed: dict[str, object] = dict(zip(places, index, strict=True))
-            fixed |= {"role": PREDICTIONS[parameter]} if own else {}
+            fixed |= {"role": self.own[parameter]} if own else {}
             for name, values in self.trace(layer, index, parameter).items():
                 axes = (("sign",) if own else ("role", "k"))[: values.ndim - 1]
                 found = self._columns(layer, name, values, axes, self.steps)
@@ -217,14 +226,15 @@ class Recording(Mapping[str, np.ndarray]):
             self.check(layer)
         for name in self:
             own, _, quantity = name.partition("/")
-            if quantity not in AXES or layer not in (None, own):
+            axes = None if quantity.endswith("index") else measure.axes(quantity)
+            if axes is None or layer not in (None, own):
                 continue
             with open_record(self.path) as file:
                 each = max(1, ROWS // max(1, int(np.prod(file[name].shape[1:]))))
             for start in range(0, self._count, each):
                 times = slice(start, start + each)
                 values = self._read(name, times=times)
-                yield self._columns(own, quantity, values, AXES[quantity][0], self.steps[times])
+                yield self._columns(own, quantity, values, axes[0], self.steps[times])
 
     def _columns(
         self,
@@ -255,8 +265,8 @@ class Recording(Mapping[str, np.ndarray]):
         if "entry" in at:
             matrix = quantity.partition("/")[0]
             index = self[f"{layer}/{matrix}/index"][at["entry"]]
-            found |= dict(zip(("k", "post", "pre"), index.T, strict=True))
-            found["role"] = np.full(values.size, PREDICTIONS[matrix])
+            found |= dict(zip(_places(index.shape[1]), index.T, strict=True))
+            found["role"] = np.full(values.size, self.own[matrix])
         if "neuron" in at:
             found["post"] = self[f"{layer}/neurons/index"][at["neuron"]]
         found |= {name: at[name] for name in ("pre", *self._offsets) if name in at}
@@ -276,14 +286,14 @@ class Recording(Mapping[str, np.ndarray]):
         self, layer: str, index: tuple[int, ...], parameter: str = "weight"
     ) -> list[dict[str, object]]:
         """The trace of a synapse as a row for each step: shares and signals of each role, summed
-        over prediction steps; of an entry of `W_pred` or `W_retro` everything for each sign."""
+        over prediction steps; of an entry of the rule's own parameters everything by sign."""
         trace, found = self.trace(layer, index, parameter), []
         for t, step in enumerate(self.steps):
             row: dict[str, object] = {"step": int(step)}
             for name, values in trace.items():
                 if values.ndim == 1:
                     row[name] = float(values[t])
-                elif parameter in PREDICTIONS:
+                elif parameter in self.own:
                     row |= {f"{name}, y = {y:+d}": float(values[t, s]) for s, y in enumerate(SIGNS)}
                 elif name in ("share", "dendrite"):
                     totals = values[t].sum(axis=1)
@@ -331,7 +341,7 @@ class Recording(Mapping[str, np.ndarray]):
                 "layer": layer,
                 "synapses": len(self.get(f"{layer}/synapses/index", ())),
                 "whole neurons": len(self.get(f"{layer}/neurons/index", ())),
-                **{name: len(self.get(f"{layer}/{name}/index", ())) for name in PREDICTIONS},
+                **{name: len(self.get(f"{layer}/{name}/index", ())) for name in self.own},
                 "gates": f"{layer}/gates" in self,
                 "alignment": f"{layer}/alignment" in self,
             }
@@ -353,6 +363,13 @@ class Recording(Mapping[str, np.ndarray]):
             f"<p><b>{escape(str(self.path))}</b>, {escape(self.rule)}: {len(self.steps)} records, "
             f"{span}, by <code>--record '{escape(self.spec)}'</code></p>{html(self.overview())}"
         )
+
+
+def _places(dims: int) -> tuple[str, ...]:
+    """The columns of the long table that an entry's numbers are put into, from the last."""
+    if not 1 <= dims <= 3:
+        raise UserError(f"a long table has columns for three numbers of an entry, not for {dims}")
+    return ("post",) if dims == 1 else ("k", "post", "pre")[3 - dims :]
 
 
 def read(path: Path) -> Recording:

@@ -7,16 +7,18 @@ import numpy as np
 from plasticity import seeds
 from plasticity.errors import UserError
 from plasticity.inspection.step import index_of
+from plasticity.learning import NETWORKS_OWN
 from plasticity.runs.run import State
 
 GRAMMAR = (
     "layer=NUMBER, NAME or *, and after commas what of it: synapse=POST:PRE:ROW:COL, random=COUNT "
-    "(synapses, chosen by the seed), neurons=FIRST:LAST (LAST left out), all, prediction=K:J:I and "
-    "retro=K:I:J (entries of W_pred and W_retro), and weights (their values too); semicolons "
-    "between layers; of a layer alone 100 synapses are recorded"
+    "(synapses, chosen by the seed), neurons=FIRST:LAST (LAST left out), all, NAME=I:J:... (an "
+    "entry of a parameter that the rule keeps; prediction=K:J:I and retro=K:I:J mean those of "
+    "W_pred and W_retro), and weights (their values too); semicolons between layers; of a layer "
+    "alone 100 synapses are recorded"
 )
 
-MATRICES = {"prediction": "W_pred", "retro": "W_retro"}
+SHORT = {"prediction": "W_pred", "retro": "W_retro"}
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,17 @@ class Wish:
     Attributes:
         synapses: index of each, int `(S, 2 + dims)`, in the order asked for.
         neurons: whole neurons, int `(J,)`; weights: whether their values are wanted too.
-        predictions: entries of `W_pred` and `W_retro` by these names, int `(S, 3)`: prediction step
-            from 1, post, pre.
+        entries: of the rule's own parameters, by name, int `(S, dims)`; roles: of those that learn
+            as Eq. (8) says, see `rule.Parameter`, whose entries are prediction step from 1, post,
+            pre.
     """
 
     layer: int
     synapses: np.ndarray
     neurons: np.ndarray
     weights: bool
-    predictions: dict[str, np.ndarray]
+    entries: dict[str, np.ndarray]
+    roles: dict[str, str]
 
     @property
     def synaptic(self) -> bool:
@@ -68,7 +72,10 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
     layer = state.network.convolutions[index]
     shape = state.weights[layer.name][layer.main].shape
     synapses: list[tuple[int, ...]] = []
-    predictions: dict[str, list[tuple[int, ...]]] = {}
+    own = {n: w for n, w in state.weights[layer.name].items() if n not in NETWORKS_OWN}
+    said = getattr(state.rule, "parameters", {})
+    roles = {name: said[name].role for name in own if name in said and said[name].role}
+    entries: dict[str, list[tuple[int, ...]]] = {}
     neurons: set[int] = set()
     for word in words:
         key, _, value = word.partition("=")
@@ -77,21 +84,22 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
         if (key == "neurons" or word == "all") and layer.recurrent:
             raise UserError(
                 f"--record: '{word}' is not for {layer.name}, whose neurons have three gates: name "
-                "synapses, random=COUNT or prediction=K:J:I"
+                "synapses, random=COUNT or entries of the rule's own parameters"
             )
         if word == "all":
             neurons |= set(range(layer.outputs))
         elif key == "synapse" and numbers is not None:
             synapses.append(_entry(f"{layer.name} has no synapse {value}", numbers, shape))
-        elif key in MATRICES and numbers is not None:
-            name = MATRICES[key]
-            if name not in (own := state.weights[layer.name]):
+        elif (key in SHORT or key in own) and numbers is not None:
+            name = SHORT.get(key, key)
+            if name not in own:
                 raise UserError(
-                    f"--record: {layer.name} has no {name} here: it has {', '.join(own)}"
+                    f"--record: {layer.name} has no {name} here: it has "
+                    f"{', '.join(state.weights[layer.name])}"
                 )
             what = f"{name} of {layer.name} has no entry {value}"
-            entry = _entry(what, numbers, own[name].shape, first=1)
-            predictions.setdefault(name, []).append(entry)
+            entry = _entry(what, numbers, own[name].shape, first=int(name in roles))
+            entries.setdefault(name, []).append(entry)
         elif key == "neurons" and numbers is not None and len(numbers) == 2:
             first, last = numbers
             if not first < last <= layer.outputs:
@@ -111,7 +119,8 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
         np.array(synapses, np.int64).reshape(-1, len(shape)),
         np.array(sorted(neurons), np.int64),
         "weights" in words,
-        {name: np.array(entries, np.int64) for name, entries in predictions.items()},
+        {name: np.array(found, np.int64) for name, found in entries.items()},
+        {name: role for name, role in roles.items() if name in entries},
     )
 
 

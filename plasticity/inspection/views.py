@@ -16,6 +16,7 @@ from plasticity.errors import MissingError, installs
 from plasticity.network import Parameters
 from plasticity.probes.encodings import encodings
 from plasticity.probes.probe import chosen as chosen_examples
+from plasticity.runs import sets
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
 from plasticity.stimuli import Stimulus
@@ -41,8 +42,8 @@ class Survey:
 
 def test_set(options: RunOptions, count: int) -> tuple[Stimulus, np.ndarray]:
     """The test images of the run's data set, and the indices of `count` of them (0: all)."""
-    source = options.open("test")
-    return options.stimulus(source), chosen_examples(source, count)
+    source = sets.split(options, "test")
+    return sets.stimulus(options, source), chosen_examples(source, count)
 
 
 def survey(

@@ -14,8 +14,7 @@ from plasticity.errors import UserError
 from plasticity.network import Parameters
 from plasticity.probes import linear, phones
 from plasticity.probes.encodings import encode
-from plasticity.runs import run
-from plasticity.runs.options import Source
+from plasticity.runs import run, sets
 from plasticity.runs.run import State
 from plasticity.stimuli import Sound
 
@@ -102,7 +101,7 @@ def probe_run(
     """
     options = state.options
     name = data_name or options.data
-    train, test = (options.open(split, data_name) for split in ("train", "test"))
+    train, test = (sets.split(options, split, data_name) for split in ("train", "test"))
     task = _task(task, options.unfed.name, train)
     probe = PROBES[task](state, name, train, test, train_images, test_images)
     found: dict[str, list[float]] = {}
@@ -133,7 +132,7 @@ EPOCHS = {"classes": 300, "speakers": 50, "phones": 20}
 """Of the published protocols: Illing et al. 2021 for images, Loewe et al. 2019 for sound."""
 
 
-def _task(asked: str, stimulus: str, source: Source) -> str:
+def _task(asked: str, stimulus: str, source: sets.Source) -> str:
     known = {"images": ("classes",), "sound": ("phones", "speakers")}[stimulus]
     if asked and asked not in known:
         raise UserError(f"--task {asked} is not for {stimulus}: expected {' or '.join(known)}")
@@ -148,7 +147,13 @@ class OfExamples:
     standard_error: float | None = None  # that of a fraction of independent examples
 
     def __init__(
-        self, state: State, name: str, train: Source, test: Source, most: int, most_tested: int
+        self,
+        state: State,
+        name: str,
+        train: sets.Source,
+        test: sets.Source,
+        most: int,
+        most_tested: int,
     ) -> None:
         self.state, self.sets = state, (train, test)
         labels = [self.labels(of) for of in self.sets]
@@ -165,11 +170,11 @@ class OfExamples:
     batch, rate = 32, 1e-3
 
     @staticmethod
-    def labels(of: Source) -> np.ndarray | None:
+    def labels(of: sets.Source) -> np.ndarray | None:
         return of.labels
 
     @staticmethod
-    def names(of: Source) -> tuple[str, ...]:
+    def names(of: sets.Source) -> tuple[str, ...]:
         return of.classes
 
     def accuracies(
@@ -182,7 +187,7 @@ class OfExamples:
             return encode(
                 state.network,
                 weights,
-                options.stimulus(of),
+                sets.stimulus(options, of),
                 indices,
                 options.batch,
                 state.device,
@@ -225,11 +230,11 @@ class OfSpeakers(OfExamples):
     batch = 64
 
     @staticmethod
-    def labels(of: Source) -> np.ndarray | None:
+    def labels(of: sets.Source) -> np.ndarray | None:
         return of.speaker
 
     @staticmethod
-    def names(of: Source) -> tuple[str, ...]:
+    def names(of: sets.Source) -> tuple[str, ...]:
         return of.speakers
 
 
@@ -237,7 +242,13 @@ class OfPhones:
     """The phone of every frame, see `probes.phones`."""
 
     def __init__(
-        self, state: State, name: str, train: Source, test: Source, most: int, most_tested: int
+        self,
+        state: State,
+        name: str,
+        train: sets.Source,
+        test: sets.Source,
+        most: int,
+        most_tested: int,
     ) -> None:
         self.state, self.sets = state, (train, test)
         labelled = [phones.check(of, name) for of in self.sets]

@@ -13,6 +13,7 @@ from plasticity.events import Layout
 from plasticity.figures import Figure
 from plasticity.learning import Loss, Watched
 from plasticity.probes import linear, phones
+from plasticity.runs import sets
 from plasticity.runs.run import State
 from plasticity.stimuli.sound import normalised, timing
 
@@ -26,7 +27,7 @@ def _spoken(look: "Look") -> Speech:
     """The test utterances of the run's set of speech."""
     if look.state.options.unfed.name != "sound":
         raise MissingError(f"{look.state.network.name} is for images: there is no utterance")
-    return look.state.options.open("test")
+    return sets.split(look.state.options, "test")
 
 
 def frames(look: "Look") -> Figure:
@@ -107,15 +108,15 @@ def _surprise(
 def confusions(look: "Look") -> Figure:
     """Phones and what a linear reader of the highest layer takes their frames for."""
     state, layer = look.state, look.layers[-1]
-    sets = {"train": state.options.open("train"), "test": _spoken(look)}
+    spoken = {"train": sets.split(state.options, "train"), "test": _spoken(look)}
     met = {}
-    for split, source in sets.items():
+    for split, source in spoken.items():
         which = phones.check(source, source.name)
         how = state.options.alignment, state.device, phones.MOST[split]
         told = lambda *so_far, split=split: look.report(f"{split} utterances", *so_far)  # noqa: E731
         met[split] = phones.frames(state.network, state.weights, source, which, *how, told)
     train, test = met["train"], met["test"]
-    names = sets["train"].phone_names
+    names = spoken["train"].phone_names
     found = linear.logistic(train.z[layer], train.phones, test.z[layer], test.phones, len(names))
     counts = np.zeros((len(names), len(names)))
     np.add.at(counts, (test.phones, found.told), 1)

@@ -13,7 +13,7 @@ from plasticity.probes.phones import MOST
 from plasticity.reports.plots import draw_end
 from plasticity.reproduce.tables import Row, Table
 from plasticity.rule import learns
-from plasticity.runs import lifecycle, summary, training
+from plasticity.runs import lifecycle, sets, summary, training
 from plasticity.runs.options import RunOptions
 
 PROTOCOLS = ("published", "regularised")
@@ -124,7 +124,7 @@ class Experiment:
 
     def steps(self) -> int:
         """How long it trains, in batches."""
-        images = len(self.options.learning_set())
+        images = len(sets.learning_set(self.options))
         return self.options.total_steps(images) if learns(self.options.rule_class()) else 0
 
 

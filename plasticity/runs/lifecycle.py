@@ -9,7 +9,7 @@ from plasticity import claims, plugins, runs, seeds, trust
 from plasticity.errors import UserError
 from plasticity.files import make_folder
 from plasticity.learning.ranks import Ranks
-from plasticity.runs import run
+from plasticity.runs import run, sets
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
 
@@ -57,9 +57,9 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
     Raises:
         UserError: options or data that do not fit.
     """
-    stimulus = options.stimulus()
+    stimulus = sets.stimulus(options)
     options = options.resolved(len(stimulus.source))
-    state = run.begin(options.bound(stimulus.source), ranks)
+    state = run.begin(sets.bound(options, stimulus.source), ranks)
     state.stimulus = stimulus
     for layout in state.layouts:  # says if nothing can be drawn
         state.rule.draw(layout, seeds.generator(options.seed))
@@ -124,7 +124,7 @@ def resume(
     if "epochs" in changes and "steps" not in changes:
         changes["steps"] = 0
     options = options.changed(**changes)
-    stimulus = options.stimulus()
+    stimulus = sets.stimulus(options)
     state = run.restore(options, checkpoint, ranks)
     state.stimulus = stimulus
     return state
@@ -176,13 +176,13 @@ def _with_data(options: RunOptions, name: str, changed: bool) -> RunOptions:
     """The options of a stored run with its images where they are now."""
     if changed:
         options = options.changed(data=name, identity={})
-        return options.bound(options.learning_set())
+        return sets.bound(options, sets.learning_set(options))
     if options.images and not options.identity:
         raise UserError(
             f"the run learned from the first {options.images} images, as version 0.1.0 took them; "
             "now they are drawn by the seed: start a new run, or agree by --changed-data"
         )
-    return options.moved_data(name)
+    return sets.moved(options, name)
 
 
 def reopen(
@@ -219,8 +219,8 @@ def restored(
 ) -> State:
     """The run of a checkpoint; data, device and rule file perhaps elsewhere than they were."""
     options = options_of(stored, folder, rule=rule, trusted=trusted)
-    if data_dir and options.lacks_data:
-        options = options.moved_data(data_dir)
+    if data_dir and sets.lacking(options):
+        options = sets.moved(options, data_dir)
     changes = {"data_dir": data_dir, "device": device}
     options = options.changed(**{n: value for n, value in changes.items() if value is not None})
     return run.restore(options, stored)

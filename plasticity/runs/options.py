@@ -2,32 +2,23 @@
 
 import math
 import os
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from numbers import Integral, Real
 
-from plasticity import networks, plugins, rules, trust
-from plasticity.data import ImageSet, absolute
-from plasticity.data.utterances import Speech
+from plasticity import fields, networks, plugins, rules, trust
+from plasticity.data import absolute
 from plasticity.errors import UserError
+from plasticity.fields import dashed, option
+from plasticity.kernels import CREDITS
 from plasticity.learning import rule_check
 from plasticity.network import Network
 from plasticity.rule import Rule, reads_labels
+from plasticity.runs import sets
 from plasticity.stimuli import STIMULI, Stimulus
-
-Source = ImageSet | Speech
-"""A data set."""
 
 FIRST_LOOK = 24
 """Steps of a run that names neither steps nor epochs: a look at how learning starts."""
-
-MOST = {
-    "width": 1000, "layers": 10**6, "batch": 10**7, "samples": 2**31, "frames": 2**31,
-    "crop": 10**5, "patch": 10**5,
-    "prediction_steps": 10**4, "negatives": 10**6, "images": 2**53, "epochs": 2**53,
-    "steps": 2**53, "probe_train": 2**53, "probe_test": 2**53, "record_every": 2**53,
-    "checkpoint_minutes": 1e9, "lr": 1e30,
-}  # fmt: skip
-"""No option makes sense beyond these: what is larger is a slip, or damage."""
 
 PRESETS: dict[str, dict[str, object]] = {
     # What climbs above random weights best within half an hour on two cores: see docs/results.md.
@@ -55,94 +46,129 @@ PRESETS: dict[str, dict[str, object]] = {
     },
 }
 
-RULE_OPTIONS = {
-    "prediction_steps": "steps",
-    "negatives": "negatives",
-    "negatives_from": "negatives_from",
-    "weights": "symmetric",
-    "coin": "synchronous",
-    "gate": "gate",
-    "circuit_noise": "circuit_noise",
-    "burst_probability": "burst_probability",
-    "block_grad": "block_grad",
-    "dendrites": "dendrites",
-    "learn_prediction": "learn_prediction",
-    "context": "context",
-}
-"""Options that are the rule's, and what it calls them; which of them it has is for it to say."""
+OF_RULES = fields.gathered(rules.find(name) for name in rules.RULES)
+"""Options that are fields of rules; which of them a rule has is for it to say."""
+
+OF_STIMULI = fields.gathered(STIMULI.values())
+"""Options that are fields of stimuli."""
+
+BOUND = ("set", "files", "identity")
+"""What is no option of its own: further fields of the rule, and what a run is bound to."""
 
 
 @dataclass(frozen=True)
+@fields.with_options({**OF_RULES, **OF_STIMULI})
 class RunOptions:
     """The options of `plasticity run`, stored with its result.
+
+    Besides those here it has the fields of rules and stimuli that are options of a run (`OF_RULES`,
+    `OF_STIMULI`), under the names of their flags.
 
     Attributes:
         rule, net: a name, or the path of a file (made absolute); files: the SHA-256 of these
             files by path, which the run is bound to.
-        data: `sample`, `stl10`, `cifar10`, or a folder of images; data_dir: where to look for it;
-            paths are made absolute.
-        images: learn from only so many of the images, drawn by the seed; 0 takes all.
-        skip_damaged: leave out images that cannot be decoded.
-        epochs, steps: how long; `steps` wins, with neither a first look of `FIRST_LOOK` steps.
-        width: multiplies the neurons of every layer; layers: how many, 0 for all.
-        modules: how the network is split, see `Network.modules`; weights: `retro`, W_pred and
-            W_retro apart, or `symmetric`.
-        prediction_steps to learn_prediction: fields of the rule; an empty one, or 0, is the rule's
-            own. set: further fields by name, as `--set name=value` gives them.
-        batch: examples in a batch, 0 for the stimulus's own.
-        crop, patch: sides in pixels; patches overlap by half. samples, frames, alignment: see
-            `stimuli.Sound`.
-        credit: of a recurrent layer, see `Gru`; below_gru: see `learning.losses_of`.
-        lr: the optimiser's rate; optimiser: `adam` or `plain`, W += lr dW; 0 and empty are the
-            rule's own. checkpoint_minutes: how often the run is saved.
-        probe, probe_train, probe_test: whether layers are measured at the end, on how many images.
-        record, record_every: what is recorded, by the grammar of `--record`, and how often.
-        identity: of the images that the run began with, by split, see `ImageSet.identity`.
+        data, data_dir: paths are made absolute.
+        modules: see `Network.modules`; credit: see `Gru`; below_gru: see `learning.losses_of`.
+        set: further fields of the rule by name, as `--set name=value` gives them.
+        identity: of the examples that the run began with, by split, see `ImageSet.identity`.
     """
 
-    rule: str = "clapp"
-    net: str = "vgg6"
-    data: str = "sample"
-    data_dir: str = ""
-    images: int = 0
-    skip_damaged: bool = False
-    epochs: int = 0
-    steps: int = 0
-    batch: int = 0
-    width: float = 1.0
-    layers: int = 0
-    prediction_steps: int = 0
-    lr: float = 0.0
-    optimiser: str = ""
-    modules: str = ""
-    negatives: int = 0
-    negatives_from: str = ""
-    weights: str = ""
-    coin: bool = False
-    gate: str = ""
-    circuit_noise: float = 0.0
-    burst_probability: float = 1.0
-    block_grad: bool = False
-    dendrites: bool = True
-    learn_prediction: bool = True
-    context: str = ""
+    rule: str = option(
+        "clapp",
+        f"{', '.join(rules.RULES)}, one of an installed package, or a file such as ./my_rule.py.",
+    )
+    net: str = option(
+        "vgg6",
+        f"{', '.join(networks.NETWORKS)}, one of an installed package, or a "
+        "file such as ./my_network.py.",
+    )
+    data: str = option(
+        "sample",
+        "For "
+        + "; for ".join(
+            f"{kind.name} {', '.join(kind.sets)} or a folder" for kind in STIMULI.values()
+        )
+        + "; see 'plasticity data'.",
+    )
+    data_dir: str = option("", "Where data sets are; see 'plasticity data'.", free=True)
+    images: int = option(
+        0,
+        "Learn from only so many, drawn by --seed.",
+        shown="all",
+        least=0,
+        most=2**53,
+        also=("utterances",),
+    )
+    skip_damaged: bool = option(False, "Leave out images that cannot be decoded.", free=True)
+    epochs: int = option(
+        0, "How long to train, in passes over the data.", least=0, most=2**53, free=True
+    )
+    steps: int = option(
+        0,
+        "How long, in batches; wins over --epochs.",
+        shown=str(FIRST_LOOK),
+        least=0,
+        most=2**53,
+        free=True,
+    )
+    batch: int = option(
+        0,
+        "Examples in a batch.",
+        least=0,
+        most=10**7,
+        shown=", ".join(f"{kind.usual['batch']} {kind.example}s" for kind in STIMULI.values()),
+    )
+    width: float = option(1.0, "Multiplies every layer's neurons.", most=1000)
+    layers: int = option(0, "Only the first so many layers.", shown="all", least=0, most=10**6)
+    modules: str = option(
+        "",
+        "layers, 1, a split of the network (vgg6: 2, 3, 4-lower, 4-upper, 6; "
+        "resnet50: 3, 13; audio: 5, 6), or layers for each such as 3+1+1+1.",
+        shown="the rule's",
+    )
+    credit: str = option(
+        "",
+        "How a GRU's signals find earlier steps: eprop, bptt or none.",
+        shown="eprop",
+        choices=("", *CREDITS),
+    )
+    below_gru: str = option(
+        "",
+        "What the layer below a GRU learns from: both, its own loss and "
+        "the GRU's; gru, the latter alone.",
+        shown="both",
+        choices=("", "both", "gru"),
+    )
+    lr: float = option(
+        0.0, "Learning rate.", shown="the rule's, 2e-4 with Adam", least=0, most=1e30
+    )
+    optimiser: str = option(
+        "", "adam or plain, W += lr dW.", shown="the rule's", choices=("", "adam", "plain")
+    )
+    seed: int = option(0, "Same seed, same machine, same numbers.", least=0, most=2**64 - 1)
+    dtype: str = option("float32", "float32 or float64.", choices=("float32", "float64"))
+    device: str = option("auto", "auto, cpu, cuda or cuda:N.", free=True)
+    checkpoint_minutes: float = option(
+        5.0, "Save the run every so often.", least=0, most=1e9, free=True
+    )
+    probe: bool = option(True, "Measure the layers at the end.", off="no-probe", free=True)
+    probe_train: int = option(
+        600, "Labelled examples to fit the probe.", least=0, most=2**53, free=True
+    )
+    probe_test: int = option(400, "Labelled examples to test it.", least=0, most=2**53, free=True)
+    record: str = option(
+        "",
+        "Record updates and their factors into record.h5 of the run folder: "
+        "for each layer layer=NUMBER or *, then synapse=POST:PRE:ROW:COL, "
+        "random=COUNT, neurons=FIRST:LAST, all, prediction=K:J:I and retro=K:I:J "
+        "(entries of W_pred and W_retro), NAME=I:J:... (of any parameter that the "
+        "rule keeps), weights; for example "
+        "'layer=4,synapse=3:1:0:2;layer=1,neurons=0:8'. Open gates and the "
+        "alignment of W_pred and W_retro come with it.",
+        free=True,
+    )
+    record_every: int = option(10, "Record one step of so many.", most=2**53, free=True)
     set: dict[str, str] = field(default_factory=dict)
-    crop: int = 64
-    patch: int = 16
-    samples: int = 20480
-    frames: int = 128
-    alignment: int = 2
-    below_gru: str = ""
-    credit: str = ""
-    seed: int = 0
-    dtype: str = "float32"
-    device: str = "auto"
-    checkpoint_minutes: float = 5.0
-    probe: bool = True
-    probe_train: int = 600
-    probe_test: int = 400
-    record: str = ""
-    record_every: int = 10
     files: dict[str, str] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
 
@@ -161,51 +187,13 @@ class RunOptions:
             path = os.path.abspath(os.path.expanduser(self.data_dir))
             object.__setattr__(self, "data_dir", path)
         object.__setattr__(self, "set", {name: str(value) for name, value in self.set.items()})
-        for name in ("crop", "patch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
-        for name in (
-            "batch",
-            "images",
-            "epochs",
-            "steps",
-            "layers",
-            "prediction_steps",
-            "negatives",
-            "seed",
-            "checkpoint_minutes",
-            "probe_train",
-            "probe_test",
-            "alignment",
-        ):
-            if getattr(self, name) < 0:
-                raise UserError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
-        for name, most in MOST.items():
-            if not getattr(self, name) <= most:
-                raise UserError(f"{_flag(name)} is at most {most:,}, got {getattr(self, name)}")
-        if not 0 <= self.seed < 2**64:
-            raise UserError(f"--seed is a number of 64 bits, from 0 to {2**64 - 1}")
-        if not self.lr >= 0:
-            raise UserError(f"--lr must be positive, got {self.lr}")
-        if self.optimiser not in ("", "adam", "plain"):
-            raise UserError(f"unknown --optimiser '{self.optimiser}': expected adam or plain")
-        if self.dtype not in ("float32", "float64"):
-            raise UserError(f"unknown --dtype '{self.dtype}': expected float32 or float64")
-        if self.below_gru not in ("", "both", "gru"):
-            raise UserError(f"unknown --below-gru '{self.below_gru}': expected both or gru")
-        if self.credit not in ("", "eprop", "bptt", "none"):
-            raise UserError(f"unknown --credit '{self.credit}': expected eprop, bptt or none")
-        if self.weights not in ("", "retro", "symmetric"):
-            raise UserError(f"unknown --weights '{self.weights}': expected retro or symmetric")
-        if self.patch % 2:
-            raise UserError(
-                f"--patch must be even, since patches overlap by half, got {self.patch}"
-            )
-        if self.patch > self.crop:
-            raise UserError(
-                f"a patch of {self.patch}x{self.patch} does not fit a crop of "
-                f"{self.crop}x{self.crop}: take a smaller --patch or a larger --crop"
-            )
+        for name, said in fields.declared(RunOptions).items():
+            value, given = getattr(self, name), OF_RULES.get(name)
+            if given is None:
+                said.check(dashed(name), value)
+            elif value != given.unset:  # its choices are the rule's affair
+                said = replace(said, choices=tuple(said.words or ()))
+                said.check(dashed(name), value)
 
     def network(self) -> Network:
         """The network, checked against what it will be fed with."""
@@ -219,7 +207,7 @@ class RunOptions:
             )
         return network
 
-    @property
+    @cached_property
     def _network(self) -> Network:
         network = networks.get(self.net, self.files.get(self.net, ""), width=self.width)
         network = network.first(self.layers) if self.layers else network
@@ -227,11 +215,11 @@ class RunOptions:
         for name in ("credit", "below_gru"):
             if getattr(self, name) and not recurrent:
                 raise UserError(
-                    f"{_flag(name)} has no meaning for {network.name}: it has no recurrent layer"
+                    f"{dashed(name)} has no meaning for {network.name}: it has no recurrent layer"
                 )
         return network.with_credit(self.credit) if self.credit else network
 
-    @property
+    @cached_property
     def unfed(self) -> Stimulus:
         """The stimulus of the run, without a data set: by the dimensions of its network.
 
@@ -246,101 +234,21 @@ class RunOptions:
                 f"{network.name} has maps of {network.dims} dimensions, and there is no stimulus "
                 f"for it: expected {', '.join(f'{d} ({k.name})' for d, k in STIMULI.items())}"
             )
-        for other in STIMULI.values():
-            for f in fields(other):
-                alien = other is not kind and f.name != "source"
-                if alien and getattr(self, f.name) != getattr(RunOptions, f.name):
-                    raise UserError(
-                        f"{_flag(f.name)} is for {other.name}, and {network.name} is for "
-                        f"{kind.name}"
-                    )
-        own = {f.name: getattr(self, f.name) for f in fields(kind) if f.name != "source"}
+        own = {}
+        for name, given in OF_STIMULI.items():
+            if kind in given.of:
+                own[given.name] = given.value(getattr(self, name))
+            elif getattr(self, name) != given.unset:
+                raise UserError(
+                    f"{dashed(name)} is for {given.of[0].name}, and {network.name} is for "
+                    f"{kind.name}"
+                )
         return kind(None, **own)
-
-    def stimulus(self, source: Source | None = None) -> Stimulus:
-        """The stimulus of the run.
-
-        Args:
-            source: a data set of the right kind, by default the one to learn from.
-
-        Raises:
-            UserError: as `learning_set`, fewer examples than a batch, or examples that are too
-                small.
-        """
-        if source is not None:
-            return replace(self.unfed, source=source)
-        stimulus = replace(self.unfed, source=self.learning_set())
-        if len(stimulus.source) < self.size:
-            raise UserError(
-                f"--batch {self.size} is more than the {len(stimulus.source)} "
-                f"{stimulus.example}s of {self.data}"
-            )
-        return stimulus
 
     @property
     def size(self) -> int:
         """Examples in a batch."""
         return self.batch or self.unfed.usual["batch"]
-
-    def learning_set(self) -> Source:
-        """The examples to learn from: of images the unlabelled, or for a rule that reads labels the
-        labelled.
-
-        Raises:
-            UserError: no such data set, or no labels of two classes where the rule reads them.
-        """
-        labelled, stimulus = reads_labels(self.rule_class()), self.unfed
-        found = self.open(stimulus.learns_from(labelled))
-        found = stimulus.labelled(found, self.rule) if labelled else found
-        return found.drawn(self.images, self.seed) if self.images else found
-
-    @property
-    def lacks_data(self) -> bool:
-        """Whether the data set is a folder that is not there."""
-        named = any(self.data in kind.sets for kind in STIMULI.values())
-        return not named and not os.path.isdir(self.data)
-
-    def open(self, split: str, name: str | None = None) -> Source:
-        """A split of the run's data set, or of another one that is named.
-
-        Raises:
-            UserError: as `Stimulus.open`, and examples that are not those the run began with.
-        """
-        if not name and self.identity and self.lacks_data:
-            what = f"{self.unfed.example}s"
-            raise UserError(
-                f"{self.data}, which the run learned from, is not there: if the {what} were moved, "
-                "name their folder by --data (run --resume) or --data-dir (all others)"
-            )
-        where = self.data_dir or None
-        found = self.unfed.open(name or self.data, split, where, self.skip_damaged)
-        if not name:
-            self._check(found)
-        return found
-
-    def _check(self, found: Source) -> None:
-        """Refuse examples that are not those the run began with."""
-        began, what = self.identity.get(found.part, found.identity), f"{self.unfed.example}s"
-        if began != found.identity:
-            was, now = (identity.split(", ")[0] for identity in (began, found.identity))
-            change = "their names or sizes differ" if was == now else f"{now} instead of {was}"
-            raise UserError(
-                f"the '{found.part}' {what} of {found.name} are not those that the run began "
-                f"with ({change}): {what} were added, removed or replaced; put them back (or "
-                "agree, with run --resume, by --changed-data)"
-            )
-
-    def bound(self, source: Source) -> "RunOptions":
-        """The same options, bound to the examples that are there now; `source` is learned from."""
-        if self.data in self.unfed.sets:  # other splits may be fetched later on
-            found = {source.part: source}
-        else:
-            found = self.unfed.open_splits(self.data, self.data_dir or None)
-        return self.changed(identity={name: one.identity for name, one in found.items()})
-
-    def classes(self) -> int:
-        """How many classes the images to learn from have."""
-        return len(self.learning_set().classes)
 
     def rule_class(self) -> type:
         """The class of the rule."""
@@ -356,22 +264,24 @@ class RunOptions:
         """
         cls = self.rule_class()
         known = rule_check.takes(cls)
-        own: dict[str, object] = {"classes": self.classes()} if reads_labels(cls) else {}
-        for option, name in RULE_OPTIONS.items():
-            value = getattr(self, option)
-            if value == getattr(RunOptions, option):  # not asked for: the rule's own
+        own: dict[str, object] = {}
+        if reads_labels(cls):
+            own["classes"] = len(sets.learning_set(self).classes)
+        for flag, given in OF_RULES.items():
+            value, name = getattr(self, flag), given.name
+            if value == given.unset:  # not asked for: the rule's own
                 continue
-            own[name] = {"weights": value == "symmetric", "coin": not value}.get(option, value)
+            own[name] = given.value(value)
             if name not in known:
-                flag = {"dendrites": "--no-dendrites", "learn_prediction": "--freeze-prediction"}
+                flag = given.said.off if value is False else flag
                 who = plugins.short(self.rule)
                 raise UserError(
-                    f"{flag.get(option, _flag(option))} has no meaning for the rule {who}: it is "
-                    f"for {', '.join(n for n in rules.RULES if _takes(n, name, own[name]))}, and "
+                    f"{dashed(flag)} has no meaning for the rule {who}: it is for "
+                    f"{', '.join(n for n in rules.RULES if _takes(n, name, own[name]))}, and "
                     f"{who} takes {rule_check.in_words(cls)}"
                 )
         for name, value in self.unfed.usual.items():  # what suits the stimulus, if not asked for
-            name = RULE_OPTIONS.get(name, name)
+            name = OF_RULES[name].name if name in OF_RULES else name
             if known.get(name) is type(value) and name not in own:
                 own[name] = value
         rule = cls(**own | rule_check.typed(cls, self.set))
@@ -395,12 +305,10 @@ class RunOptions:
         """
         rule, network, own = self.rule_object(), self.network(), {}
         takes = rule_check.takes(type(rule))
-        for option, name in RULE_OPTIONS.items():
-            kind = type(getattr(RunOptions, option))  # a rule of one's own may mean something else
-            if option not in ("weights", "coin") and takes.get(name) is kind:
-                own[option] = getattr(rule, name)
-        if takes.get("symmetric") is bool:
-            own["weights"] = "symmetric" if rule.symmetric else "retro"
+        for flag, given in OF_RULES.items():
+            kind = bool if given.said.words else type(given.unset)
+            if takes.get(given.name) is kind:  # a rule of one's own may mean something else by it
+                own[flag] = given.told(getattr(rule, given.name))
         used = {
             **own,
             "lr": self.lr or rule.rate,
@@ -429,8 +337,7 @@ class RunOptions:
             UserError: a name that this version does not know, a value of another type, or a file
                 of a rule or network without its SHA-256.
         """
-        known = {f.name: f for f in fields(cls)}
-        if unknown := set(stored) - set(known):
+        if unknown := set(stored) - set(cls.__dataclass_fields__):
             raise UserError(f"unknown options in the run: {', '.join(sorted(unknown))}")
         for name, value in stored.items():
             check_type(name, value)
@@ -459,34 +366,20 @@ class RunOptions:
             same = plugins.digest(value) == self.files.get(stored)
         if not same:
             raise UserError(
-                f"{_flag(name)} {value} would make another run: this one began with {stored}"
+                f"{dashed(name)} {value} would make another run: this one began with {stored}"
                 + (", which had another text" if plugins.is_file(value) else "")
             )
         files = {value if path == stored else path: sha for path, sha in self.files.items()}
         return self.changed(**{name: value, "files": files})
 
-    def moved_data(self, name: str) -> "RunOptions":
-        """The same options where the folder of images has another path now.
-
-        Raises:
-            UserError: images that are not those the run began with.
-        """
-        moved = self.changed(data=name)
-        if moved.data == self.data:
-            return self
-        another = f"--data {name} would make another run: this one began with {self.data}"
-        if self.data in self.unfed.sets or not self.identity:
-            raise UserError(another)
-        try:
-            for found in self.unfed.open_splits(moved.data, None).values():
-                self._check(found)
-        except UserError as error:
-            raise UserError(f"{another}, and {error}") from error
-        return moved
-
     def changed(self, **values: object) -> "RunOptions":
         """A copy with other values."""
         return replace(self, **values)
+
+
+def free() -> set[str]:
+    """The options that may differ between a run and its resumption."""
+    return {name for name, said in fields.declared(RunOptions).items() if said.free}
 
 
 def check_type(name: str, value: object) -> None:
@@ -495,8 +388,7 @@ def check_type(name: str, value: object) -> None:
     Raises:
         UserError: what was expected.
     """
-    defaults = {f.name: f.default for f in fields(RunOptions)}
-    kind = dict if name in ("set", "files", "identity") else type(defaults.get(name, ""))
+    kind = dict if name in BOUND else type(getattr(RunOptions, name, ""))
     truth = isinstance(value, bool)
     if kind is float:
         fits = isinstance(value, Real) and not truth and math.isfinite(value)
@@ -519,7 +411,3 @@ def _takes(rule: str, name: str, value: object) -> bool:
         return getattr(rules.get(rule, **{name: value}), name) == value
     except (TypeError, UserError):
         return False
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -19,6 +19,7 @@ from plasticity.learning import Adam, Plain
 from plasticity.learning.ranks import Ranks
 from plasticity.network import Network, Parameters
 from plasticity.rule import Rule, reads_labels
+from plasticity.runs import sets
 from plasticity.runs.options import RunOptions
 from plasticity.stimuli import Batch, Stimulus
 
@@ -49,7 +50,7 @@ class State:
         Raises:
             UserError: fewer examples than a batch.
         """
-        return self.options.stimulus()
+        return sets.stimulus(self.options)
 
     @cached_property
     def layout(self) -> Layout:

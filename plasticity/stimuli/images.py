@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from plasticity import data, kernels, seeds
+from plasticity import data, fields, kernels, seeds
 from plasticity.arrays import Array
 from plasticity.data import ImageSet
 from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.fields import option
 from plasticity.learning import Reading
 from plasticity.network import Network
 from plasticity.stimuli.stimulus import Batch
@@ -42,8 +43,8 @@ class Images:
     """
 
     source: ImageSet
-    crop: int = 64
-    patch: int = 16
+    crop: int = option(64, "Side of the crop, pixels.", flag="crop", least=1, most=10**5)
+    patch: int = option(16, "Side of a patch, pixels.", flag="patch", least=1, most=10**5)
 
     name: ClassVar[str] = "images"
     example: ClassVar[str] = "image"
@@ -54,6 +55,16 @@ class Images:
     sets: ClassVar[tuple[str, ...]] = tuple(data.SETS)
 
     def __post_init__(self) -> None:
+        fields.check(self)
+        if self.patch % 2:
+            raise UserError(
+                f"--patch must be even, since patches overlap by half, got {self.patch}"
+            )
+        if self.patch > self.crop:
+            raise UserError(
+                f"a patch of {self.patch}x{self.patch} does not fit a crop of "
+                f"{self.crop}x{self.crop}: take a smaller --patch or a larger --crop"
+            )
         if self.source is not None:
             crops(0, self.source.side, self.crop)  # says if an image is too small
 

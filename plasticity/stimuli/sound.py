@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from plasticity import seeds
+from plasticity import fields, seeds
 from plasticity.arrays import Array
 from plasticity.data import speech
 from plasticity.data.utterances import HOP, Speech
 from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.fields import option
 from plasticity.learning import Reading
 from plasticity.network import Network
 from plasticity.stimuli.images import order
@@ -51,9 +52,20 @@ class Sound:
     """
 
     source: Speech
-    samples: int = 20480
-    frames: int = 128
-    alignment: int = 2
+    samples: int = option(20480, "Length of a crop at 16 kHz.", flag="samples", least=1, most=2**31)
+    frames: int = option(
+        128,
+        "Contexts come from so many consecutive frames of a map; 0: from all.",
+        flag="frames",
+        least=0,
+        most=2**31,
+    )
+    alignment: int = option(
+        2,
+        "Label j is read at frame j + N of the highest map; 2 is that of GIM's code.",
+        flag="alignment",
+        least=0,
+    )
 
     name: ClassVar[str] = "sound"
     example: ClassVar[str] = "utterance"
@@ -70,11 +82,7 @@ class Sound:
     sets: ClassVar[tuple[str, ...]] = ("sample", *speech.SETS)
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.frames < 0:
-            raise UserError(
-                "--samples must be at least 1 and --frames must not be negative, got "
-                f"{self.samples} and {self.frames}"
-            )
+        fields.check(self)
 
     @staticmethod
     def learns_from(labelled: bool) -> str:

@@ -320,6 +320,37 @@ def test_recorded_entries_of_predictions_add_up_by_sign(variant, tmp_path):
         found.trace("conv2", (2, 1, 5), "W_retro")
 
 
+@pytest.mark.parametrize(
+    "rule, entries",
+    [
+        ("bcm", {"theta": [(0,), (3,)]}),
+        ("supervised", {"W_readout": [(2, 0), (9, 3)], "b_readout": [(1,)]}),
+        ("clapp", {"W_pred": [(5, 0, 1)]}),
+    ],
+)
+def test_entries_of_whatever_a_rule_keeps_are_recorded_with_their_changes(rule, entries, tmp_path):
+    """A value is its last one plus its change, times the rate where an optimiser moves it."""
+    words = [f"{n}={':'.join(map(str, i))}" for n, chosen in entries.items() for i in chosen]
+    done = call("--width", "0.04", "--batch", "4", "--layers", 2, "--no-probe", "--rule", rule,
+        "--dtype", "float64", "--optimiser", "plain", "--lr", "0.25", "--steps", 3,
+        "--record", f"layer=2,{','.join(words)},weights", "--record-every", 1,
+        "--out", tmp_path / "run")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    found, rate = inspection.read(tmp_path / "run"), 1 if rule == "bcm" else 0.25
+    for name, chosen in entries.items():
+        dW, value = (found[f"conv2/{name}/{what}"] for what in ("dW", "weight"))
+        assert dW.shape == (3, len(chosen)) and (dW != 0).any()
+        np.testing.assert_allclose(value[1:], value[:-1] + rate * dW[:-1], rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(found[f"conv2/{name}/index"], chosen)
+        np.testing.assert_array_equal(found.trace("conv2", chosen[0], name)["dW"], dW[:, 0])
+        table = found.table("conv2", chosen[0], name)
+        assert set(table["post"]) == {chosen[0][-2] if len(chosen[0]) > 1 else chosen[0][0]}
+        asked = f"{name},{','.join(map(str, chosen[0]))}"
+        how = ["--recorded", "--layer", "2", "--entry", asked]
+        shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "run"), *how])
+        assert shown.exit_code == 0, shown.output
+
+
 @pytest.mark.parametrize("rule", ["oja", "bcm", "hebbian"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rules_that_read_maps_and_let_weights_decay_add_up(rule, dtype, tmp_path):

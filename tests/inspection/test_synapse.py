@@ -236,6 +236,11 @@ class Mine(Rule):
 """
 
 
+def seen_options(recorded):
+    """The options of a run that was recorded, to begin it anew."""
+    return RunOptions.from_dict(recorded.options)
+
+
 @pytest.mark.parametrize("net, layer", [("vgg6", "conv2"), ("audio", "conv5")])
 def test_a_matrix_of_a_rules_own_is_taken_apart_and_described_as_W_pred_is(net, layer, tmp_path):
     import h5py
@@ -248,8 +253,18 @@ def test_a_matrix_of_a_rules_own_is_taken_apart_and_described_as_W_pred_is(net, 
     assert done.exit_code == 0 and "within rounding" in done.output, done.output
     done = CliRunner().invoke(main, ["inspect", *how, "--layer", layer, "--entry", "A,3,0,1"])
     assert done.exit_code == 2 and "A of " in done.output
-    done = CliRunner().invoke(main, ["run", *how, "--steps", "1", "--batch", "4", "--no-probe",
-        "--layers", "1", "--out", str(tmp_path / "run")])  # fmt: skip
+    done = CliRunner().invoke(main, ["run", *how, "--steps", "2", "--batch", "4", "--no-probe",
+        "--layers", "1", "--optimiser", "plain", "--lr", "0.5", "--dtype", "float64", "--record",
+        "layer=1,A=2:0:1,A=1:1:0,weights", "--record-every", "1",
+        "--out", str(tmp_path / "run")])  # fmt: skip
     assert done.exit_code == 0, done.output
+    recorded = inspection.read(tmp_path / "run")
+    dW, value, share = (recorded[f"conv1/A/{name}"] for name in ("dW", "weight", "share"))
+    np.testing.assert_allclose(value[1], value[0] + 0.5 * dW[0], rtol=1e-12)
+    np.testing.assert_allclose(share.sum(axis=2), dW, atol=1e-6 * np.abs(share).max())
+    assert (dW != 0).any()
+    parts = inspection.inspect(inspection.look(inspection.fresh(seen_options(recorded), 1.0), 1),
+        "A", (2, 0, 1))  # fmt: skip
+    assert parts.applied == pytest.approx(dW[0, 0], rel=1e-9)
     with h5py.File(tmp_path / "run" / "checkpoint.h5") as file:
         assert "(prediction step, neuron j, neuron k)" in file["weights/conv1/A"].attrs["axes"]

@@ -196,7 +196,7 @@ def test_the_same_seed_draws_the_same_and_another_layer_other_events():
 def test_an_unknown_choice_is_said_in_a_sentence():
     with pytest.raises(UserError, match="did you mean 'clapp_s'"):
         rules.get("clap_s")
-    with pytest.raises(UserError, match="expected own or shared or circuit or off"):
+    with pytest.raises(UserError, match="expected own, shared, circuit or off"):
         rules.get("clapp", gate="ajar")
     with pytest.raises(UserError, match="steps must be at least 1"):
         rules.get("clapp", steps=0)

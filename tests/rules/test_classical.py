@@ -161,7 +161,7 @@ def test_the_events_of_a_synapse_add_up_to_its_dW(name, parameter, dtype):
     [
         ("bcm", {"tau": 0.5}, "tau must be at least 1"),
         ("bcm", {"epsilon": -1.0}, "epsilon must not be negative"),
-        ("hebbian", {"gate": "ajar"}, "unknown gate 'ajar'"),
+        ("hebbian", {"gate": "ajar"}, "unknown --gate 'ajar'"),
         ("hebbian", {"tau": 0.0}, "tau must be at least 1"),
     ],
 )

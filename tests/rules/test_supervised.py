@@ -7,6 +7,7 @@ from plasticity import inspection, learning, rules
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.rule import Draw
+from plasticity.runs import sets
 from plasticity.runs.options import RunOptions
 from plasticity.verification.autograd import negative_gradients
 from tests.rounding import close
@@ -106,9 +107,9 @@ def test_a_step_without_labels_is_said():
 
 def test_the_classes_are_those_of_the_data_set():
     options = RunOptions(rule="supervised", width=0.05)
-    images = options.learning_set()
+    images = sets.learning_set(options)
     assert images.split == "train" and options.rule_object().classes == len(images.classes) == 10
-    assert RunOptions(rule="clapp").learning_set().split == "unlabelled"
+    assert sets.learning_set(RunOptions(rule="clapp")).split == "unlabelled"
 
 
 def test_an_inspected_synapse_adds_up_and_a_readout_is_refused():

@@ -10,6 +10,7 @@ import pytest
 
 from plasticity import data
 from plasticity.errors import UserError
+from plasticity.runs import sets
 from plasticity.runs.options import RunOptions
 from plasticity.stimuli import Batches, Images
 from plasticity.stimuli.images import crops
@@ -113,6 +114,6 @@ def test_an_error_while_loading_reaches_the_consumer(images):
 
 def test_what_does_not_fit_is_said(images):
     with pytest.raises(UserError, match="--batch 51 is more than the 50 images"):
-        RunOptions(batch=51, images=50).stimulus()
+        sets.stimulus(RunOptions(batch=51, images=50))
     with pytest.raises(UserError, match="--crop 97 is larger than the images"):
         Images(images, 97)

@@ -8,7 +8,7 @@ from plasticity.data.speech import open_speech
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.network import Conv, Gru, Network
-from plasticity.runs import lifecycle
+from plasticity.runs import lifecycle, sets
 from plasticity.runs.options import RunOptions
 from plasticity.stimuli import Sound
 from plasticity.stimuli.sound import label_at, label_of, normalised, timing
@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_told_in_a_sentence():
     with pytest.raises(UserError, match="unknown --below-gru 'a': expected both or gru"):
         RunOptions(net="audio", below_gru="a")
     with pytest.raises(UserError, match=r"no utterance in .* can be used: .* shorter than 900000"):
-        RunOptions(net="audio", samples=900_000, width=0.01).stimulus()
+        sets.stimulus(RunOptions(net="audio", samples=900_000, width=0.01))
 
 
 def test_a_part_of_a_set_is_bound_to_the_whole():
