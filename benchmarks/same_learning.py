@@ -18,7 +18,7 @@ from plasticity.stimuli import Images
 def normalised(images: data.ImageSet, batch: data.Batch) -> np.ndarray:
     """The crops of a batch, flipped and normalised, float32 `(B, 64, 64)`."""
     pixels = np.where(batch.flip[:, None, None], batch.pixels[:, :, ::-1], batch.pixels)
-    return ((pixels / 255 - images.mean) / images.std).astype(np.float32)
+    return ((pixels / 255 - images.mean[0]) / images.std[0]).astype(np.float32)
 
 
 @click.command()

@@ -28,8 +28,8 @@ def _block(name: str, inputs: int, inside: int, stride: int) -> Block:
     return Block(name, path, shortcut)
 
 
-def build(width: float = 1.0) -> Network:
-    """A 5x5 convolution and 13 residual blocks in three stages; grey input, no batch normalisation.
+def build(width: float = 1.0, channels: int = 1) -> Network:
+    """A 5x5 convolution and 13 residual blocks in three stages, without batch normalisation.
 
     The first convolution (padding 2) has no ReLU: every block begins with one (He et al. 2016).
     The last stage of the usual ResNet-50 is left out, as published: patches are small. Names are
@@ -37,6 +37,7 @@ def build(width: float = 1.0) -> Network:
 
     Args:
         width: multiplies the number of neurons of every layer (at least one stays).
+        channels: of its input, 1 of grey images (as published), 3 of those in colour.
 
     Raises:
         UserError: a width that is not positive.
@@ -44,7 +45,7 @@ def build(width: float = 1.0) -> Network:
     if not width > 0:
         raise UserError(f"--width must be positive, got {width}")
     inputs = max(1, round(STAGES[0][1] * width))
-    layers: list[Conv | Block] = [Conv("conv1", 1, inputs, (5, 5), padding=2, linear=True)]
+    layers: list[Conv | Block] = [Conv("conv1", channels, inputs, (5, 5), padding=2, linear=True)]
     for stage, (blocks, neurons, first) in enumerate(STAGES, 1):
         inside = max(1, round(neurons * width))
         for number in range(blocks):

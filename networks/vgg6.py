@@ -16,18 +16,19 @@ SPLITS = (
 )
 
 
-def build(width: float = 1.0) -> Network:
-    """Six 3x3 convolutions, padding 1, ReLU; grey input.
+def build(width: float = 1.0, channels: int = 1) -> Network:
+    """Six 3x3 convolutions, padding 1, ReLU.
 
     Args:
         width: multiplies the number of neurons of every layer (at least one stays).
+        channels: of its input, 1 of grey images (as published), 3 of those in colour.
 
     Raises:
         UserError: a width that is not positive.
     """
     if not width > 0:
         raise UserError(f"--width must be positive, got {width}")
-    layers, inputs = [], 1
+    layers, inputs = [], channels
     for number, (neurons, pool) in enumerate(LAYERS, 1):
         outputs = max(1, round(neurons * width))
         layers.append(Conv(f"conv{number}", inputs, outputs, pool=pool))

@@ -1,4 +1,4 @@
-"""A set of grey images of one size."""
+"""A set of images of one size, grey or in colour."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,12 +13,12 @@ from plasticity.errors import UserError
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Grey images of one size, some of them with labels.
+    """Images of one size, grey or in colour, some of them with labels.
 
     Attributes:
-        read: from indices `(B,)` to grey uint8 `(B, h, w)`; side: h = w.
+        read: from indices `(B,)` to uint8 `(B, h, w)`, or `(B, h, w, 3)` in colour; side: h = w.
         labels: int64 `(count,)`, counted from 0, or None.
-        mean, std: of grey values between 0 and 1, for normalisation.
+        mean, std: of values between 0 and 1, for normalisation, one for each channel.
         place: the file or folder that it is read from.
         identity: the number of its images or files, and a digest of their names and sizes.
         remarks: sentences on what its folder holds and was passed over.
@@ -32,8 +32,8 @@ class ImageSet:
     read: Callable[[np.ndarray], np.ndarray]
     labels: np.ndarray | None
     classes: tuple[str, ...]
-    mean: float
-    std: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     place: Path
     identity: str = ""
     remarks: tuple[str, ...] = ()
@@ -53,8 +53,13 @@ class ImageSet:
         """The damaged images that were met so far, and what is wrong with them."""
         return {str(error.place): error.reason for error in self.damaged.values()}
 
-    def gray(self, indices: np.ndarray) -> np.ndarray:
-        """The images of these indices, grey, uint8 `(B, h, w)`.
+    @property
+    def channels(self) -> int:
+        """1 of grey images, 3 of those in colour."""
+        return len(self.mean)
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        """The images of these indices, uint8: see `read`.
 
         Raises:
             DamagedError: an image file that cannot be used.
@@ -75,9 +80,9 @@ class ImageSet:
             UserError: a set without a single sound image.
         """
         if not self.skips:
-            return indices, self.gray(indices)
+            return indices, self.pixels(indices)
         found = [self._sound(int(index)) for index in indices]
-        shape = (0, self.side, self.side)
+        shape = (0, self.side, self.side, *(() if self.channels == 1 else (self.channels,)))
         taken = np.array([index for index, _ in found], np.int64)
         return taken, np.stack([image for _, image in found]) if found else np.zeros(shape, "u1")
 
@@ -109,11 +114,11 @@ class ImageSet:
         )
 
     def _try(self, index: int) -> np.ndarray | None:
-        """An image `(h, w)`, or None where it is damaged."""
+        """An image, or None where it is damaged."""
         if index in self.damaged:
             return None
         try:
-            return self.gray(np.array([index]))[0]
+            return self.pixels(np.array([index]))[0]
         except DamagedError as error:
             self.damaged[index] = error
             return None

@@ -1,4 +1,4 @@
-"""One image file as a grey square."""
+"""One image file as a square, grey or in colour."""
 
 import logging
 import warnings
@@ -52,14 +52,14 @@ class DamagedError(UserError):
         self.place, self.reason = place, reason
 
 
-def square(place: Path, side: int) -> np.ndarray:
-    """An image upright and in grey, scaled until it covers a square, cropped at the centre.
+def square(place: Path, side: int, colour: bool = False) -> np.ndarray:
+    """An image upright, scaled until it covers a square, cropped at the centre.
 
     Values of more than 8 bits are scaled by the range that the file declares. Transparent pixels
     show white paper.
 
     Returns:
-        uint8 `(side, side)`; ITU-R 601 luma of colours.
+        uint8 `(side, side)`, ITU-R 601 luma of colours; or with `colour` `(side, side, 3)`.
 
     Raises:
         DamagedError: a file that cannot be read or decoded, is too large, holds several pages, or
@@ -73,7 +73,8 @@ def square(place: Path, side: int) -> np.ndarray:
             if (pages := _pages(image)) > 1:
                 raise _UnfitError(f"it holds {pages} pages: save each as a file of its own")
             image.load()
-            return _centre(_upright(_grey(image), _orientation(image)), side)
+            read = _plain(image, "RGB" if colour else "L")
+            return _centre(_upright(read, _orientation(image)), side)
     except Exception as error:  # Pillow lets through whatever a damaged file makes it meet
         raise DamagedError(place, _reason(error)) from error
 
@@ -124,20 +125,20 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(grey: Image.Image, orientation: int) -> Image.Image:
-    return grey.transpose(TURNS[orientation]) if orientation in TURNS else grey
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    """The image in mode L."""
+def _plain(image: Image.Image, mode: str) -> Image.Image:
+    """The image in mode L or RGB."""
     tags = image.tag_v2 if image.format == "TIFF" else {}
     signed = set(np.ravel(tags.get(SAMPLE_FORMAT, 1))) - {1, 4}
     if image.mode.startswith("I") or image.mode == "F" or signed:
-        return _scaled(image, tags)
+        return _scaled(image, tags).convert(mode)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L")
+    return image.convert(mode)
 
 
 def _scaled(image: Image.Image, tags: dict) -> Image.Image:
@@ -174,15 +175,15 @@ def _range(image: Image.Image, tags: dict) -> tuple[float, float]:
     )
 
 
-def _centre(grey: Image.Image, side: int) -> np.ndarray:
+def _centre(image: Image.Image, side: int) -> np.ndarray:
     """The square in the middle, at the scale at which the shorter side has `side` pixels."""
-    ratio = side / min(grey.size)
+    ratio = side / min(image.size)
     box = []
-    for size in grey.size:
+    for size in image.size:
         whole = max(side, round(size * ratio))
         start = (whole - side) // 2
         box.append((start * size / whole, min(size, (start + side) * size / whole)))
     (left, right), (top, bottom) = box
     # Only the square is scaled: of 1x40000 pixels all would be 350 million.
     middle = (left, top, right, bottom)
-    return np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR, box=middle))
+    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=middle))

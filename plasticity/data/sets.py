@@ -33,8 +33,8 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 
 def scale(images: np.ndarray, side: int) -> np.ndarray:
-    """Grey images `(B, h, w)` scaled to `(B, side, side)`, bilinear."""
-    found = np.empty((len(images), side, side), np.uint8)
+    """Images `(B, h, w)`, or `(B, h, w, 3)`, scaled to `(B, side, side)`, bilinear."""
+    found = np.empty((len(images), side, side, *images.shape[3:]), np.uint8)
     for image, out in zip(images, found, strict=True):
         out[...] = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
     return found
@@ -52,7 +52,12 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
 
 
 def open_set(
-    name: str, split: str, data_dir: str | Path | None = None, *, skip_damaged: bool = False
+    name: str,
+    split: str,
+    data_dir: str | Path | None = None,
+    *,
+    skip_damaged: bool = False,
+    colour: bool = False,
 ) -> ImageSet:
     """Open a data set by name (`sample`, `stl10`, `cifar10`), or a folder of images by its path.
 
@@ -60,15 +65,17 @@ def open_set(
         split: `unlabelled` (for learning), `train` or `test` (for probes).
         data_dir: the folder that holds data sets, see `data_folder`.
         skip_damaged: leave damaged images of a folder out, see `ImageSet.sound`.
+        colour: red, green and blue; otherwise grey, the ITU-R 601 luma.
 
     Raises:
-        UserError: an unknown name, a split that is not there, files that are missing or damaged.
+        UserError: an unknown name, a split that is not there, files that are missing or damaged,
+            colours of a set that has none.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split '{split}': expected {', '.join(SPLITS)}")
     if name in SETS:
-        return _named(name, split, data_dir)
-    found = folder(folder_path(name), skip_damaged=skip_damaged)
+        return _named(name, split, data_dir, colour)
+    found = folder(folder_path(name), skip_damaged=skip_damaged, colour=colour)
     if split not in found:
         held = ", ".join(f"{len(one)} for '{other}'" for other, one in found.items())
         raise UserError(f"{name} holds no image for '{split}', but {held}")
@@ -166,9 +173,9 @@ def folder_path(name: str) -> Path:
         ) from error
 
 
-def _named(name: str, split: str, data_dir: str | Path | None) -> ImageSet:
+def _named(name: str, split: str, data_dir: str | Path | None, colour: bool = False) -> ImageSet:
     with _readable():
-        return SETS[name](split, data_folder(data_dir))
+        return SETS[name](split, data_folder(data_dir), colour)
 
 
 @contextmanager
@@ -187,8 +194,12 @@ def _identity(files: Iterable[Path]) -> str:
     return f"{len(told)} files, {digest}"
 
 
-def sample(split: str, _: Path) -> ImageSet:
+def sample(split: str, _: Path, colour: bool = False) -> ImageSet:
     """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017): the excerpt that the package ships."""
+    if colour:
+        raise UserError(
+            "the images of sample are grey: --colour is for stl10, cifar10 or a folder of images"
+        )
     place = Path(__file__).with_name("sample.npz")
     with np.load(place) as stored:
         kind = "test" if split == "test" else "train"
@@ -201,7 +212,7 @@ def sample(split: str, _: Path) -> ImageSet:
 
     shape = len(images), SAMPLE_SIDE
     return ImageSet(
-        "sample", split, *shape, read, labels, classes, mean, std, place, _identity([place])
+        "sample", split, *shape, read, labels, classes, (mean,), (std,), place, _identity([place])
     )
 
 
@@ -230,11 +241,13 @@ def _records(place: Path, length: int) -> np.memmap:
 
 STL10_IMAGES = {"unlabelled": "unlabeled_X.bin", "train": "train_X.bin", "test": "test_X.bin"}
 STL10_LABELS = {"train": "train_y.bin", "test": "test_y.bin"}
-STL10_GREY = (0.4120, 0.2570)  # mean and deviation (published)
+# Means and deviations, as published with GIM's and CLAPP's code: of grey values, and of colours.
+STL10_GREY = ((0.4120,), (0.2570,))
+STL10_COLOUR = ((0.4313, 0.4156, 0.3663), (0.2683, 0.2610, 0.2687))
 STL10_CLASSES = "airplane bird car cat deer dog horse monkey ship truck"
 
 
-def stl10(split: str, where: Path) -> ImageSet:
+def stl10(split: str, where: Path, colour: bool = False) -> ImageSet:
     """STL-10 (Coates, Ng & Lee 2011): 96x96 colour images in planes that run down columns."""
     place = _find(where, "stl10_binary", STL10_IMAGES[split])
     planes = _records(place, 3 * 96 * 96)
@@ -249,11 +262,12 @@ def stl10(split: str, where: Path) -> ImageSet:
             raise UserError(f"{file} holds labels outside 1 to 10: it is not STL-10's")
 
     def read(indices: np.ndarray) -> np.ndarray:
-        return luma(planes[indices].reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1))
+        images = planes[indices].reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1)
+        return np.ascontiguousarray(images) if colour else luma(images)
 
     classes = tuple(STL10_CLASSES.split())
-    grey = *STL10_GREY, place, _identity(files)
-    return ImageSet("stl10", split, len(planes), 96, read, labels, classes, *grey)
+    how = *(STL10_COLOUR if colour else STL10_GREY), place, _identity(files)
+    return ImageSet("stl10", split, len(planes), 96, read, labels, classes, *how)
 
 
 def stl10_folds(where: Path) -> list[np.ndarray]:
@@ -267,8 +281,9 @@ def stl10_folds(where: Path) -> list[np.ndarray]:
         raise UserError(f"{place}: expected lines of image numbers ({error})") from error
 
 
-# Mean and deviation of the grey values of 10,000 training images, scaled as below.
-CIFAR10_GREY = (0.4823, 0.2342)
+# Means and deviations of 10,000 training images, scaled as below: of grey values, and of colours.
+CIFAR10_GREY = ((0.4823,), (0.2342,))
+CIFAR10_COLOUR = ((0.4936, 0.4833, 0.4473), (0.2403, 0.2383, 0.2562))
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 
 
@@ -285,7 +300,7 @@ def _class_names(place: Path) -> tuple[str, ...]:
     return names
 
 
-def cifar10(split: str, where: Path) -> ImageSet:
+def cifar10(split: str, where: Path, colour: bool = False) -> ImageSet:
     """CIFAR-10 (Krizhevsky 2009), its binary format: a label, then planes R, G, B of 32x32."""
     inner = "cifar-10-batches-bin"
     if split == "test":
@@ -307,7 +322,8 @@ def cifar10(split: str, where: Path) -> ImageSet:
         for number, part in enumerate(parts):
             mine = which == number
             rows[mine] = part[indices[mine] - starts[number], 1:]
-        return scale(luma(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), CIFAR_SIDE)
+        images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        return scale(np.ascontiguousarray(images) if colour else luma(images), CIFAR_SIDE)
 
     return ImageSet(
         "cifar10",
@@ -317,13 +333,13 @@ def cifar10(split: str, where: Path) -> ImageSet:
         read,
         labels,
         classes,
-        *CIFAR10_GREY,
+        *(CIFAR10_COLOUR if colour else CIFAR10_GREY),
         files[0],
         _identity(files),
     )
 
 
-def folder(where: Path, *, skip_damaged: bool = False) -> dict[str, ImageSet]:
+def folder(where: Path, *, skip_damaged: bool = False, colour: bool = False) -> dict[str, ImageSet]:
     """The splits of a folder of images, as `folders.read` understands it, at 96x96 pixels.
 
     Raises:
@@ -337,10 +353,10 @@ def folder(where: Path, *, skip_damaged: bool = False) -> dict[str, ImageSet]:
             split,
             len(part.files),
             FOLDER_SIDE,
-            lambda indices: np.stack([square(part.files[i], FOLDER_SIDE) for i in indices]),
+            lambda indices: np.stack([square(part.files[i], FOLDER_SIDE, colour) for i in indices]),
             part.labels,
             held.classes if part.labels is not None else (),
-            *STL10_GREY,
+            *(STL10_COLOUR if colour else STL10_GREY),
             where,
             held.identity(split),
             held.remarks,

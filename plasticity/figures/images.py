@@ -40,19 +40,25 @@ def kernel_grid(mosaics: dict[str, np.ndarray], layer: str) -> Figure:
     """The kernels of a layer, side by side for each set of weights, on one scale.
 
     Args:
-        mosaics: by name, kernels in one image with NaN between them, as `views.mosaic`.
+        mosaics: by name, kernels in one image with NaN between them, as `mosaic`; those of colours
+            `(h, w, 3)` are shown in them, grey where the weight is 0.
     """
     limit = max(float(np.nanmax(np.abs(image))) for image in mosaics.values()) or 1.0
-    rows, columns = next(iter(mosaics.values())).shape
+    rows, columns, *colours = next(iter(mosaics.values())).shape
     width = COLUMN / len(mosaics) if len(mosaics) > 1 else COLUMN * 0.6
     height = min(width * rows / columns, 6.0) + 0.75
     figure = Figure(figsize=(COLUMN, height), layout="constrained")
     grid = figure.subplots(1, len(mosaics), squeeze=False)[0]
     for axes, (name, image) in zip(grid, mosaics.items(), strict=True):
+        if colours:
+            image = np.where(np.isnan(image), 1.0, 0.5 + image / (2 * limit))
         shown = axes.imshow(image, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_title(f"{layer}, {name}", fontsize=8)
         _bare(axes)
     figure.get_layout_engine().set(wspace=0.12)
+    if colours:
+        figure.supxlabel(f"grey: a weight of 0; black and full colours: {limit:.2g}", fontsize=7)
+        return figure
     bar = figure.colorbar(shown, ax=list(grid), location="bottom", shrink=0.6, aspect=30)
     bar.set_label("weight (blue: inhibits, red: excites)")
     bar.outline.set_linewidth(0.5)
@@ -66,10 +72,11 @@ def patches(
     """Images that hold the patches which excite a neuron most, a row for each neuron; figure 8.
 
     Args:
-        blocks: for each set of weights the images `(J, count, h, w)` uint8 and the boxes' left and
-            top `(J, count, 2)` in their pixels; names: of the rows; patch: side of a box.
+        blocks: for each set of weights the images `(J, count, h, w)`, or `(J, count, h, w, 3)` in
+            colour, uint8, and the boxes' left and top `(J, count, 2)` in their pixels; names: of
+            the rows; patch: side of a box.
     """
-    (J, count, h, w) = next(iter(blocks.values()))[0].shape
+    J, count, h, w, *colours = next(iter(blocks.values()))[0].shape
     gap = max(1, w // 24)
     tile = (PAGE - 0.9) / (len(blocks) * count + 0.3 * (len(blocks) - 1))
     figure = Figure(figsize=(PAGE, 0.35 + J * tile * (h + gap) / (w + gap)), layout="constrained")
@@ -77,7 +84,7 @@ def patches(
     for number, (axes, (title, (images, boxes))) in enumerate(
         zip(grid, blocks.items(), strict=True)
     ):
-        canvas = np.full((J * (h + gap) - gap, count * (w + gap) - gap), 255, np.uint8)
+        canvas = np.full((J * (h + gap) - gap, count * (w + gap) - gap, *colours), 255, np.uint8)
         for j in range(J):
             for i in range(count):
                 top, left = j * (h + gap), i * (w + gap)
@@ -164,15 +171,20 @@ def embeddings(
     return figure
 
 
-def kernels(weight: np.ndarray) -> np.ndarray:
-    """The kernels of a layer `(O, C, h, w)` to look at, `(O, h, w)`: means over its inputs."""
-    return weight.mean(axis=1)
+def kernels(weight: np.ndarray, colour: bool = False) -> np.ndarray:
+    """The kernels of a layer `(O, C, h, w)` to look at, `(O, h, w)`: means over its inputs.
+
+    Args:
+        colour: its inputs are red, green and blue, and are kept, `(O, h, w, 3)`.
+    """
+    return np.moveaxis(weight, 1, -1) if colour else weight.mean(axis=1)
 
 
 def mosaic(tiles: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """Images `(n, h, w)` side by side, row by row, with `gap` empty (NaN) pixels between them."""
-    rows, (h, w) = -(-len(tiles) // columns), tiles.shape[1:]
-    found = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap), np.nan)
+    """Images `(n, h, w)` or `(n, h, w, 3)` side by side, row by row, with `gap` empty (NaN) pixels
+    between them."""
+    rows, (h, w, *colours) = -(-len(tiles) // columns), tiles.shape[1:]
+    found = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, *colours), np.nan)
     for place, tile in enumerate(tiles):
         row, column = divmod(place, columns)
         top, left = row * (h + gap), column * (w + gap)

@@ -262,12 +262,13 @@ def kernels(look: Look) -> Figure:
     sets = {"trained": look.state.weights} if look.moved else {}
     sets["random weights"] = look.start
     columns = 8 if layer.outputs > 12 else 4
+    colour = look.state.stimulus.channels == 3
+    tiles = {
+        name: figures.kernels(to_host(own[layer.name]["weight"]), colour)
+        for name, own in sets.items()
+    }
     return figures.kernel_grid(
-        {
-            name: figures.mosaic(figures.kernels(to_host(own[layer.name]["weight"])), columns)
-            for name, own in sets.items()
-        },
-        layer.name,
+        {name: figures.mosaic(one, columns) for name, one in tiles.items()}, layer.name
     )
 
 
@@ -285,7 +286,7 @@ def patches(look: Look) -> Figure:
         names += [f"{look.names[layer]}\n{j}" for j in chosen]
         for who, survey in own.items():
             place, patch, _ = views.favourites(survey, chosen, count)
-            shown = stimulus.source.gray(indices[place.ravel()])
+            shown = stimulus.source.pixels(indices[place.ravel()])
             shown = shown.reshape(*place.shape, *shown.shape[1:])
             blocks.setdefault(who, []).append((shown, stimulus.box(patch)))
     if not names:

@@ -4,6 +4,7 @@ import math
 import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from inspect import signature
 from numbers import Integral, Real
 
 from plasticity import fields, networks, plugins, rules, trust
@@ -198,18 +199,29 @@ class RunOptions:
     def network(self) -> Network:
         """The network, checked against what it will be fed with."""
         network, stimulus = self._network, self.unfed
+        if network.layers[0].inputs != stimulus.channels and self._asks("channels"):
+            network = self._built(channels=stimulus.channels)
         network.shapes(stimulus.space)
         first = network.layers[0]
         if first.inputs != stimulus.channels:
             raise UserError(
-                f"layer {first.name} of {network.name} takes {first.inputs} channels of "
-                f"{stimulus.name}, and here there is {stimulus.channels}"
+                f"layer {first.name} of {network.name} takes inputs of {first.inputs} channels, "
+                f"and the {stimulus.name} here have {stimulus.channels}; a network that can take "
+                "both has build(width, channels)"
             )
         return network
 
     @cached_property
     def _network(self) -> Network:
-        network = networks.get(self.net, self.files.get(self.net, ""), width=self.width)
+        return self._built()
+
+    def _asks(self, name: str) -> bool:
+        """Whether what builds the network takes a further argument."""
+        return name in signature(networks.find(self.net, self.files.get(self.net, ""))).parameters
+
+    def _built(self, **how: object) -> Network:
+        bound = self.files.get(self.net, "")
+        network = networks.get(self.net, bound, width=self.width, **how)
         network = network.first(self.layers) if self.layers else network
         recurrent = any(layer.recurrent for layer in network.layers)
         for name in ("credit", "below_gru"):

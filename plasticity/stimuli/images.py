@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from plasticity import data, fields, kernels, seeds
-from plasticity.arrays import Array
+from plasticity.arrays import Array, array_module
 from plasticity.data import ImageSet
 from plasticity.errors import UserError
 from plasticity.events import Layout
@@ -19,9 +19,10 @@ from plasticity.stimuli.stimulus import Batch
 
 @dataclass(frozen=True)
 class Crops(Batch):
-    """Grey images and where to crop them.
+    """Images and where to crop them.
 
-    `pixels` uint8 `(B, h, w)`; `top`, `left` int64 and `flip` bool, `(B,)`.
+    `pixels` uint8 `(B, h, w)`, or `(B, h, w, 3)` in colour; `top`, `left` int64 and `flip` bool,
+    `(B,)`.
     """
 
     pixels: np.ndarray = None
@@ -39,19 +40,21 @@ class Images:
     since neighbours overlap.
 
     Attributes:
-        crop, patch: sides in pixels.
+        crop, patch: sides in pixels; colour: three channels instead of the luma.
     """
 
     source: ImageSet
     crop: int = option(64, "Side of the crop, pixels.", flag="crop", least=1, most=10**5)
     patch: int = option(16, "Side of a patch, pixels.", flag="patch", least=1, most=10**5)
+    colour: bool = option(
+        False, "Three channels, red, green and blue; otherwise grey.", flag="colour"
+    )
 
     name: ClassVar[str] = "images"
     example: ClassVar[str] = "image"
     dims: ClassVar[int] = 2
     usual: ClassVar[Mapping[str, Any]] = {"batch": 32}
     reading: ClassVar[Reading] = Reading()
-    channels: ClassVar[int] = 1
     sets: ClassVar[tuple[str, ...]] = tuple(data.SETS)
 
     def __post_init__(self) -> None:
@@ -73,10 +76,10 @@ class Images:
         """The split to learn from."""
         return "train" if labelled else "unlabelled"
 
-    @staticmethod
-    def open(name: str, split: str, data_dir: str | None, skip_damaged: bool) -> ImageSet:
+    def open(self, name: str, split: str, data_dir: str | None, skip_damaged: bool) -> ImageSet:
         """A split of a set of images: see `data.open_set`."""
-        return data.open_set(name, split, data_dir, skip_damaged=skip_damaged)
+        how = {"skip_damaged": skip_damaged, "colour": self.colour}
+        return data.open_set(name, split, data_dir, **how)
 
     @staticmethod
     def open_splits(name: str, data_dir: str | None) -> dict[str, ImageSet]:
@@ -87,6 +90,10 @@ class Images:
     def described(name: str, data_dir: str | None) -> list[str]:
         """Lines that say what a set holds, and what was passed over."""
         return data.described(name, data_dir)
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.colour else 1
 
     @property
     def rows(self) -> int:
@@ -122,22 +129,28 @@ class Images:
         drawn = crops(len(indices), self.source.side, self.crop, rng)
         for step, at in enumerate(range(0, len(indices), size)):
             part = slice(at, at + size)
-            pixels = self.source.gray(indices[part])
+            pixels = self.source.pixels(indices[part])
             yield Crops(step, indices[part], None, (), pixels, *(values[part] for values in drawn))
 
     def inputs(self, batch: Crops, dtype: np.dtype) -> Array:
-        """The patches of a batch, `(N, patch, patch, 1)`."""
-        return kernels.extract_patches(
-            batch.pixels,
-            batch.top,
-            batch.left,
-            batch.flip,
-            crop=self.crop,
-            patch=self.patch,
-            mean=self.source.mean,
-            std=self.source.std,
-            dtype=np.dtype(dtype),
-        )
+        """The patches of a batch, `(N, patch, patch, channels)`."""
+        pixels, xp = batch.pixels, array_module(batch.pixels)
+        planes = [pixels] if pixels.ndim == 3 else [pixels[..., i] for i in range(pixels.shape[3])]
+        cut = [
+            kernels.extract_patches(
+                xp.ascontiguousarray(plane),
+                batch.top,
+                batch.left,
+                batch.flip,
+                crop=self.crop,
+                patch=self.patch,
+                mean=mean,
+                std=std,
+                dtype=np.dtype(dtype),
+            )
+            for plane, mean, std in zip(planes, self.source.mean, self.source.std, strict=True)
+        ]
+        return cut[0] if len(cut) == 1 else xp.concatenate(cut, axis=-1)
 
     def labels(self, batch: Crops, network: Network, layer: int, layout: Layout) -> np.ndarray:
         """The class of each image `(B,)`."""

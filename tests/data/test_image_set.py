@@ -28,16 +28,16 @@ def test_a_subset_is_drawn_by_the_seed_over_all_classes(folder):
     images = data.open_set(str(folder), "unlabelled")
     few = images.drawn(9, seed=1)
     assert len(few) == 9 and np.bincount(few.labels).tolist() == [3, 3, 3]
-    shown = values(few.gray(np.arange(9)))
+    shown = values(few.pixels(np.arange(9)))
     assert [value // 10 for value in shown] == few.labels.tolist()
-    assert shown == values(images.drawn(9, seed=1).gray(np.arange(9)))
-    assert shown != values(images.drawn(9, seed=2).gray(np.arange(9)))
+    assert shown == values(images.drawn(9, seed=1).pixels(np.arange(9)))
+    assert shown != values(images.drawn(9, seed=2).pixels(np.arange(9)))
 
 
 def test_a_subset_of_unlabelled_images_is_drawn_too(tmp_path):
     for i in range(30):
         Image.fromarray(np.full((8, 8), i, np.uint8)).save(tmp_path / f"{i:02}.png")
-    shown = values(data.open_set(str(tmp_path), "unlabelled").drawn(10, 0).gray(np.arange(10)))
+    shown = values(data.open_set(str(tmp_path), "unlabelled").drawn(10, 0).pixels(np.arange(10)))
     assert len(set(shown)) == 10 and max(shown) > 10
 
 

@@ -55,10 +55,10 @@ def test_luma_is_pillows():
 def test_the_sample_is_there_balanced_and_of_64_pixels():
     for split, count in (("unlabelled", 6000), ("train", 6000), ("test", 1000)):
         found = data.open_set("sample", split)
-        assert len(found) == count and found.gray(np.arange(3)).shape == (3, 64, 64)
+        assert len(found) == count and found.pixels(np.arange(3)).shape == (3, 64, 64)
         assert np.bincount(found.labels).tolist() == [count // 10] * 10
-    values = found.gray(np.arange(1000)) / 255
-    assert abs(values.mean() - found.mean) < 0.01 and abs(values.std() - found.std) < 0.01
+    values = found.pixels(np.arange(1000)) / 255
+    assert abs(values.mean() - found.mean[0]) < 0.01 and abs(values.std() - found.std[0]) < 0.01
 
 
 def test_stl10_planes_run_down_columns(stl10):
@@ -66,7 +66,7 @@ def test_stl10_planes_run_down_columns(stl10):
     for split in ("unlabelled", "train", "test"):
         found = data.open_set("stl10", split, where)
         assert len(found) == 3
-        np.testing.assert_array_equal(found.gray(np.array([2, 0]))[0], grey(images[2]))
+        np.testing.assert_array_equal(found.pixels(np.array([2, 0]))[0], grey(images[2]))
     assert found.labels.tolist() == [0, 9, 2]
     assert data.open_set("stl10", "unlabelled", where).labels is None
     assert [fold.tolist() for fold in stl10_folds(where)] == [[0, 2], [1, 2]]
@@ -77,8 +77,33 @@ def test_cifar10_records_are_a_label_and_three_planes(cifar10):
     found = data.open_set("cifar10", "train", where)
     assert found.labels.tolist() == [7, 1, 0, 9, 4]
     wanted = Image.fromarray(grey(images[3])).resize((72, 72), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(found.gray(np.array([3, 0]))[0], np.asarray(wanted))
+    np.testing.assert_array_equal(found.pixels(np.array([3, 0]))[0], np.asarray(wanted))
     assert len(data.open_set("cifar10", "test", where)) == 2
+
+
+def test_colours_are_those_of_the_file(stl10, cifar10, tmp_path):
+    for (where, images), name, side in ((stl10, "stl10", 96), (cifar10, "cifar10", 72)):
+        found = data.open_set(name, "train", where, colour=True)
+        wanted = Image.fromarray(images[2]).resize((side, side), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(found.pixels(np.array([2]))[0], np.asarray(wanted))
+        assert found.channels == len(found.mean) == len(found.std) == 3
+    # Luma is linear: the published means of the colours have that of the grey values, to the digit.
+    red, green, blue = data.open_set("stl10", "train", stl10[0], colour=True).mean
+    assert 0.299 * red + 0.587 * green + 0.114 * blue == pytest.approx(0.4120, abs=0.004)
+
+
+def test_a_folder_of_images_in_colour(tmp_path):
+    image = colours(1, 96)[0]
+    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(grey(image)).save(tmp_path / "b.png")
+    found = data.open_set(str(tmp_path), "unlabelled", colour=True).pixels(np.array([0, 1]))
+    np.testing.assert_array_equal(found[0], image)
+    np.testing.assert_array_equal(found[1], np.repeat(grey(image)[..., None], 3, axis=2))
+
+
+def test_a_set_without_colours_says_so():
+    with pytest.raises(UserError, match="the images of sample are grey: --colour is for stl10"):
+        data.open_set("sample", "train", colour=True)
 
 
 def test_a_folder_with_class_subfolders_has_labels_and_splits(tmp_path):
@@ -91,7 +116,7 @@ def test_a_folder_with_class_subfolders_has_labels_and_splits(tmp_path):
     assert np.bincount(train.labels).tolist() == [8, 8]
     assert np.bincount(test.labels).tolist() == [2, 2]
     assert len(data.open_set(str(tmp_path), "unlabelled")) == 20
-    assert train.gray(np.array([0, 5])).shape == (2, 96, 96)
+    assert train.pixels(np.array([0, 5])).shape == (2, 96, 96)
 
 
 def test_a_folder_of_loose_images_has_none(tmp_path):
@@ -124,7 +149,7 @@ def test_what_is_missing_is_said(tmp_path):
         data.open_set(str(tmp_path), "train")
     (tmp_path / "broken.png").write_bytes(b"not an image")
     with pytest.raises(UserError, match=r"broken\.png cannot be used as an image"):
-        data.open_set(str(tmp_path), "unlabelled").gray(np.array([0]))
+        data.open_set(str(tmp_path), "unlabelled").pixels(np.array([0]))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,23 @@ def test_kernels_share_one_scale_around_zero():
     assert figure.axes[2].get_xlabel().startswith("weight")
 
 
+def test_kernels_of_colours_are_shown_in_them():
+    """A weight of 0 is grey, the largest one full, its opposite none of a colour."""
+    weight = np.zeros((2, 3, 1, 1))
+    weight[0, :, 0, 0] = 2.0, 0.0, -2.0
+    image = figures.mosaic(figures.kernels(weight, colour=True), 2)
+    figure = figures.kernel_grid({"trained": image}, "conv1")
+    shown = figure.axes[0].images[0].get_array()
+    np.testing.assert_array_equal(shown[0], [[1.0, 0.5, 0.0], [1.0] * 3, [0.5] * 3])
+    assert "a weight of 0" in figure.get_supxlabel()
+
+
+def test_patches_in_colour_keep_their_colours():
+    images = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8, 3), np.uint8)
+    figure = figures.patches({"trained": (images, np.zeros((1, 1, 2), int))}, ["a"], 4)
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images[0, 0])
+
+
 def test_every_image_is_a_point_of_its_class():
     labels = np.arange(24) % 12
     points = [RNG.standard_normal((24, 2)) for _ in range(2)]

@@ -42,8 +42,8 @@ def surveys(state, stimulus):
 
 def alone(state, images, image, left, top):
     """The encodings of one patch, cut from its image by hand and sent through the layers."""
-    pixels = images.gray(np.array([image]))[0, top : top + 16, left : left + 16]
-    x = ((pixels / 255 - images.mean) / images.std)[None, :, :, None]
+    pixels = images.pixels(np.array([image]))[0, top : top + 16, left : left + 16]
+    x = ((pixels / 255 - images.mean[0]) / images.std[0])[None, :, :, None]
     for layer in state.network.layers:
         own = state.weights[layer.name]
         x, _, z = convolution.forward(x, own["weight"], own["bias"], layer.geometry)

@@ -7,6 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
+from plasticity.cli import main
 
 from plasticity import data
 from plasticity.errors import UserError
@@ -59,7 +62,67 @@ def test_crops_stay_inside_and_flips_are_fair():
 def test_in_order_keeps_the_order_and_the_last_short_batch(images):
     made = list(Images(images).in_order(np.array([4, 2, 9]), 2))
     assert [b.index.tolist() for b in made] == [[4, 2], [9]]
-    np.testing.assert_array_equal(made[1].pixels, images.gray(np.array([9])))
+    np.testing.assert_array_equal(made[1].pixels, images.pixels(np.array([9])))
+
+
+@pytest.fixture
+def coloured(tmp_path):
+    """A folder of six images in colour, in two classes, with their pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 96, 96, 3), np.uint8)
+    for i, image in enumerate(pixels):
+        place = tmp_path / "ab"[i % 2] / f"{i // 2}.png"
+        place.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(place)
+    return tmp_path, pixels[np.r_[0:10:2, 1:10:2]]  # by class, then by name
+
+
+def test_patches_in_colour_are_each_channels_own_normalised_by_itself(coloured):
+    where, pixels = coloured
+    stimulus = sets.stimulus(RunOptions(data=str(where), colour=True, batch=4, crop=32))
+    batch = stimulus.batch(0, 3, 4)
+    made = stimulus.inputs(batch, np.float64)
+    assert made.shape == (3 * 4 * 3, 16, 16, 3)
+    for b, (index, top, left, flip) in enumerate(
+        zip(batch.index, batch.top, batch.left, batch.flip, strict=True)
+    ):
+        crop = pixels[index, top : top + 32, left : left + 32]
+        crop = crop[:, ::-1] if flip else crop
+        values = (crop / 255 - stimulus.source.mean) / stimulus.source.std
+        for row, column in np.ndindex(3, 3):
+            patch = made.reshape(3, 4, 3, 16, 16, 3)[row, b, column]
+            here = values[8 * row : 8 * row + 16, 8 * column : 8 * column + 16]
+            np.testing.assert_allclose(patch, here, rtol=1e-12)
+
+
+@pytest.mark.parametrize("net", ["vgg6", "resnet50"])
+def test_a_network_takes_the_channels_of_its_stimulus(net):
+    assert RunOptions(net=net).network().layers[0].inputs == 1
+    assert RunOptions(net=net, colour=True).network().layers[0].inputs == 3
+
+
+def test_a_network_of_grey_images_alone_is_refused_colours(tmp_path):
+    text = "from plasticity.network import Conv, Network\n\n\ndef build(width{}):\n"
+    text += "    return Network('mine', (Conv('a', {}, 4),))\n"
+    (tmp_path / "grey.py").write_text(text.format("", 1))
+    (tmp_path / "both.py").write_text(text.format(", channels=1", "channels"))
+    with pytest.raises(UserError, match=r"takes inputs of 1 channels, and the images here have 3"):
+        RunOptions(net=str(tmp_path / "grey.py"), colour=True).network()
+    assert RunOptions(net=str(tmp_path / "both.py"), colour=True).network().layers[0].inputs == 3
+
+
+def test_a_run_in_colour_learns_probes_and_draws(coloured, tmp_path):
+    where, _ = coloured
+    how = ["--data", str(where), "--colour", "--width", "0.04", "--layers", "2", "--batch", "4"]
+    done = CliRunner().invoke(
+        main, ["run", *how, "--steps", "2", "--crop", "64", "--out", str(tmp_path / "run")]
+    )
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(main, ["plot", str(tmp_path / "run"), "kernels", "patches"])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(
+        main, ["inspect", str(tmp_path / "run"), "--layer", "1", "--synapse", "0,2,1,1"]
+    )
+    assert done.exit_code == 0, done.output
 
 
 def test_batches_are_made_while_the_last_one_is_used(images):
