@@ -33,7 +33,7 @@ def peak_bytes(device: str) -> int:
     return cupy.get_default_memory_pool().total_bytes()
 
 
-def ahead(items: Iterable[T], device: str) -> Iterator[T]:
+def prefetched(items: Iterable[T], device: str) -> Iterator[T]:
     """The items with every array in them on the device; it looks into tuples and dataclasses.
 
     On a GPU an item crosses in one copy, from pinned memory on a stream of its own, while the

@@ -10,7 +10,7 @@ import pytest
 
 from plasticity import inspection, rules, runs
 from plasticity.arrays import to_host
-from plasticity.device import ahead
+from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.inspection import cpc_gradient
 from plasticity.runs import run, training
@@ -56,7 +56,7 @@ def steps(state, count):
     """Train for so many steps; the losses."""
     losses = []
     for step in range(state.step, state.step + count):
-        (batch,) = ahead([state.batch(step)], state.device)
+        (batch,) = prefetched([state.batch(step)], state.device)
         found = training.learn_batch(state, batch)
         losses.append([float(loss) for loss in found.get("loss", [])])
     return np.array(losses)
@@ -175,7 +175,7 @@ def test_batches_come_from_pinned_memory_by_one_copy_each(gpu):
     state = begun()
     fed = [state.batch(step) for step in range(5)]
     gpu.forget()
-    for batch, wanted in zip(ahead(iter(fed), "cuda:0"), fed, strict=True):
+    for batch, wanted in zip(prefetched(iter(fed), "cuda:0"), fed, strict=True):
         for found, exact in zip(arrays(batch), arrays(wanted), strict=True):
             assert found.dtype == exact.dtype
             np.testing.assert_array_equal(found.get(), exact)
@@ -206,7 +206,7 @@ def test_items_of_any_size_arrive_as_they_were(gpu, count):
     ]
     items = [(n, a, b.reshape(1, -1)[:, ::-1], c) for n, a, b, c in items]  # not contiguous
     items = [(0, [np.empty((3, 0))], np.empty((1, 0), bool), None), *items]
-    found = [(n, a[0].get(), b.get(), c) for n, a, b, c in ahead(iter(items), "cuda:0")]
+    found = [(n, a[0].get(), b.get(), c) for n, a, b, c in prefetched(iter(items), "cuda:0")]
     for (n, a, b, c), (m, x, y, z) in zip(found, items, strict=True):
         assert (n, c) == (m, z) and a.dtype == x[0].dtype and b.dtype == y.dtype
         np.testing.assert_array_equal(a, x[0])
@@ -219,7 +219,7 @@ def test_what_fails_while_items_are_made_is_raised(gpu):
         raise UserError("a file is gone")
 
     with pytest.raises(UserError, match="a file is gone"):
-        list(ahead(items(), "cuda:0"))
+        list(prefetched(items(), "cuda:0"))
 
 
 def test_the_second_gpu_can_be_taken():

@@ -29,8 +29,11 @@ def test_the_sentence_on_the_page_is_the_one_that_comes(followed):
 @pytest.mark.parametrize(
     "layers, told",
     [
-        ('(Conv("a", 3, 4),)', "layer a of n takes 3 channels of images, and here there is 1"),
-        ('(Conv("a", 2, 4, (5,)),)', "layer a of n takes 2 channels of sound, and here there is 1"),
+        ('(Conv("a", 3, 4),)', "a of n takes inputs of 3 channels, and there are 1 of images here"),
+        (
+            '(Conv("a", 2, 4, (5,)),)',
+            "a of n takes inputs of 2 channels, and there are 1 of sound here",
+        ),
         ('(Conv("a", 1, 4, (3, 3, 3)),)', "n has maps of 3 dimensions, and there is no stimulus"),
         ('(Conv("a", 1, 4), Conv("b", 4, 4, (3,)))', "the layers of n have 1 and 2 dimensions"),
         ('(Conv("a", 1, 4), Conv("a", 4, 4))', "several layers named a"),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from plasticity.arrays import Array, to_host
-from plasticity.device import ahead
+from plasticity.device import prefetched
 from plasticity.network import Network, Parameters
 from plasticity.stimuli import Stimulus
 
@@ -32,7 +32,7 @@ def encodings(
         size: examples in a batch.
     """
     dtype = dtype_of(weights)
-    for batch in ahead(stimulus.in_order(indices, size, rng), device):
+    for batch in prefetched(stimulus.in_order(indices, size, rng), device):
         x, layout = stimulus.inputs(batch, dtype), stimulus.layout(len(batch.index))
         found = []
         for y, mean in network.maps(x, weights):

@@ -206,8 +206,8 @@ class RunOptions:
         if first.inputs != stimulus.channels:
             raise UserError(
                 f"layer {first.name} of {network.name} takes inputs of {first.inputs} channels, "
-                f"and the {stimulus.name} here have {stimulus.channels}; a network that can take "
-                "both has build(width, channels)"
+                f"and there are {stimulus.channels} of {stimulus.name} here; a network that can "
+                "take both has build(width, channels)"
             )
         return network
 

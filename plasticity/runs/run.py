@@ -12,7 +12,7 @@ import numpy as np
 import plasticity
 from plasticity import learning, runs
 from plasticity.arrays import Array, resolve_device, to_device, to_host
-from plasticity.device import ahead, use_device
+from plasticity.device import prefetched, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Adam, Plain
@@ -129,7 +129,7 @@ class State:
             further: so many steps after the coming one, with the weights of now.
         """
         batch = self.batch(self.step + further)
-        (there,) = ahead([batch], self.device)
+        (there,) = prefetched([batch], self.device)
         return batch, self.updates(there, watch)
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 
 from plasticity import data, kernels, learning
 from plasticity.arrays import Array
-from plasticity.device import ahead
+from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.rule import learns
 from plasticity.runs.run import State, save
@@ -125,7 +125,7 @@ def train(
         Batches(lambda step: state.batch(step, share), state.step, steps) as batches,
     ):
         failed: list[UserError] = []
-        for batch in _while_loading(ahead(batches, state.device), failed):
+        for batch in _while_loading(prefetched(batches, state.device), failed):
             watch = onlooker.watching(batch.step + 1) if onlooker else None
             pending.append(learn_batch(state, batch, watch))
             if onlooker:

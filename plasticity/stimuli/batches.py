@@ -14,10 +14,10 @@ class Batches:
     `waited` is how long, in seconds, the consumer has waited for batches in all.
     """
 
-    def __init__(self, make: Callable[[int], Batch], start: int, stop: int, ahead: int = 3) -> None:
+    def __init__(self, make: Callable[[int], Batch], start: int, stop: int, most: int = 3) -> None:
         self.waited = 0.0
         self._left = stop - start
-        self._queue: queue.Queue = queue.Queue(maxsize=ahead)
+        self._queue: queue.Queue = queue.Queue(maxsize=most)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(make, start, stop), daemon=True)
         self._thread.start()

@@ -105,7 +105,9 @@ def test_a_network_of_grey_images_alone_is_refused_colours(tmp_path):
     text += "    return Network('mine', (Conv('a', {}, 4),))\n"
     (tmp_path / "grey.py").write_text(text.format("", 1))
     (tmp_path / "both.py").write_text(text.format(", channels=1", "channels"))
-    with pytest.raises(UserError, match=r"takes inputs of 1 channels, and the images here have 3"):
+    with pytest.raises(
+        UserError, match=r"takes inputs of 1 channels, and there are 3 of images here"
+    ):
         RunOptions(net=str(tmp_path / "grey.py"), colour=True).network()
     assert RunOptions(net=str(tmp_path / "both.py"), colour=True).network().layers[0].inputs == 3
 

@@ -120,6 +120,7 @@ def back(winner, drive, weight, space, geometry):
     U = _transformed(algorithm, weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
     per, error = algorithm.tiles(H) * algorithm.tiles(W), memory.empty((N, H, W, C))
     zero, none = np.zeros(C, np.float32), np.empty((1, 1, 1, 0), np.uint8)
+    no_mean = np.empty((N, 0), np.float32)
 
     def block(span):
         part, count = slice(*span), span[1] - span[0]
@@ -128,8 +129,8 @@ def back(winner, drive, weight, space, geometry):
         M = _planes("M", algorithm.PRODUCTS, count * per, C)
         algorithm.inputs(post, np.arange(count), V, 0)
         np.matmul(V[:, : count * per], U, out=M[:, : count * per])
-        mean = memory.empty((count, C))
-        algorithm.activities(M, zero, winograd_4x4.LINEAR, H, W, 1, error[part], none, mean)
+        linear = winograd_4x4.LINEAR
+        algorithm.activities(M, zero, linear, H, W, 1, error[part], none, no_mean[part])
 
     threads.each(block, threads.even(N, max(1, FORWARD_TILES // per)))
     return error

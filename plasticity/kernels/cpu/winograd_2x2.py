@@ -74,10 +74,13 @@ def weights(w, first, last, U):
 
 @njit(**COMPILE)
 def activities(M, bias, floor, H, W, pool, y, winner, encoding):
-    """`a = A^T M A + bias` of each patch, then ReLU, MaxPool with winners, and the mean."""
+    """`a = A^T M A + bias` of each patch, then ReLU, MaxPool with winners, and the mean.
+
+    Arguments as those of `winograd_4x4.activities`.
+    """
     O = M.shape[2]  # noqa: E741
     T, Y = np.empty((2, 3, O), np.float32), np.empty((2, 2, O), np.float32)
-    keep = winner.size > 0
+    keep, averaged = winner.size > 0, encoding.shape[1] > 0
     for t in range(len(y)):
         total = encoding[t]
         total[:] = F(0)
@@ -98,7 +101,9 @@ def activities(M, bias, floor, H, W, pool, y, winner, encoding):
                 out, value = y[t, a, b], Y[a, b]
                 for o in range(O):
                     out[o] = max(value[o], floor)
-                    total[o] += out[o] * F(1 / 4)
+                if averaged:
+                    for o in range(O):
+                        total[o] += out[o] * F(1 / 4)
                 if keep:
                     code = winner[t, a, b]
                     for o in range(O):

@@ -130,13 +130,13 @@ def activities(M, bias, floor, H, W, pool, y, winner, encoding):
 
     `M (36, tiles, O)`; the ReLU cuts at `floor`, which is 0, or `LINEAR` for none (with pool 1).
     `y (n, H // pool, W // pool, O)`, `winner` of the same shape or empty, and `encoding (n, O)`
-    are written.
+    are written; an encoding of no columns is not wanted (with pool 1).
     """
     O = M.shape[2]  # noqa: E741
     th, tw = (H + 3) // 4, (W + 3) // 4
     PH, PW = H // pool, W // pool
     T, Y = np.empty((4, 6, O), np.float32), np.empty((4, 4, O), np.float32)
-    keep = winner.size > 0
+    keep, averaged = winner.size > 0, encoding.shape[1] > 0
     t = 0
     for q in range(len(y)):
         total = encoding[q]
@@ -170,7 +170,9 @@ def activities(M, bias, floor, H, W, pool, y, winner, encoding):
                             out, value = y[q, 4 * i + a, 4 * j + b], Y[a, b]
                             for o in range(O):
                                 out[o] = max(value[o], floor)
-                                total[o] += out[o]
+                            if averaged:
+                                for o in range(O):
+                                    total[o] += out[o]
                             if keep:
                                 code = winner[q, 4 * i + a, 4 * j + b]
                                 for o in range(O):
@@ -184,7 +186,7 @@ def activities(M, bias, floor, H, W, pool, y, winner, encoding):
                             c = 2 * b
                             _compete(up[c], up[c + 1], low[c], low[c + 1], out, code, total)
                 t += 1
-        for o in range(O):
+        for o in range(len(total)):
             total[o] /= F(PH * PW)
 
 
