@@ -1,5 +1,6 @@
 """A network small enough to be checked number by number, with gates open and closed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +34,15 @@ class Case:
 
     def updates(self, **changed) -> list[learning.Update]:
         """The updates of every module, with some of the case's parts replaced."""
+        return list(self.one_by_one(**changed))
+
+    def one_by_one(self, **changed) -> Iterator[learning.Update]:
+        """The same as they are made."""
         parts = {**self.__dict__, **changed}
-        return list(
-            learning.updates(
-                *(parts[p] for p in ("network", "rule", "modules", "weights", "patches")),
-                parts["layout"],
-                parts["draws"],
-            )
+        return learning.updates(
+            *(parts[p] for p in ("network", "rule", "modules", "weights", "patches")),
+            parts["layout"],
+            parts["draws"],
         )
 
 

@@ -208,10 +208,12 @@ def updates(
             if any(loss.reads(m) and i not in scored for i, loss in enumerate(losses)):
                 continue
             touching = [i for i, loss in enumerate(losses) if loss.touches(m)]
-            here = fed.pop(m)  # what is not needed again is let go before the next module is fed
+            how = weights, reading, watch, ranks
+            # A module that is done has no name here: it is let go before the next one is fed.
             if touching:
-                met = [scored[i] for i in touching]
-                yield _learn(m, modules[m], here, met, weights, reading, watch, ranks)
+                yield _learn(m, modules[m], fed.pop(m), [scored[i] for i in touching], *how)
+            else:
+                del fed[m]
             for i in list(scored):
                 if losses[i].target not in fed and losses[i].context not in fed:
                     del scored[i]

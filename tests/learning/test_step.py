@@ -1,12 +1,14 @@
 """One step of learning, and the optimiser."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
 
 from plasticity import learning, rules
 from plasticity.learning import Adam
+from plasticity.network import Conv
 from tests.rounding import close_slope
 from tests.small import case
 
@@ -33,6 +35,31 @@ def test_a_module_of_two_layers_carries_its_error_down_and_no_further():
     slope = (loss(1e-7) - loss(-1e-7)) / 2e-7
     dW = second.changes["conv2"]["weight"]
     close_slope(-slope, dW, direction)
+
+
+def test_what_a_module_kept_is_let_go_before_the_next_one_is_fed(monkeypatch):
+    """Winners and drives of a module that has learned do not wait for the rest of the step."""
+    c, kept, alive = case(rules.get("clapp", steps=2)), [], []
+    plain = Conv.forward
+
+    def forward(layer, x, weights, learning=True):
+        alive.append([ref() is not None for ref in kept])
+        y, met, z = plain(layer, x, weights, learning)
+        kept.append(weakref.ref(met[1]))
+        return y, met, z
+
+    monkeypatch.setattr(Conv, "forward", forward)
+    drive = type(c.rule).learn
+
+    def learn(*args):
+        learned = drive(*args)
+        kept.append(weakref.ref(learned.drive))
+        return learned
+
+    monkeypatch.setattr(type(c.rule), "learn", learn)
+    for _ in c.one_by_one():
+        pass
+    assert alive == [[], [False] * 2, [False] * 4]
 
 
 def test_two_steps_of_adam_by_hand():
