@@ -94,7 +94,7 @@ class Role:
         """A role in which every patch is an event that changes its own synapses by its own `z`.
 
         dW is the average over patches (and positions, where z is a map) of `gate z_j post_j pre_i`,
-        so that Hebb's rule is `gate y_j x_i`: post is 1 where a neuron is active and has won.
+        so that Hebb's rule is `gate y_j x_i`; post is what the rule names, see `Rule.post`.
 
         Args:
             z: what stands for the dendritic signal, `(N, D)` or a map `(N, *space, D)`.
@@ -159,8 +159,14 @@ class Rule:
         locality: what an update may depend on besides the layer's input: `layer`, what is in the
             layer; `module`, what is in its module (an error that comes down); `neighbours`, its
             module, the one above and the one below; `global`, anything. `plasticity verify` checks.
-        reads: `encoding`, the mean over the positions of a patch `(N, D)`, or `map`, the activity
-            after pooling `(N, *space, D)`; both are `z` below.
+        reads: `encoding`, the mean over the positions of a patch `(N, D)`; `map`, the activity
+            after pooling `(N, *space, D)`; `places`, the activity `rho(a)` wherever post meets pre,
+            before anything is pooled `(N, *places, D)`; or `potential`, `a` itself there. It is `z`
+            below.
+        post: the post factor, which multiplies every event: `winner`, 1 where a neuron is active
+            and has won its pool; `active`, `rho'(a)`, whether it has won or not; `activity`,
+            `rho(a)`; or `none`, 1 everywhere, where the rule's own signals are all that multiplies.
+            All but the first are of the places before the pool, over which dW is then averaged.
         optimiser: `adam`, or `plain` where W moves by rate times dW; rate: its usual learning rate.
         feedback: how an error comes down in modules of several layers: by `transposed` weights, or
             by fixed `random` ones of the same shape.
@@ -179,6 +185,7 @@ class Rule:
     labels: ClassVar[bool] = False
     locality: ClassVar[str] = "layer"
     reads: ClassVar[str] = "encoding"
+    post: ClassVar[str] = "winner"
     optimiser: ClassVar[str] = "adam"
     rate: ClassVar[float] = 2e-4
     feedback: ClassVar[str] = "transposed"

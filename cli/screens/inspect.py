@@ -86,8 +86,8 @@ def _place(row: dict[str, object], which: str, of: str, within: Sequence[str]) -
     return f"{row[which + of]} ({inner})" if inner else str(row[which + of])
 
 
-def _short(row: dict[str, object]) -> dict[str, object]:
-    """A row of the long table in fewer columns."""
+def _short(row: dict[str, object], post: bool = True) -> dict[str, object]:
+    """A row of the long table in fewer columns; post where something stands for it."""
     made: dict[str, object] = {"role": row["role"]}
     if "score" in row:
         made |= {"k": row["k"], "y": row["sign"]}
@@ -102,6 +102,8 @@ def _short(row: dict[str, object]) -> dict[str, object]:
         made |= {"score": row["score"], "gate": row["gate"], "weight": row["weight"]}
     signal = "dendritic" if "score" in row else "error"
     factors = {signal: row["dendrite"], "post": row["post"], "pre": row["pre"]}
+    if not post:
+        del factors["post"]
     return made | factors | {"product": row["product"], "share": row["share"]}
 
 
@@ -111,11 +113,12 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
     from plasticity.inspection.tables import records, write_hdf5
 
     say(f"{found.name}, {found.rule}, step {found.step}")
-    rows = [_short(row) for row in records(found.largest(top))]
+    post = found.factor != "none"
+    rows = [_short(row, post) for row in records(found.largest(top))]
     table(f"The {len(rows)} largest shares of its events", rows)
     if rows:
         say(
-            "share = gate x weight x dendritic x post x pre"
+            f"share = gate x weight x dendritic x {'post x ' if post else ''}pre"
             + (f" / {found.positions} positions" if found.positions > 1 else "")
             + ("; a patch is image (row, column)" if "patch" in rows[0] else "")
             + ("; a frame is utterance (frame of the map)" if "frame" in rows[0] else "")

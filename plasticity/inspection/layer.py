@@ -94,7 +94,8 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
     name = "drive / P" if step.shared else "drive" if step.top else "error"
     rows.append(_distribution(name, step.seen.error))
     factors = _factors(step)
-    rows.append(_distribution("post (mean over positions)", factors["post"]))
+    if step.factor != "none":
+        rows.append(_distribution("post (mean over positions)", factors["post"]))
     rows.append(_distribution("pre", step.seen.x))
     return LayerView(
         rule=step.state.rule.name,

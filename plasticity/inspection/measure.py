@@ -19,7 +19,10 @@ AXES: dict[str, tuple[tuple[str, ...], str]] = {
     "synapses/weight": (("synapse",), "its value before the step"),
     "synapses/share": (("synapse", "role", "k"), "parts of dW, they sum to it"),
     "synapses/dendrite": (("synapse", "role", "k"), "sum of gate, weight and dendritic signal"),
-    "synapses/post": (("synapse", "role", "k"), "fraction of positions won and active"),
+    "synapses/post": (
+        ("synapse", "role", "k"),
+        "mean of the post factor: fraction won and active",
+    ),
     "synapses/pre": (("synapse", "role", "k"), "mean of the input neuron over positions"),
     "synapses/error": (("synapse",), "drive of the neuron, or error from above, summed"),
     "neurons/dW": (("neuron", "pre", "kernel"), "dW of the rule"),

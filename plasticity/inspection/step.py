@@ -61,6 +61,11 @@ class Step:
         return self.state.stimulus.reading.time == "map"
 
     @property
+    def factor(self) -> str:
+        """The post factor: the rule's where the rule reads the layer, see `Rule.post`."""
+        return self.state.rule.post if self.top else "winner"
+
+    @property
     def matrices(self) -> list[str]:
         """The layer's own weights and biases that change, not the rule's parameters."""
         return [name for name in self.seen.changes if name in NETWORKS_OWN]
@@ -155,7 +160,8 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
     watched = found[0]
     seen = next(seen for seen in watched.layers if seen.layer is wanted)
     top = seen is watched.layers[-1]
-    layout = state.stimulus.reading.layout(state.layout, wanted.space(seen.x.shape[1:-1]))
+    space = learning.read_space(wanted, state.rule.reads, seen.x.shape[1:-1])
+    layout = state.stimulus.reading.layout(state.layout, space)
     losses = tuple(map(_scored_on_host, watched.predicted))
     decay = watched.decay if top else None
     return Step(

@@ -40,7 +40,7 @@ class Synapse:
             rho'(a) = 1; None where there is no pool to win.
         signal: the error from above `(rows, positions)`, in layers below the top of a module,
             where it takes the place of the dendritic signal; otherwise None.
-        space: the map's shape, before pooling.
+        space: the map's shape, before pooling; factor: the post factor, see `Rule.post`.
         around: dW of the whole kernel that it belongs to `(*kernel)`, or its own.
         applied: dW as the training step computes it; scale: the sum of absolute shares, in
             float32 the largest among the entries of the kernel, which fast convolutions compute
@@ -66,6 +66,7 @@ class Synapse:
     applied: float
     scale: float
     tolerance: float
+    factor: str = "winner"
 
     @property
     def name(self) -> str:
@@ -236,6 +237,7 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
         applied=float(dW[at]),
         scale=0.0,
         tolerance=TOLERANCE[dtype],
+        factor=step.factor,
         **parts,
     )
     pres = [made.pre]
@@ -328,16 +330,16 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         if dendrite.ndim == 2:
             columns["dendrite"] = dendrite[:, 0].astype(float)
         else:  # a signal for every position: each event has a map of its own
-            signal, positions = seen.through(j, dendrite, row), 1
+            passed, positions = seen.through(j, dendrite, row), 1
             columns["dendrite"] = np.full(len(row), np.nan)
             post, pre = post[row], pre[row]
-            inhibition = {name: where[row] for name, where in inhibition.items()}
+            signal = _without(passed, post)
+            inhibition = {n: None if a is None else a[row] for n, a in inhibition.items()}
             row = np.arange(len(row))
     else:  # an error from above, or a drive without events; the mean over P is in it already
         row, positions = np.arange(N), 1
         # So that post times the signal is what training makes of the error.
-        error = seen.through(j, seen.error[..., j : j + 1])
-        signal = np.divide(error, post, out=np.zeros_like(error), where=post != 0)
+        signal = _without(seen.through(j, seen.error[..., j : j + 1]), post)
         one, zero = np.ones(N), np.zeros(N, int)
         columns = {"role": np.full(N, "drive" if step.top else "error"), "k": zero, "sign": zero}
         where = {step.state.stimulus.example: step.batch.index[row]} if step.timed else None
@@ -361,6 +363,11 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
     if step.decay is None:
         return parts
     return _with_decay(step, parts, step.decay[:, j], parameter, at)
+
+
+def _without(passed: np.ndarray, post: np.ndarray) -> np.ndarray:
+    """A signal without the post factor that it went through; 0 where that is."""
+    return np.divide(passed, post, out=np.zeros_like(passed), where=post != 0)
 
 
 def _frames(values: np.ndarray) -> np.ndarray:
@@ -389,9 +396,13 @@ def _with_decay(
     if signal is not None:
         signal = np.concatenate([signal, -np.ones((N, signal.shape[1]))])
     nowhere = np.zeros(post.shape, bool)
+    inhibited = {
+        name: parts[name] if parts[name] is None else np.concatenate([parts[name], nowhere])
+        for name in ("won", "active")
+    }
     return {
         **parts,
-        **{name: np.concatenate([parts[name], nowhere]) for name in ("won", "active")},
+        **inhibited,
         "columns": columns,
         "post": np.concatenate([parts["post"], post]),
         "pre": np.concatenate([parts["pre"], pre]),

@@ -1,7 +1,8 @@
 """A layer's geometry: kernel, stride, padding and pool, the same for every form of a kernel."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from plasticity.errors import UserError
 
@@ -72,6 +73,12 @@ class Geometry:
         if linear and math.prod(found["pool"]) > 1:
             raise UserError("a linear convolution has no pool behind it")
         return cls(**found, rectified=not linear)
+
+    @cached_property
+    def linear(self) -> "Geometry":
+        """The convolution alone, without ReLU and pool."""
+        one = (1,) * self.dims
+        return replace(self, pool=one, pool_stride=one, rectified=False)
 
     @property
     def dims(self) -> int:

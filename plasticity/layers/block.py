@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from plasticity import kernels
 from plasticity.arrays import Array
 from plasticity.errors import UserError
-from plasticity.layers.conv import Conv, ConvSeen
+from plasticity.layers.conv import Conv, ConvSeen, through
 from plasticity.layers.layer import Parameters
 
 
@@ -69,6 +69,7 @@ class Block:
         return ()
 
     recurrent: ClassVar[bool] = False
+    linear: ClassVar[bool] = True  # its output
 
     @property
     def dims(self) -> int:
@@ -117,16 +118,31 @@ class Block:
         z = kernels.add_skip(y, skip)
         return y, (r, kept, along) if learning else None, z
 
+    def unpooled(self, potential: bool = False) -> "Block":
+        """Itself: its output is neither rectified nor pooled."""
+        return self
+
     def learn(
-        self, kept: tuple, error: Array, weights: Parameters, below: bool
+        self,
+        kept: tuple,
+        error: Array,
+        weights: Parameters,
+        below: bool,
+        post: Array | None = None,
     ) -> tuple[list[ConvSeen], Array | None]:
-        """dW of each convolution, and the error at the block's input: see `Conv.learn`."""
+        """dW of each convolution, and the error at the block's input: see `Conv.learn`.
+
+        A post factor that the rule names is that of the block's output.
+        """
         (r, path, along), inner, found = kept, error, []
         for conv, its in zip(reversed(self.path), reversed(path), strict=True):
-            seen, inner = conv.learn(its, inner, weights, below or conv is not self.path[0])
+            factor = post if conv is self.path[-1] else None
+            further = below or conv is not self.path[0]
+            seen, inner = conv.learn(its, inner, weights, further, factor)
             found = seen + found
         if self.shortcut is None:
-            return found, kernels.rectified(r, inner, beside=error) if below else None
-        seen, skip = self.shortcut.learn(along, error, weights, below)
+            beside = through(error, post)
+            return found, kernels.rectified(r, inner, beside=beside) if below else None
+        seen, skip = self.shortcut.learn(along, error, weights, below, post)
         found[-1:-1] = seen
         return found, kernels.rectified(r, inner, inside=skip) if below else None

@@ -17,7 +17,9 @@ class ConvSeen:
     """What a convolution met in a step: see `layers.Seen`.
 
     Attributes:
-        winner: see `kernels.forward`, 0 for all of a linear one.
+        winner: see `kernels.forward`, 0 for all where nobody is inhibited.
+        geometry: the layer's, or its linear part where the rule names the post factor.
+        post: that factor, which broadcasts to `(M, *places, O)`; None where it is the layer's own.
     """
 
     layer: "Conv"
@@ -25,11 +27,13 @@ class ConvSeen:
     winner: Array
     error: Array
     changes: dict[str, Array]
+    geometry: Geometry
+    post: Array | None = None
     read: bool = False
 
     @property
     def space(self) -> tuple[int, ...]:
-        return self.layer.geometry.output(self.x.shape[1:-1])
+        return self.geometry.output(self.x.shape[1:-1])
 
     @property
     def positions(self) -> int:
@@ -41,14 +45,17 @@ class ConvSeen:
     def through(self, j: int, signal: np.ndarray, inputs: Array | None = None) -> np.ndarray:
         won = self.winner[..., j : j + 1]
         won = won if inputs is None else won[inputs]
-        post = kernels.post_factor(won, signal, self.layer.geometry, self.space)
+        if self.post is not None:
+            post = np.broadcast_to(self.post, self.winner.shape)[..., j : j + 1]
+            signal = wide(signal, post) * (post if inputs is None else post[inputs])
+        post = kernels.post_factor(won, signal, self.geometry, self.space)
         return post.reshape(len(won), -1).astype(float)
 
     def pre(self, parameter: str, index: tuple[int, ...]) -> np.ndarray:
         if parameter == "bias":
             return np.ones((len(self.x), math.prod(self.space)))
         _, i, *offset = index
-        met = kernels.pre_factor(self.x[..., i : i + 1], tuple(offset), self.layer.geometry)
+        met = kernels.pre_factor(self.x[..., i : i + 1], tuple(offset), self.geometry)
         return met.reshape(len(self.x), -1).astype(float)
 
     def around(self, parameter: str, index: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -56,23 +63,32 @@ class ConvSeen:
             return [index]
         return [(*index[:2], *offset) for offset in np.ndindex(*self.layer.kernel)]
 
-    def inhibition(self, j: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def inhibition(self, j: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
+        if self.post is not None:
+            return {"won": None, "active": None}
         # Whether a neuron that lost is active changes no update: its activation tells.
         weight, bias = (weights[name][j : j + 1] for name in ("weight", "bias"))
-        a = kernels.convolve(self.x, weight, bias, self.layer.geometry)
+        a = kernels.convolve(self.x, weight, bias, self.geometry)
         won = self.through(j, np.ones((len(self.x), 1))) != 0
         return {"won": won, "active": won | (a > 0).reshape(won.shape)}
 
     def activity(self, dtype: type = float) -> Array:
         spatial = tuple(range(1, self.winner.ndim - 1))
+        if self.post is not None:
+            post = array_module(self.winner).broadcast_to(self.post, self.winner.shape)
+            return post.mean(axis=spatial, dtype=dtype)
         return (self.winner != kernels.SILENT).mean(axis=spatial, dtype=dtype)
 
     @property
     def winners(self) -> float:
+        if self.post is not None:
+            return float((self.post != 0).mean())
         active = float((self.winner != kernels.SILENT).mean())
-        return active / self.layer.geometry.competitors
+        return active / self.geometry.competitors
 
     def silenced(self) -> dict[str, float]:
+        if self.post is not None:
+            return {"where the post factor is 0": 1 - self.winners}
         winner, room = self.winner, math.prod(self.space) / self.positions
         silent = winner == kernels.SILENT
         active = (~silent).any(axis=tuple(range(winner.ndim - 1)))
@@ -84,18 +100,23 @@ class ConvSeen:
         }
 
     def coactivity(self, synapses: np.ndarray, drive: Array | None = None) -> Array:
-        return kernels.coactivity(self.x, self.winner, synapses, self.layer.geometry, drive)
+        if self.post is not None:
+            xp, drive = array_module(self.winner), self.post if drive is None else self.post * drive
+            drive = xp.ascontiguousarray(xp.broadcast_to(drive, self.winner.shape))
+        return kernels.coactivity(self.x, self.winner, synapses, self.geometry, drive)
 
     def along(self, change: np.ndarray) -> np.ndarray:
         # The post factor times the response of `change`, as if it were weights, to the input.
         none = np.zeros(len(change), change.dtype)
-        response = kernels.convolve(self.x, change, none, self.layer.geometry)
-        post = kernels.post_factor(self.winner, self.error, self.layer.geometry, self.space)
+        response = kernels.convolve(self.x, change, none, self.geometry)
+        error = through(self.error, self.post)
+        post = kernels.post_factor(self.winner, error, self.geometry, self.space)
         return (post * response).reshape(len(post), -1).sum(axis=1, dtype=float)
 
     def on_host(self) -> "ConvSeen":
         changes = {name: to_host(dW) for name, dW in self.changes.items()}
         arrays = {name: to_host(getattr(self, name)) for name in ("x", "winner", "error")}
+        arrays["post"] = None if self.post is None else to_host(self.post)
         return replace(self, changes=changes, **arrays)
 
 
@@ -193,21 +214,51 @@ class Conv:
         y, winner, z = kernels.forward(x, own["weight"], own["bias"], self.geometry, learning)
         return y, (x, winner) if learning else None, z
 
+    def unpooled(self, potential: bool = False) -> "Conv":
+        """The layer whose output is the activity before the pool, or the potential a there."""
+        if self.linear or not (potential or self.geometry.pools):
+            return self
+        return replace(self, pool=1, linear=potential)
+
     def learn(
-        self, kept: tuple, error: Array, weights: Parameters, below: bool
+        self,
+        kept: tuple,
+        error: Array,
+        weights: Parameters,
+        below: bool,
+        post: Array | None = None,
     ) -> tuple[list[ConvSeen], Array | None]:
         """dW from what `forward` kept and the error at the output, and the error at the input.
 
         The latter, for modules of several layers, is None unless `below`. See `kernels.correlate`
         and `kernels.back`.
+
+        Args:
+            post: a factor in the place of rho' and of the pool's winner, which broadcasts to
+                `(M, *places, O)`; the error is then of the places before the pool too.
         """
-        (x, winner), back = kept, None
-        dW, db = kernels.correlate(x, winner, error, self.geometry)
+        (x, winner), geometry, passed, back = kept, self.geometry, error, None
+        if post is not None:
+            winner, geometry, passed = None, self.geometry.linear, through(error, post)
+        dW, db = kernels.correlate(x, winner, passed, geometry)
         if below:
             own, space = weights[self.name], x.shape[1:-1]
             weight = own.get("feedback", own["weight"])  # fixed ones in the transposed ones' place
-            back = kernels.back(winner, error, weight, space, self.geometry)
+            back = kernels.back(winner, passed, weight, space, geometry)
         if winner is None:
-            xp, shape = array_module(x), (len(x), *self.space(x.shape[1:-1]), self.outputs)
+            xp, shape = array_module(x), (len(x), *geometry.space(x.shape[1:-1]), self.outputs)
             winner = xp.broadcast_to(xp.zeros((), xp.uint8), shape)
-        return [ConvSeen(self, x, winner, error, {"weight": dW, "bias": db})], back
+        changes = {"weight": dW, "bias": db}
+        return [ConvSeen(self, x, winner, error, changes, geometry, post)], back
+
+
+def wide(error: Array, post: Array) -> Array:
+    """An error that all positions of an input share, in as many dimensions as the post factor."""
+    if error.ndim == post.ndim:
+        return error
+    return error.reshape(len(error), *(1,) * (post.ndim - 2), error.shape[-1])
+
+
+def through(error: Array, post: Array | None) -> Array:
+    """The error through a post factor that the rule has named."""
+    return error if post is None else wide(error, post) * post

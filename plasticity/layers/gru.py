@@ -207,14 +207,32 @@ class Gru:
         h, kept = kernels.gru_forward(x, *(own[name] for name in PARAMETERS))
         return h, (x, h, kept) if learning else None, None
 
+    def unpooled(self, potential: bool = False) -> "Gru":
+        """Itself: nobody is inhibited."""
+        return self
+
     def learn(
-        self, kept: tuple, error: Array, weights: Parameters, below: bool
+        self,
+        kept: tuple,
+        error: Array,
+        weights: Parameters,
+        below: bool,
+        post: Array | None = None,
     ) -> tuple[list[GruSeen], Array | None]:
         """dW by the signals at its activity, and the error at its input: see `kernels.gru_learn`.
 
         Args:
             error: `(M, T, H)`, or `(M, H)` where all steps share it.
+            post: None; the slopes of its gates are in the traces of its synapses.
+
+        Raises:
+            UserError: a post factor that the rule names.
         """
+        if post is not None:
+            raise UserError(
+                f"the rule names its post factor, which {self.name} does not have: a GRU's gates "
+                "make the post factors of its synapses; leave it out by --layers"
+            )
         (x, h, gates), own = kept, weights[self.name]
         if error.ndim == 2:
             error = array_module(h).broadcast_to(error[:, None], h.shape)

@@ -2,7 +2,7 @@
 
 from plasticity.learning.losses import Loss, Modules, keys, losses_of, named
 from plasticity.learning.optimisers import OPTIMISERS, Adam, Plain
-from plasticity.learning.reading import Reading
+from plasticity.learning.reading import Reading, post_factor, read_map, read_space
 from plasticity.learning.step import (
     NETWORKS_OWN,
     Report,
@@ -33,6 +33,9 @@ __all__ = [
     "layerwise",
     "losses_of",
     "named",
+    "post_factor",
     "prepare",
+    "read_map",
+    "read_space",
     "updates",
 ]

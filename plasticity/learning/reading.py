@@ -5,6 +5,40 @@ from dataclasses import dataclass, replace
 
 from plasticity.arrays import Array, array_module
 from plasticity.events import Layout
+from plasticity.layers import Layer, Parameters
+
+
+def read_map(
+    layer: Layer, reads: str, x: Array, y: Array, mean: Array | None, weights: Parameters
+) -> tuple[Array, Array | None]:
+    """The map of a layer that a rule reads, see `Rule.reads`, and its mean if the layer has it.
+
+    Args:
+        x: input of the layer; y, mean: its output, as `forward` gives them.
+    """
+    if reads in ("encoding", "map"):
+        return y, mean
+    before = layer.unpooled(reads == "potential")
+    return (y if before is layer else before.forward(x, weights, learning=False)[0]), None
+
+
+def read_space(layer: Layer, reads: str, space: tuple[int, ...]) -> tuple[int, ...]:
+    """The spatial shape of the map that a rule reads, for an input of this spatial shape."""
+    return (layer if reads in ("encoding", "map") else layer.unpooled()).space(space)
+
+
+def post_factor(layer: Layer, post: str, x: Array, y: Array, weights: Parameters) -> Array | None:
+    """The post factor that a rule names, see `Rule.post`; None for the layer's own.
+
+    Returns:
+        What broadcasts to the layer's activity before the pool, `(M, *places, O)`.
+    """
+    if post == "winner":
+        return None
+    if post == "none" or (post == "active" and layer.linear):
+        return array_module(y).ones((1,) * y.ndim, y.dtype)
+    z, _ = read_map(layer, "places", x, y, None, weights)
+    return z if post == "activity" else (z > 0).astype(z.dtype)
 
 
 @dataclass(frozen=True)
@@ -19,6 +53,10 @@ class Reading:
 
     time: str = "inputs"
     positions: str = "mean"
+
+    def of(self, reads: str) -> "Reading":
+        """The same for a rule that reads this: all but encodings keep their positions."""
+        return self if reads == "encoding" else replace(self, positions="keep")
 
     def layout(self, of: Layout, space: tuple[int, ...]) -> Layout:
         """The order of the rows that are read from maps of this spatial shape."""

@@ -19,7 +19,8 @@ NEURONS, IMAGES, COLUMNS = 4, 3, 2
 SETTABLE = (bool, int, float, str)
 CHOICES = {
     "locality": ("layer", "module", "neighbours", "global"),
-    "reads": ("encoding", "map"),
+    "reads": ("encoding", "map", "places", "potential"),
+    "post": ("winner", "active", "activity", "none"),
     "optimiser": ("adam", "plain"),
     "feedback": ("transposed", "random"),
 }
@@ -92,12 +93,17 @@ def check(rule: Rule, where: str) -> None:
     for name, known in CHOICES.items():
         if (value := getattr(rule, name, None)) not in known:
             raise UserError(f"{who} has {name} = {value!r}: expected {' or '.join(known)}")
+    if rule.post != "winner" and rule.reads == "map":
+        raise UserError(
+            f"{who} has post = {rule.post!r}, a factor of the places before the pool, and reads = "
+            "'map', the activity behind it: expected reads = 'places'"
+        )
     for name in ("prepare", "draw", "roles", "learn"):
         if not callable(getattr(rule, name, None)):
             raise UserError(f"{who} has no method {name}: let it inherit from plasticity.rule.Rule")
     layout = Layout(max(1, getattr(rule, "steps", 1)) + 2, IMAGES, COLUMNS)
     rng = np.random.default_rng(0)
-    z = rng.random((layout.rows, *((2, 2) if rule.reads == "map" else ()), NEURONS))
+    z = rng.random((layout.rows, *((2, 2) if rule.reads != "encoding" else ()), NEURONS))
 
     own = _call(rule.prepare, who, where)(NEURONS, rng)
     _expect(isinstance(own, dict), who, "prepare", f"a dict of arrays, not {_kind(own)}")

@@ -12,7 +12,7 @@ from plasticity.events import Layout
 from plasticity.layers import gru
 from plasticity.learning.losses import Loss, Modules, keys, losses_of
 from plasticity.learning.ranks import Ranks
-from plasticity.learning.reading import Reading
+from plasticity.learning.reading import Reading, post_factor, read_map, read_space
 from plasticity.learning.watched import Scored, Watched
 from plasticity.network import Layer, Network, Parameters
 from plasticity.rule import Draw, Rule, looks_up
@@ -147,12 +147,14 @@ class _Read:
 class _Fed:
     """A module after its forward pass: its layers from below with what they kept, and its output.
 
-    `reads` are by number the layers that a loss compares.
+    `reads` are by number the layers that a loss compares; `posts` their post factors, where the
+    rule names them.
     """
 
     tape: list[tuple[Layer, tuple]]
     y: Array
     reads: dict[int, _Read]
+    posts: dict[int, Array | None]
 
 
 def updates(
@@ -190,14 +192,12 @@ def updates(
     names, choices = keys(network, modules, losses), list(choices)
     ends = [loss.ends(modules) for loss in losses]
     compared = {end for both in ends for end in both}
-    reading = reading or Reading()
-    if rule.reads == "map":
-        reading = replace(reading, positions="keep")
+    reading = (reading or Reading()).of(rule.reads)
     fed: dict[int, _Fed] = {}
     scored: dict[int, Scored] = {}
     x = inputs
     for newest, module in enumerate(modules):
-        fed[newest] = _feed(network, module, weights, x, layout, reading, compared, ranks)
+        fed[newest] = _feed(network, module, weights, x, layout, reading, compared, ranks, rule)
         x = fed[newest].y
         for i, loss in enumerate(losses):
             if loss.ready == newest:
@@ -228,15 +228,22 @@ def _feed(
     reading: Reading,
     compared: set[int],
     ranks: Ranks | None,
+    rule: Rule,
 ) -> _Fed:
-    tape, reads = [], {}
+    tape, reads, posts = [], {}, {}
     for i in module:
-        x, kept, mean = network.layers[i].forward(x, weights)
-        tape.append((network.layers[i], kept))
+        layer, met = network.layers[i], x
+        x, kept, mean = layer.forward(met, weights)
+        tape.append((layer, kept))
         if i in compared:
-            of, z = reading.layout(layout, x.shape[1:-1]), reading.read(x, mean)
-            reads[i] = _Read(ranks.gather(z, of) if ranks else z, of, x.shape[1:-1])
-    return _Fed(tape, x, reads)
+            y, mean = read_map(layer, rule.reads, met, x, mean, weights)
+            posts[i] = post_factor(layer, rule.post, met, x, weights)
+            space = y.shape[1:-1]
+            of, z = reading.layout(layout, space), reading.read(y, mean)
+            if posts[i] is not None:  # the drive goes to the places before the pool
+                space = read_space(layer, "places", met.shape[1:-1])
+            reads[i] = _Read(ranks.gather(z, of) if ranks else z, of, space)
+    return _Fed(tape, x, reads, posts)
 
 
 def _score(
@@ -281,7 +288,9 @@ def _learn(
             error = _added(error, _spread(drives[i], here.reads[i], reading, ranks))
         if error is None:  # a top that nothing drives
             error = array_module(here.y).zeros_like(here.y)
-        parts, error = layer.learn(kept, error, weights, layer is not here.tape[0][0])
+        how = kept, error, weights, layer is not here.tape[0][0]
+        post = here.posts.get(i)
+        parts, error = layer.learn(*how) if post is None else layer.learn(*how, post)
         if layer is last:
             parts = [replace(part, read=part.layer in layer.read) for part in parts]
         changes |= {part.layer.name: part.changes for part in parts}

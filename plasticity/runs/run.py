@@ -69,8 +69,12 @@ class State:
         Raises:
             UserError: a context of another length.
         """
-        shapes = self.network.shapes(self.stimulus.space)
-        of = [self.stimulus.reading.layout(self.layout, shape[:-1]) for shape in shapes]
+        space, of = self.stimulus.space, []
+        self.network.shapes(space)  # says if nothing reaches a layer
+        for layer in self.network.layers:
+            read = learning.read_space(layer, self.rule.reads, space)
+            of.append(self.stimulus.reading.layout(self.layout, read))
+            space = layer.space(space)
         for loss in self.losses:
             target, context = loss.ends(self.modules)
             if of[target] != of[context]:
@@ -158,6 +162,7 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     if ranks:
         ranks.share(options.batch)  # says if the batch cannot be shared
         ranks.connect(device)
+    _check_post(rule, network)
     if type(rule).decay is not Rule.decay:
         for layer in network.layers:
             if layer.recurrent:
@@ -191,6 +196,23 @@ def restore(
     state.step = checkpoint.step
     state.metrics = {name: list(values) for name, values in checkpoint.metrics.items()}
     return state
+
+
+def _check_post(rule: Rule, network: Network) -> None:
+    """Refuse a post factor of the rule's own where a layer has none, or loses its time steps.
+
+    Raises:
+        UserError: a recurrent layer, or a pool over time.
+    """
+    if rule.post == "winner":
+        return
+    for number, layer in enumerate(network.layers):
+        if layer.recurrent:
+            raise UserError(
+                f"{rule.name} names its post factor, '{rule.post}', and {layer.name} has none: the "
+                "slopes of its gates stand in the traces of its synapses; take "
+                f"--layers {number}, or another --rule"
+            )
 
 
 def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:

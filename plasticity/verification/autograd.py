@@ -67,7 +67,7 @@ def encodings(
 ) -> dict[int, Tensor]:
     """Encodings `(N, D)` at the top of every module, by layer, from inputs `(M, C, *space)`.
 
-    They are spatial means, with `reads = "map"` the maps `(N, *space, D)`, or where `reading` has
+    They are spatial means, or the maps `(N, *space, D)` that `reads` names, or where `reading` has
     time in the maps every frame. The gradient flows through the layers of a module and stops at its
     input.
 
@@ -78,13 +78,17 @@ def encodings(
     for module in modules:
         x = x.detach()
         for i in module:
-            x = network.layers[i].in_torch(F, x, params)
+            layer, met = network.layers[i], x
+            x = layer.in_torch(F, met, params)
             if i != module[-1] and i not in also:
                 continue
+            y = x
+            if reads in ("places", "potential"):
+                y = layer.unpooled(reads == "potential").in_torch(F, met, params)
             if reading is not None and reading.time == "map":
-                found[i] = x.movedim(-1, 0).flatten(0, 1)  # frames first, then samples
+                found[i] = y.movedim(-1, 0).flatten(0, 1)  # frames first, then samples
             else:
-                found[i] = x.movedim(1, -1) if reads == "map" else x.flatten(2).mean(2)
+                found[i] = y.flatten(2).mean(2) if reads == "encoding" else y.movedim(1, -1)
     return found
 
 
@@ -277,7 +281,7 @@ def negative_gradients(
         loss: `hinge`, `infonce` or `cross_entropy` (draws with labels, `W_readout (C, D)` and
             `b_readout (C,)` at the top of a module, no variants), or a rule's `objective`, with
             draws from `torch_draw`; eps: the constant in InfoNCE's logarithm.
-        reads: what an objective is a function of, `encoding` or `map`.
+        reads: what an objective is a function of, see `Rule.reads`.
         symmetric: `W_retro = W_pred^T`; gate: `own`, `shared` or `off`; block_grad: Eq. (13);
             dendrites: False puts 1 for every dendritic signal; context: `same`, or `above` for
             contexts of the module above (the last is its own); the gradient of each loss stops at

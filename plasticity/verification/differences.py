@@ -68,14 +68,14 @@ def _encodings(
 ) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
     """What a rule may read of every layer, and who is active and wins in it."""
     state, found, branches = made.state, {}, []
-    reading = state.stimulus.reading
-    if state.rule.reads == "map":
-        reading = replace(reading, positions="keep")
+    reads = state.rule.reads
+    reading = state.stimulus.reading.of(reads)
     for i in layers:
         layer = state.network.layers[i]
-        x, kept, mean = layer.forward(x, weights)
+        met = x
+        x, kept, mean = layer.forward(met, weights)
         branches += layer.branches(kept)
-        found[i] = reading.read(x, mean)
+        found[i] = reading.read(*learning.read_map(layer, reads, met, x, mean, weights))
     return found, branches
 
 

@@ -164,3 +164,27 @@ def test_on_the_host_it_is_the_same(case):
         there = one.on_host()
         for name, dW in one.changes.items():
             np.testing.assert_array_equal(there.changes[name], dW)
+
+
+def test_a_post_factor_that_the_rule_names_takes_the_place_of_its_own(case):
+    """dW is then that of the layer without ReLU and pool, driven by the error times the factor."""
+    layer, weights, x, _, kept, *_ = case
+    before = layer.unpooled(potential=True)
+    if layer.recurrent:
+        assert before is layer
+        return
+    rng = np.random.default_rng(2)
+    space = layer.unpooled().space(x.shape[1:-1])
+    error, post = rng.standard_normal((2, M, *space, layer.outputs))
+    seen, below = layer.learn(kept, error, weights, True, post)
+    seen_plain, wanted = before.learn(before.forward(x, weights)[1], error * post, weights, True)
+    np.testing.assert_allclose(below, wanted, atol=1e-11)
+    for one, plain in zip(seen, seen_plain, strict=True):
+        for name, dW in one.changes.items():
+            np.testing.assert_allclose(dW, plain.changes[name], atol=1e-11)
+            at = tuple(n // 2 for n in dW.shape)
+            j = one.neuron(at)
+            driven = one.through(j, one.error[..., j : j + 1])
+            assert (driven * one.pre(name, at)).sum() == pytest.approx(dW[at], abs=1e-10)
+        dW = one.changes[one.layer.main]
+        assert one.along(dW).sum() == pytest.approx((dW**2).sum(), rel=1e-9)
