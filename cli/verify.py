@@ -100,11 +100,13 @@ def verify(
 
     \b
     - dW of every parameter of every layer beside minus the gradient of the rule's loss;
+    - dW of sampled synapses of every layer beside the rule's equation for one synapse;
     - whether an update depends on what its stated locality excludes, by changing all of that;
     - whether the events that 'plasticity inspect' shows add up to dW, at drawn synapses.
 
     On fresh weights, or on those of RUN (with its own options). Exit status 1 if anything differs
-    or depends, or if a check proves nothing, as one on closed gates.
+    or depends, if a check proves nothing, as one on closed gates, or if the rule states neither a
+    loss nor an equation for one synapse, so that there is nothing independent to compare with.
     """
     from click.core import ParameterSource
     from plasticity.cli.screens import verify as screen

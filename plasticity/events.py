@@ -5,12 +5,14 @@ y = +1) or with another encoding (a saccade, y = -1). Of images time runs down t
 and one row is skipped, since neighbours overlap by half: the target's row is t + k + 1.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
-from plasticity.arrays import Array, to_device
+from plasticity.arrays import Array, array_module, to_device
 from plasticity.errors import UserError
 
 
@@ -55,6 +57,25 @@ class Layout:
     def sample(self, rows: Array) -> Array:
         """The sample that each row is of."""
         return rows // self.lanes % self.samples
+
+    def by_time(self, values: Array) -> Array:
+        """Rows as `(time, rows of a time step, ...)`."""
+        return values.reshape(self.time, -1, *values.shape[1:])
+
+    def trace(self, values: Array, tau: float, future: bool = False) -> Array:
+        """Leaky sums over the earlier time steps, or over the later ones: rows as they came.
+
+        `sum over s < t of exp(-(t - s) / tau) v(s)`, at the same place of the same sample.
+
+        Args:
+            values: rows `(N, ...)`; tau: in time steps, above 0.
+        """
+        steps = self.by_time(values)
+        found, kept = array_module(values).zeros_like(steps), math.exp(-1 / tau)
+        order = range(self.time)[::-1] if future else range(self.time)
+        for before, now in pairwise(order):
+            found[now] = kept * (found[before] + steps[before])
+        return found.reshape(values.shape)
 
     # The same in words of patches of images, for rules written in them.
     patches = property(lambda self: self.rows)

@@ -139,13 +139,46 @@ class Learning:
     roles: tuple[Role, ...] = ()
 
 
+@dataclass(frozen=True)
+class OneSynapse:
+    """What one synapse and its neurons meet in one step: what `Rule.definition` is made of.
+
+    Rows are those of the layout (patches in the order time, image, column; frames); the P places of
+    a row are those where post meets pre, before the pool. Where a rule stays behind the pool (its
+    post factor is `winner`), they are the pool's windows, and a window's neuron is its most excited
+    one.
+
+    Attributes:
+        pre: what the synapse meets, `(N, P)`, 1 for a bias; post: activity `rho(a)` of its neuron;
+            potential: `a` of it, `(N, P)`; posts: activity of all neurons of the layer `(N, P, D)`.
+        W: its weight; weights: of all neurons from the same input, `(D,)`, its own among them.
+        j: its neuron; index: its place in the matrix, `(j,)` for a bias.
+        own: the rule's parameters; draw, layout: see `Rule.learn`.
+        context: encodings of the layer above, where that is the rule's context.
+    """
+
+    pre: np.ndarray
+    post: np.ndarray
+    potential: np.ndarray
+    posts: np.ndarray
+    W: float
+    weights: np.ndarray
+    j: int
+    index: tuple[int, ...]
+    own: dict[str, np.ndarray]
+    draw: Draw
+    layout: Layout
+    context: np.ndarray | None = None
+
+
 class Rule:
     """A rule of plasticity: from the activity of a layer to what drives its neurons.
 
     A rule is a frozen dataclass that inherits from this class; its fields are its options. It must
     have a `name`, an `equation`, and either `roles`, the factors of every event, or `learn`.
     `learning.rule_check.check` says what is missing. A rule that descends a loss states it in
-    `objective`, so that `plasticity verify` can compare.
+    `objective`, and any rule its equation for one synapse in `definition`, so that `plasticity
+    verify` can compare.
 
     Attributes:
         equation, citation: stored with every result; modules: its usual split of a network, by the
@@ -167,6 +200,7 @@ class Rule:
             and has won its pool; `active`, `rho'(a)`, whether it has won or not; `activity`,
             `rho(a)`; or `none`, 1 everywhere, where the rule's own signals are all that multiplies.
             All but the first are of the places before the pool, over which dW is then averaged.
+        biases: whether biases learn too, as weights from an input that is always 1.
         optimiser: `adam`, or `plain` where W moves by rate times dW; rate: its usual learning rate.
         feedback: how an error comes down in modules of several layers: by `transposed` weights, or
             by fixed `random` ones of the same shape.
@@ -186,6 +220,7 @@ class Rule:
     locality: ClassVar[str] = "layer"
     reads: ClassVar[str] = "encoding"
     post: ClassVar[str] = "winner"
+    biases: ClassVar[bool] = True
     optimiser: ClassVar[str] = "adam"
     rate: ClassVar[float] = 2e-4
     feedback: ClassVar[str] = "transposed"
@@ -222,6 +257,11 @@ class Rule:
     def follow(self, z: Array, own: dict[str, Array]) -> dict[str, Array]:
         """New values of own parameters that no optimiser moves: `Learning.state`."""
         return {}
+
+    # A rule states its equation for one synapse, in lines or loops that read as the paper's do:
+    #
+    # def definition(self, s: OneSynapse) -> float:
+    #     """dW of one synapse, for `plasticity verify` to compare with; slow is fine."""
 
     # A rule that descends a loss states it, in operators and methods that arrays and tensors share:
     #

@@ -18,6 +18,8 @@ RULES = {
     "oja": ("oja", "Oja"),
     "bcm": ("bcm", "Bcm"),
     "hebbian": ("hebbian", "Hebbian"),
+    "covariance": ("covariance", "Covariance"),
+    "stdp": ("stdp", "Stdp"),
     "random": ("random", "Random"),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 from plasticity.arrays import Array, array_module
 from plasticity.events import Layout
 from plasticity.fields import option
-from plasticity.rule import Draw, Parameter, Role, Rule
+from plasticity.rule import Draw, OneSynapse, Parameter, Role, Rule
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Bcm(Rule):
         if not self.epsilon:
             return None
         return array_module(z).full((len(z), z.shape[-1]), self.epsilon / len(z), z.dtype)
+
+    def definition(self, s: OneSynapse) -> float:
+        """`y_j (y_j - theta_j) x_i`, averaged, `- epsilon W_ji`."""
+        theta = s.own["theta"][s.j]
+        return (s.post * (s.post - theta) * s.pre).mean() - self.epsilon * s.W
 
     def follow(self, z: Array, own: dict[str, Array]) -> dict[str, Array]:
         """The threshold slides towards the mean of `y^2`."""

@@ -9,7 +9,7 @@ import numpy as np
 from plasticity.arrays import Array, array_module
 from plasticity.events import Layout
 from plasticity.fields import option
-from plasticity.rule import Draw, Parameter, Role, Rule
+from plasticity.rule import Draw, OneSynapse, Parameter, Role, Rule
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,13 @@ class Hebbian(Rule):
             return None
         square = (z * z).reshape(len(z), -1, z.shape[-1]).mean(axis=1) / len(z)
         return self.third_factor(z, own)[:, None] * square
+
+    def definition(self, s: OneSynapse) -> float:
+        """`M y_j (x_i - y_j W_ji)`, averaged; M is of a patch."""
+        surprise = ((s.posts.mean(axis=1) - s.own["expected"]) ** 2).sum(axis=1)
+        M = (surprise > s.own["spread"]) if self.gate == "novelty" else np.ones(len(surprise))
+        taken = s.post * s.W if self.bounded else 0
+        return (M[:, None] * s.post * (s.pre - taken)).mean()
 
     def follow(self, z: Array, own: dict[str, Array]) -> dict[str, Array]:
         """m and s move towards the means of this step."""

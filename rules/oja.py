@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from plasticity.arrays import Array, array_module
 from plasticity.events import Layout
-from plasticity.rule import Draw, Role, Rule
+from plasticity.rule import Draw, OneSynapse, Role, Rule
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,7 @@ class Oja(Rule):
     def decay(self, z: Array, own: dict[str, Array]) -> Array:
         """`y_j^2`, averaged as the term of Hebb is."""
         return (z * z).reshape(len(z), -1, z.shape[-1]).sum(axis=1) / (z.size // z.shape[-1])
+
+    def definition(self, s: OneSynapse) -> float:
+        """`y_j (x_i - y_j W_ji)`, averaged."""
+        return (s.post * (s.pre - s.post * s.W)).mean()

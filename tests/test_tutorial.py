@@ -36,6 +36,7 @@ def test_a_rule_without_a_loss_is_checked_for_locality_and_sums(followed):
     (output,) = outputs(followed, "plasticity verify runs/hebb")
     assert "gated_hebb is the gradient of no loss" in output and "Locality: layer" in output
     assert re.search(r"add up to dW at (\d+) of \1 ", output) and "depends" not in output
+    assert "its equation for one synapse" in output and "differs" not in output
 
 
 def test_the_loss_is_compared_by_torch_and_by_differences_and_the_sign_fails(followed):

@@ -33,8 +33,8 @@ def show(found: "Verified") -> None:
     """Print what was found."""
     if found.no_loss:
         say(f"{found.no_loss}.")
-    else:
-        _comparisons(found)
+    for method in dict.fromkeys(row.method for row in found.comparisons):
+        _comparisons(found, [row for row in found.comparisons if row.method == method])
     _dependences(found)
     _sums(found)
     bad = [row for row in found.rows if row.verdict != "ok"]
@@ -42,14 +42,20 @@ def show(found: "Verified") -> None:
     end = f"{len(found.rows) - len(bad)} of {len(found.rows)} checks hold"
     if nothing:
         end += f"; {nothing} prove nothing: gates are closed, nobody wins, or dW is 0"
+    if not found.compared:
+        end += (
+            ", and there is nothing independent to compare dW with: a factor that the rule states "
+            "wrongly would pass; let it have an objective or a definition (docs/own_rule.md)"
+        )
     say(f"{end}.")
 
 
-def _comparisons(found: "Verified") -> None:
-    method = found.comparisons[0].method
+def _comparisons(found: "Verified", rows: list) -> None:
+    method = rows[0].method
     beside = {
         "torch": "minus the gradient of its loss (torch, float64)",
         "finite-difference": "minus central differences of its loss, at sampled weights",
+        "definition": "its equation for one synapse, at sampled synapses",
     }.get(method, f"dW on {method}")
     heads = ["layer", "parameter", "relative error", "largest difference", "at", "cosine"]
     heads += ["crossed"] if method == "finite-difference" else []
@@ -57,18 +63,18 @@ def _comparisons(found: "Verified") -> None:
         f"{found.rule} on {found.network}: dW beside {beside}",
         *heads, "open gates", "winners", "verdict",
     )  # fmt: skip
-    for row in _worst(found.comparisons, lambda row: (row.layer, row.parameter)):
+    for row in _worst(rows, lambda row: (row.layer, row.parameter)):
         cells = [row.layer, row.parameter, f"{row.error:.1e}", f"{row.difference:.1e}"]
         cells += [",".join(map(str, row.place)), f"{row.cosine:.6f}"]
         cells += [f"{row.crossed} of {row.samples}"] if method == "finite-difference" else []
         table.add_row(*cells, f"{row.open_gates:.2f}", f"{row.winners:.2f}", row.verdict)
     console.print_whole(table)
-    worst = max(found.comparisons, key=lambda row: row.error)
+    worst = max(rows, key=lambda row: row.error)
     say(
         f"Largest relative error {worst.error:.1e}: {worst.layer}.{worst.parameter} at "
         f"{worst.place}, {worst.difference:.1e} apart; tolerance {worst.tolerance:g}.",
     )
-    if found.hint:
+    if found.hint and rows[-1] is found.comparisons[-1]:
         say(f"{found.hint}.")
 
 

@@ -265,6 +265,6 @@ def _changes(seen: Seen, wish: Wish, own: Mapping[str, Array]) -> dict[str, np.n
             found[f"synapses/{name}"] = to_host(array[tuple(xp.asarray(wish.synapses.T))])
         if len(wish.neurons):
             found[f"neurons/{name}"] = to_host(array[xp.asarray(wish.neurons)])
-    if len(wish.neurons):
+    if len(wish.neurons) and "bias" in seen.changes:
         found["neurons/bias"] = to_host(seen.changes["bias"][xp.asarray(wish.neurons)])
     return found

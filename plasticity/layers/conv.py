@@ -173,7 +173,11 @@ class Conv:
         geometry, own = self.geometry, params[self.name]
         names = f"conv{geometry.dims}d", f"max_pool{geometry.dims}d"
         convolve, pool = (getattr(functional, name) for name in names)
-        y = convolve(x, own["weight"], own["bias"], geometry.stride, geometry.padding)
+        how = geometry.stride, geometry.padding
+        y = convolve(x, own["weight"], own["bias"], *how)
+        if "feedback" in own:  # the error comes down by these weights, which change nothing else
+            down = convolve(x, own["feedback"].detach(), None, *how)
+            y = convolve(x.detach(), own["weight"], own["bias"], *how) + down - down.detach()
         if not geometry.rectified:
             return y
         y = functional.relu(y)

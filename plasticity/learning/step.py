@@ -14,7 +14,7 @@ from plasticity.learning.losses import Loss, Modules, keys, losses_of
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.reading import Reading, post_factor, read_map, read_space
 from plasticity.learning.watched import Scored, Watched
-from plasticity.network import Layer, Network, Parameters
+from plasticity.network import Layer, Network, Parameters, Seen
 from plasticity.rule import Draw, Rule, looks_up
 
 NETWORKS_OWN = ("weight", "bias", "feedback", *gru.PARAMETERS)
@@ -208,7 +208,7 @@ def updates(
             if any(loss.reads(m) and i not in scored for i, loss in enumerate(losses)):
                 continue
             touching = [i for i, loss in enumerate(losses) if loss.touches(m)]
-            how = weights, reading, watch, ranks
+            how = rule, weights, reading, watch, ranks
             # A module that is done has no name here: it is let go before the next one is fed.
             if touching:
                 yield _learn(m, modules[m], fed.pop(m), [scored[i] for i in touching], *how)
@@ -270,6 +270,7 @@ def _learn(
     module: Sequence[int],
     here: _Fed,
     losses: Sequence[Scored],
+    rule: Rule,
     weights: Parameters,
     reading: Reading,
     watch: Callable[[Watched], None] | None,
@@ -293,6 +294,8 @@ def _learn(
         parts, error = layer.learn(*how) if post is None else layer.learn(*how, post)
         if layer is last:
             parts = [replace(part, read=part.layer in layer.read) for part in parts]
+            if not rule.biases:
+                parts = [_without_bias(part) if part.read else part for part in parts]
         changes |= {part.layer.name: part.changes for part in parts}
         if layer is last and watched.decay is not None and (ranks is None or ranks.rank == 0):
             # The others' sums are added to the first rank's, so decay is taken there alone.
@@ -321,6 +324,10 @@ def _learn(
     )
 
 
+def _without_bias(part: Seen) -> Seen:
+    return replace(part, changes={n: dW for n, dW in part.changes.items() if "bias" not in n})
+
+
 def _spread(drive: Array, read: _Read, reading: Reading, ranks: Ranks | None) -> Array:
     """The error at a map, of this rank's inputs, by a drive on its encodings."""
     return reading.spread(ranks.own(drive, read.layout) if ranks else drive, read.space)
@@ -337,5 +344,5 @@ def _added(error: Array | None, more: Array) -> Array:
 
 def _decay(changes: dict[str, Array], own: dict[str, Array], decay: Array) -> None:
     """Take from every neuron's weights the part `decay (O,)`: see `Learning.decay`."""
-    for name in ("weight", "bias"):
+    for name in changes.keys() & {"weight", "bias"}:
         changes[name] -= decay.reshape(-1, *(1,) * (own[name].ndim - 1)) * own[name]

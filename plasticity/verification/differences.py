@@ -12,7 +12,8 @@ import numpy as np
 from plasticity import learning
 from plasticity.errors import UserError
 from plasticity.network import Parameters
-from plasticity.verification.gradient import Case, Comparison, compared, layouts_of
+from plasticity.verification import gradient
+from plasticity.verification.gradient import Case, Comparison, chosen, compared, layouts_of
 
 STEP = 1e-6
 TOLERANCE = 1e-4
@@ -27,11 +28,16 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
         samples: of each parameter; tolerance: on `Comparison.error`, by default `TOLERANCE`.
 
     Raises:
-        UserError: a rule that states no loss.
+        UserError: a rule that states no loss, or an error that comes down by random weights.
     """
     state, rule = made.state, made.state.rule
     if not hasattr(rule, "objective"):
         raise UserError(f"the rule {rule.name} is the gradient of no loss")
+    if gradient.random_below(state):
+        raise UserError(
+            f"{rule.name} sends its error down by fixed random weights, which is no slope: compare "
+            "it by --method torch, or take --modules layers"
+        )
     limit = TOLERANCE if tolerance is None else tolerance
     weights = {la: {n: w.astype(float) for n, w in own.items()} for la, own in made.weights.items()}
     rng, rows = np.random.default_rng(made.seed), []
@@ -43,7 +49,7 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
                 if layer in loss.shortened and name in learning.NETWORKS_OWN:
                     continue
                 dW = update.changes[layer][name]
-                at = _chosen(dW, samples, rng)
+                at = chosen(dW, samples, rng)
                 slopes, gaps = np.array([loss.slope(layer, name, i) for i in at]).T
                 # A central difference is off by at most half of the gap between its two sides.
                 kept = gaps <= 2 * limit * np.abs(slopes).max()
@@ -54,13 +60,6 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
                 place = tuple(int(i) for i in place)
                 rows.append(replace(row, place=place, crossed=int((~kept).sum())))
     return rows
-
-
-def _chosen(dW: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    order = np.argsort(-np.abs(dW), axis=None, kind="stable")
-    first = order[: (samples + 1) // 2]
-    others = rng.permutation(np.setdiff1d(order, first))[: samples - len(first)]
-    return np.concatenate([first, others])
 
 
 def _encodings(

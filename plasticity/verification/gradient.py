@@ -21,8 +21,8 @@ class Comparison:
     """One parameter of one layer: the rule's dW beside what it should be.
 
     Attributes:
-        method: `torch`, minus the gradient by autograd; `finite-difference`; or `cuda:N`, the same
-            rule on a GPU.
+        method: `torch`, minus the gradient by autograd; `finite-difference`; `definition`, the
+            rule's equation for one synapse; or `cuda:N`, the same rule on a GPU.
         error: largest difference over the largest entry of what it should be; place: where it is.
         difference: that largest difference; cosine: between both.
         open_gates: fraction of open gates in the layer's module; winners: fraction of the layer's
@@ -136,9 +136,13 @@ def layouts_of(state: State, layout: Layout) -> list[Layout]:
 
 def has_loss(state: State) -> bool:
     """Whether the rule, on these modules, is the gradient of a loss that can be computed."""
-    if state.rule.feedback == "random" and any(len(module) > 1 for module in state.modules):
-        return False
     return _shipped(state.rule) or hasattr(state.rule, "objective")
+
+
+def random_below(state: State) -> bool:
+    """Whether an error comes down by fixed random weights, so that autograd needs them too."""
+    several = any(len(module) > 1 for module in state.modules)
+    return state.rule.feedback == "random" and several
 
 
 def _shipped(rule: Rule) -> bool:
@@ -262,6 +266,14 @@ def compared(
         tolerance=limit,
         samples=dW.size,
     )
+
+
+def chosen(dW: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Flat places of sampled entries: half of them where dW is largest, the others drawn."""
+    order = np.argsort(-np.abs(dW), axis=None, kind="stable")
+    first = order[: (samples + 1) // 2]
+    others = rng.permutation(np.setdiff1d(order, first))[: samples - len(first)]
+    return np.concatenate([first, others])
 
 
 def in_words_of_the_reference(

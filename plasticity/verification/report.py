@@ -9,7 +9,7 @@ from plasticity.rule import Rule
 from plasticity.runs import run
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
-from plasticity.verification import differences, gradient, junit, locality
+from plasticity.verification import definition, differences, gradient, junit, locality
 from plasticity.verification.gradient import Comparison
 from plasticity.verification.locality import Dependence
 
@@ -19,7 +19,7 @@ class Verified:
     """What was found; `no_loss` and `no_events` say in a sentence what could not be compared.
 
     Attributes:
-        comparisons: dW beside the gradient, or beside another device's.
+        comparisons: dW beside the gradient, the rule's definition, or another device's.
         dependences: see `locality.check`; sums: of events, see `inspection.check.sums`.
     """
 
@@ -37,9 +37,14 @@ class Verified:
         return [*self.comparisons, *self.dependences, *self.sums]
 
     @property
+    def compared(self) -> bool:
+        """Whether there was something independent to compare dW with."""
+        return bool(self.comparisons)
+
+    @property
     def holds(self) -> bool:
-        """Whether every check holds, and at least one was made."""
-        return bool(self.rows) and all(row.verdict == "ok" for row in self.rows)
+        """Whether every check holds, and dW was compared with something independent."""
+        return self.compared and all(row.verdict == "ok" for row in self.rows)
 
     @property
     def hint(self) -> str:
@@ -55,6 +60,7 @@ class Verified:
         """Every row, for JSON."""
         found = {n: v for n, v in self.__dict__.items() if isinstance(v, str)} | {
             "hint": self.hint,
+            "compared": self.compared,
             "holds": self.holds,
         }
         for name, rows in (
@@ -69,6 +75,7 @@ class Verified:
         for row in self.rows:
             if isinstance(row, Comparison):
                 name = f"{row.layer}.{row.parameter}"
+                name += ", definition" if row.method == "definition" else ""
                 why = f"relative error {row.error:.1e} at {row.place}, tolerance {row.tolerance:g}"
             elif isinstance(row, Dependence):
                 name, why = f"{row.layer}, {row.changed}", f"states locality {row.locality}"
@@ -78,6 +85,8 @@ class Verified:
             bad = "" if row.verdict == "ok" else f"{row.verdict}: {why}"
             group = {Comparison: "gradient", Dependence: "locality", Sum: "events"}[type(row)]
             cases.append((group, f"{name}, seed {row.seed}", bad))
+        if not self.compared:
+            cases.append(("gradient", "dW", f"nothing independent to compare with: {self.no_loss}"))
         return junit.document(f"plasticity verify {self.rule}", cases)
 
 
@@ -123,6 +132,8 @@ def verify(
             comparisons += gradient.compare(made, tolerance)
         else:
             comparisons += differences.compare(made, samples, tolerance)
+        if not against and definition.has_definition(one):
+            comparisons += definition.compare(made, samples, tolerance)
         report("checks", 3 * seed + 1, total)
         dependences += locality.check(made)
         report("checks", 3 * seed + 2, total)

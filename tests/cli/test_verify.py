@@ -68,18 +68,34 @@ def test_a_rule_without_a_loss_is_said_and_checked_for_the_rest(tmp_path):
     assert done.exit_code == 0, done.output
     assert "oja is the gradient of no loss: there is none to compare with" in done.output
     found = json.loads((tmp_path / "v.json").read_text())
-    assert not found["rows"] and len(found["dependences"]) == 2
+    assert {row["method"] for row in found["rows"]} == {"definition"}
+    assert "dW beside its equation for one synapse" in done.output
+    assert found["holds"] and found["compared"] and len(found["dependences"]) == 2
     assert len(found["sums"]) > 8
     done = call("--rule", "random", "--layers", 2)
     assert done.exit_code == 1 and "gradient of no loss" in done.output
     assert "0 of 2 checks hold" in done.output
 
 
-def test_feedback_alignment_has_a_loss_only_where_no_error_comes_down():
-    done = call("--rule", "feedback_alignment", "--layers", 2)
-    assert done.exit_code == 0 and "gradient of no loss" in done.output
-    done = call("--rule", "feedback_alignment", "--modules", "layers", "--layers", 2)
-    assert done.exit_code == 0 and "gradient of no loss" not in done.output
+def test_where_there_is_nothing_independent_to_compare_with_nothing_is_said_to_hold(tmp_path):
+    rule = tmp_path / "mine.py"
+    rule.write_text(
+        "from dataclasses import dataclass\nfrom plasticity.rules.oja import Oja\n\n"
+        "@dataclass(frozen=True)\nclass Mine(Oja):\n    name = 'mine'\n    definition = None\n"
+    )
+    done = call("--rule", rule, "--layers", 2, "--json", tmp_path / "v.json")
+    assert done.exit_code == 1 and "nothing independent to compare dW with" in done.output
+    found = json.loads((tmp_path / "v.json").read_text())
+    assert not found["holds"] and {row["verdict"] for row in found["sums"]} == {"ok"}
+
+
+def test_feedback_alignment_is_compared_through_its_random_weights_by_autograd_alone():
+    for split in ("1", "layers"):
+        done = call("--rule", "feedback_alignment", "--modules", split, "--layers", 2)
+        assert done.exit_code == 0 and "gradient of no loss" not in done.output
+    how = ("--modules", 1, "--layers", 2, "--method", "finite-difference")
+    done = call("--rule", "feedback_alignment", *how)
+    assert done.exit_code == 2 and "which is no slope" in done.output
 
 
 def test_a_trained_run_is_verified_with_its_own_options(tmp_path):

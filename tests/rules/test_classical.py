@@ -24,7 +24,8 @@ def by_hand(rule, weight, bias, x, **own):
     draws = learning.draws(rule, LAYOUT, [[0]], 0, 0)
     (update,) = learning.updates(ONE, rule, [[0]], weights, patches, LAYOUT, draws)
     dW = update.changes["layer"]
-    return dW["weight"].reshape(-1).tolist(), dW["bias"].tolist(), update.state.get("layer", {})
+    bias = dW["bias"].tolist() if "bias" in dW else None
+    return dW["weight"].reshape(-1).tolist(), bias, update.state.get("layer", {})
 
 
 def test_oja_by_hand():
@@ -70,6 +71,32 @@ def test_a_patch_without_novelty_changes_nothing_and_one_with_it_learns_by_hebb(
     assert state["spread"].tolist() == [1 + ((0.25 + 6.25) / 2 - 1) / 2]
     dW, _, _ = by_hand(rules.get("hebbian"), [2.0, 1.0], [0.0, 0.0], x, **own)
     assert dW == [(18 - 36 * 2) / 4, (9 - 9 * 1) / 4]
+
+
+def test_covariance_by_hand():
+    """y_1 = 2, 0, 6, 0 and y_2 = 0, 0, 0, 1, by x = 1, 0, 3, -1: means 2 and 1/4, and 3/4."""
+    dW, db, _ = by_hand(rules.get("covariance"), [2.0, -1.0], [0.0, 0.0], [[1, 0], [3, -1]])
+    assert dW == [20 / 4 - 2 * 3 / 4, -1 / 4 - 1 / 4 * 3 / 4] and db is None
+
+
+def test_stdp_by_hand():
+    """Two time steps, traces that halve: y_1 = (2, 0), (6, 0), y_2 = (1, 0), (3, 0)."""
+    half = 1 / np.log(2)
+    rule = rules.get("stdp", A_plus=2.0, A_minus=0.5, tau_plus=half, tau_minus=half)
+    dW, db, _ = by_hand(rule, [2.0, 1.0], [0.0, 0.0], [[1, 0], [3, -1]])
+    # xbar = (1/2, 0) at the second step, ybar_1 = (1, 0), ybar_2 = (1/2, 0)
+    assert dW == pytest.approx([(2 * 6 / 2 - 0.5 * 3) / 4, (2 * 3 / 2 - 0.5 * 3 / 2) / 4])
+    assert db is None
+
+
+def test_a_trace_is_the_leaky_sum_over_earlier_or_later_time_steps():
+    layout, values = Layout(3, 1, 2), np.array([[1.0], [2], [3], [5], [8], [13]])
+    kept = np.exp(-1 / 1.5)
+    wanted = [[0], [0], [kept], [2 * kept], [kept * (kept + 3)], [kept * (2 * kept + 5)]]
+    np.testing.assert_allclose(layout.trace(values, 1.5), wanted)
+    later = layout.trace(values, 1.5, future=True)
+    np.testing.assert_allclose(later[0], [kept * (3 + kept * 8)])
+    assert not later[4:].any()
 
 
 def test_hebb_with_its_gate_off_is_oja():
@@ -170,7 +197,9 @@ def test_options_out_of_range_are_said(name, options, sentence):
         rules.get(name, **options)
 
 
-@pytest.mark.parametrize("name", ["bcm", "hebbian", "oja", "feedback_alignment"])
+@pytest.mark.parametrize(
+    "name", ["bcm", "hebbian", "oja", "feedback_alignment", "covariance", "stdp"]
+)
 def test_a_run_in_two_parts_is_the_run_in_one_bit_for_bit(name, tmp_path):
     small = ("--rule", name, "--width", 0.02, "--layers", 2, "--batch", 4, "--no-probe")
     for out, steps in (("a", (4,)), ("b", (2, 4))):

@@ -14,7 +14,7 @@ from plasticity.inspection import check
 from plasticity.learning.rule_check import check as check_rule
 from plasticity.network import Block, Conv, Gru, Network
 from plasticity.rule import Role, Rule
-from tests.verification.test_report import state_of as without_batch
+from tests.verification.test_report import state_of
 
 POOLED = Network("pooled", (Conv("layer", 2, 3, pool=2),))
 LAYOUT = Layout(3, 2, 1)
@@ -34,12 +34,6 @@ class Signal(Rule):
 
 def rule_of(post: str, reads: str) -> Rule:
     return type("It", (Signal,), {"post": post, "reads": reads, "__module__": __name__})()
-
-
-def state_of(rule: Rule):
-    state = without_batch(rule)
-    state.options = state.options.changed(batch=3)
-    return state
 
 
 def met(x, w, b):

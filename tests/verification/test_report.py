@@ -18,7 +18,14 @@ from plasticity.verification.gradient import has_loss
 
 def state_of(rule: Rule, modules=None, layers=3) -> State:
     """A fresh run of any rule, on a few layers, without a name for it."""
-    small = {"width": 0.04, "layers": layers, "crop": 40, "dtype": "float64", "device": "cpu"}
+    small = {
+        "width": 0.04,
+        "layers": layers,
+        "crop": 40,
+        "batch": 3,
+        "dtype": "float64",
+        "device": "cpu",
+    }
     options = RunOptions(rule="random", **small)
     network, modules = options.network(), modules or [[i] for i in range(layers)]
     weights = learning.prepare(network, rule, modules, 0)
