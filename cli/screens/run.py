@@ -138,10 +138,9 @@ def probe_with_bar(state: "State", **how: object) -> "Probed":
 def probe_table(probed: "Probed") -> Table:
     """Accuracy by layer, trained beside random."""
     of = "" if probed.task == "classes" else f" of {probed.task}"
-    what = "utterances" if of else "images"
     table = Table(
         title=f"Linear probe{of} ({probed.protocol}), accuracy in percent, {probed.data}",
-        caption=f"{probed.train_images} training, {probed.test_images} test {what}, "
+        caption=f"{probed.train_images} training, {probed.test_images} test {probed.example}s, "
         f"{probed.classes} classes; one standard error: {100 * probed.error:.1f}",
         title_justify="left",
         caption_justify="left",

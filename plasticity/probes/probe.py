@@ -16,7 +16,7 @@ from plasticity.probes import linear, phones
 from plasticity.probes.encodings import encode
 from plasticity.runs import run, sets
 from plasticity.runs.run import State
-from plasticity.stimuli import Sound
+from plasticity.stimuli import STIMULI, Stimulus
 
 Report = Callable[[str, int, int], None]
 
@@ -27,7 +27,7 @@ class Probed:
 
     Accuracies are fractions of the test images, or of the frames of test utterances; `error` is one
     standard error of such a fraction, which counts images or utterances. `random` is empty where it
-    was not measured.
+    was not measured; `example` is what the data set holds, in a word.
     """
 
     protocol: str
@@ -40,6 +40,7 @@ class Probed:
     classes: int
     task: str = "classes"
     standard_error: float | None = None
+    example: str = "image"
 
     @property
     def error(self) -> float:
@@ -102,7 +103,7 @@ def probe_run(
     options = state.options
     name = data_name or options.data
     train, test = (sets.split(options, split, data_name) for split in ("train", "test"))
-    task = _task(task, options.unfed.name, train)
+    task = _task(task, options.unfed, train)
     probe = PROBES[task](state, name, train, test, train_images, test_images)
     found: dict[str, list[float]] = {}
     starts = [("random", random_start(state))] if beside_random else []
@@ -125,6 +126,7 @@ def probe_run(
         probe.classes,
         task,
         probe.standard_error,
+        options.unfed.example,
     )
 
 
@@ -132,13 +134,11 @@ EPOCHS = {"classes": 300, "speakers": 50, "phones": 20}
 """Of the published protocols: Illing et al. 2021 for images, Loewe et al. 2019 for sound."""
 
 
-def _task(asked: str, stimulus: str, source: sets.Source) -> str:
-    known = {"images": ("classes",), "sound": ("phones", "speakers")}[stimulus]
-    if asked and asked not in known:
-        raise UserError(f"--task {asked} is not for {stimulus}: expected {' or '.join(known)}")
-    if stimulus == "sound" and not asked and not source.label_counts.any():
-        return "speakers"
-    return asked or known[0]
+def _task(asked: str, stimulus: Stimulus, source: sets.Source) -> str:
+    if asked and asked not in stimulus.tasks:
+        known = " or ".join(stimulus.tasks)
+        raise UserError(f"--task {asked} is not for {stimulus.name}: expected {known}")
+    return asked or stimulus.task(source)
 
 
 class OfExamples:
@@ -316,6 +316,7 @@ def _equal(a: Parameters, b: Parameters) -> bool:
 def probe_path(folder: Path, protocol: str, data_name: str, task: str = "") -> Path:
     """Where a run keeps the result of a probe."""
     name = Path(data_name).name + (f"-{task}" if task else "")
-    if data_name not in {*data.SETS, *Sound.sets}:  # two folders may have one last name
+    known = {name for kind in STIMULI.values() for name in kind.sets}
+    if data_name not in known:  # two folders may have one last name
         name += f"-{hashlib.sha256(os.fsencode(data.absolute(data_name))).hexdigest()[:8]}"
     return Path(folder) / f"probe-{protocol}-{name}.json"

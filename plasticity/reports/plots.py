@@ -23,7 +23,7 @@ from plasticity.reports import sound
 from plasticity.rule import learns
 from plasticity.runs import lifecycle
 from plasticity.runs.run import State
-from plasticity.stimuli import Stimulus
+from plasticity.stimuli import STIMULI, Stimulus
 
 EVENT_IMAGES = 64  # images at least whose events are looked at
 ROWS_FOR_ALL, ROWS_FOR_ONE = 2, 6  # neurons of a layer in the figure of patches
@@ -274,8 +274,6 @@ def kernels(look: Look) -> Figure:
 
 def patches(look: Look) -> Figure:
     """The patches that excite neurons most, trained beside random weights: figures 3a and 8."""
-    if look.state.stimulus.name != "images":
-        raise MissingError(f"patches are of images, and {look.state.network.name} is for sound")
     (stimulus, indices), names = look.test, []
     count = min(FAVOURITES, len(indices))
     blocks: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -300,7 +298,7 @@ def patches(look: Look) -> Figure:
 
 def tsne(look: Look) -> Figure:
     """t-SNE of the encodings by layer, trained beside random weights: figure 3b."""
-    if look.state.stimulus.name == "sound":
+    if "phones" in look.state.stimulus.tasks:  # the class of a frame, not of an example
         return sound.frames(look)
     stimulus, indices = look.test
     images = stimulus.source
@@ -325,19 +323,27 @@ PLOTS: dict[str, Callable[[Look], Figure]] = {
 }
 
 
-OF_ONE = {"patches": "images", "kernels": "images", "utterance": "sound", "confusions": "sound"}
-"""Figures that one stimulus alone has."""
+def fit(name: str, look: Look) -> None:
+    """Refuse a figure that is another stimulus's.
+
+    Raises:
+        MissingError: which one's it is.
+    """
+    own = look.state.options.unfed
+    others = [kind.name for kind in STIMULI.values() if name in kind.figures]
+    if others and name not in own.figures:
+        raise MissingError(
+            f"the figure {name} is of {' and '.join(others)}, and {look.state.network.name} is for "
+            f"{own.name}"
+        )
 
 
 def of(look: Look) -> list[str]:
     """The figures that a run can have, by its stimulus and network."""
-    stimulus = look.state.options.unfed.name
     recurrent = any(layer.recurrent for layer in look.state.network.layers)
-    return [
-        name
-        for name in PLOTS
-        if OF_ONE.get(name, stimulus) == stimulus and (name != "traces" or recurrent)
-    ]
+    own = look.state.options.unfed.figures
+    others = {name for kind in STIMULI.values() for name in kind.figures} - set(own)
+    return [n for n in PLOTS if n not in others and (n != "traces" or recurrent)]
 
 
 def chosen(names: tuple[str, ...]) -> list[str]:
@@ -390,6 +396,7 @@ def draw(
         if skip and name not in can_be:
             continue
         try:
+            fit(name, look)
             figure = PLOTS[name](look)
         except MissingError as error:
             if not skip:

@@ -25,8 +25,6 @@ UTTERANCES, LONGEST = 40, 3  # utterances in t-SNE, seconds of the one that is d
 
 def _spoken(look: "Look") -> Speech:
     """The test utterances of the run's set of speech."""
-    if look.state.options.unfed.name != "sound":
-        raise MissingError(f"{look.state.network.name} is for images: there is no utterance")
     return sets.split(look.state.options, "test")
 
 

@@ -56,6 +56,8 @@ class Images:
     usual: ClassVar[Mapping[str, Any]] = {"batch": 32}
     reading: ClassVar[Reading] = Reading()
     sets: ClassVar[tuple[str, ...]] = tuple(data.SETS)
+    tasks: ClassVar[tuple[str, ...]] = ("classes",)
+    figures: ClassVar[tuple[str, ...]] = ("kernels", "patches")
 
     def __post_init__(self) -> None:
         fields.check(self)
@@ -75,6 +77,11 @@ class Images:
     def learns_from(labelled: bool) -> str:
         """The split to learn from."""
         return "train" if labelled else "unlabelled"
+
+    @staticmethod
+    def task(source: ImageSet) -> str:
+        """The classes of images."""
+        return "classes"
 
     def open(self, name: str, split: str, data_dir: str | None, skip_damaged: bool) -> ImageSet:
         """A split of a set of images: see `data.open_set`."""

@@ -80,6 +80,8 @@ class Sound:
     reading: ClassVar[Reading] = Reading(time="map")
     channels: ClassVar[int] = 1
     sets: ClassVar[tuple[str, ...]] = ("sample", *speech.SETS)
+    tasks: ClassVar[tuple[str, ...]] = ("phones", "speakers")
+    figures: ClassVar[tuple[str, ...]] = ("utterance", "confusions")
 
     def __post_init__(self) -> None:
         fields.check(self)
@@ -88,6 +90,11 @@ class Sound:
     def learns_from(labelled: bool) -> str:
         """The split to learn from."""
         return "train"
+
+    @staticmethod
+    def task(source: Speech) -> str:
+        """Phones, or where none is known the speakers."""
+        return "phones" if source.label_counts.any() else "speakers"
 
     def open(self, name: str, split: str, data_dir: str | None, skip_damaged: bool) -> Speech:
         """A split of a set of speech, of utterances that are long enough for a crop.

@@ -40,6 +40,8 @@ class Stimulus(Protocol):
         space, channels: of one input of the network.
         reading: how maps become encodings; dims: the spatial dimensions of a map.
         sets: the names of the data sets that it knows; any other is a folder's.
+        tasks: what probes may tell of it (`probes.PROBES`), the usual one first.
+        figures: the figures of a run (`reports.PLOTS`) that are its alone.
     """
 
     name: ClassVar[str]
@@ -48,11 +50,17 @@ class Stimulus(Protocol):
     usual: ClassVar[Mapping[str, Any]]
     reading: ClassVar[Reading]
     sets: ClassVar[tuple[str, ...]]
+    tasks: ClassVar[tuple[str, ...]]
+    figures: ClassVar[tuple[str, ...]]
     source: Any  # None: as long as nothing is opened
 
     @staticmethod
     def learns_from(labelled: bool) -> str:
         """The split to learn from, by a rule that reads labels or not."""
+
+    @staticmethod
+    def task(source: Any) -> str:
+        """The task of a probe, by the labels that a source has."""
 
     def open(self, name: str, split: str, data_dir: str | None, skip_damaged: bool) -> Any:
         """A split of a data set."""

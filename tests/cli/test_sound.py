@@ -100,7 +100,7 @@ def test_every_figure_that_sound_has_is_drawn(ran, tmp_path):
                  "confusions", "traces"):  # fmt: skip
         assert (tmp_path / f"{name}.png").is_file(), told
     assert "Left out" not in told
-    assert "patches are of images" in call("plot", ran, "patches", code=2)
+    assert "the figure patches is of images" in call("plot", ran, "patches", code=2)
     call("report", ran)
     page = (ran / "report.html").read_text()
     assert ("Confusions of phones" in page and "GRU" in page) or "gru" in page
