@@ -7,6 +7,22 @@ from plasticity.kernels import Geometry
 from plasticity.kernels.definition import convolution
 from tests.rounding import at_winners, close
 
+# Convolutions in time: kernel, stride, padding, frames in, channels, neurons
+IN_TIME = {
+    "conv1 of the published network": (10, 5, 2, 61, 1, 6),
+    "conv2": (8, 4, 2, 41, 6, 5),
+    "conv3 and conv4": (4, 2, 2, 23, 5, 8),
+    "conv5": (4, 2, 1, 17, 8, 3),
+    "kernel shorter than its stride": (2, 5, 1, 24, 3, 4),
+    "kernel as long as its stride": (3, 3, 0, 20, 2, 5),
+    "kernel no multiple of its stride": (7, 3, 2, 30, 3, 4),
+    "stride 1": (5, 1, 2, 13, 4, 3),
+    "one tap": (1, 1, 0, 9, 3, 4),
+    "padding longer than the kernel": (2, 2, 4, 5, 2, 3),
+    "one frame out": (6, 4, 0, 8, 2, 3),
+    "samples left over": (4, 4, 0, 19, 1, 2),
+}
+
 
 def agrees(x, weight, bias, geometry: Geometry, shared: bool):
     """Assert that activity, winners, mean, dW, db and the error below are the definition's.

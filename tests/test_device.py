@@ -116,6 +116,8 @@ def test_a_recurrent_unit_learns_the_same_on_a_gpu(gpu, credit):
     assert_same(weights(found), weights(wanted))
     if gpu is not None:  # in one launch for all times
         assert gpu.launches["gru_states"] == gpu.launches["gru_posts"] == 2
+        # Each of five convolutions forwards and for its dW; none has an error to hand down.
+        assert gpu.launches["windows"] == 2 * 2 * 5 and "errors" not in gpu.launches
 
 
 @pytest.mark.parametrize("rule", ["clapp", "cpc", "bcm"])

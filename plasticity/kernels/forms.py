@@ -69,9 +69,9 @@ FIRST: Takes = lambda c: (  # noqa: E731
     c.compiled and _three_by_three(c) and not c.geometry.pools and c.channels <= FEW_CHANNELS
 )
 WINOGRAD: Takes = lambda c: c.compiled and _three_by_three(c)  # noqa: E731
-IN_TIME: Takes = lambda c: (  # noqa: E731
-    c.compiled and c.geometry.dims == 1 and not c.geometry.pools
-)
+IN_TIME: Takes = lambda c: c.geometry.dims == 1 and not c.geometry.pools  # noqa: E731
+CUDA_IN_TIME: Takes = lambda c: c.on_device and IN_TIME(c)  # noqa: E731
+CPU_IN_TIME: Takes = lambda c: c.compiled and IN_TIME(c)  # noqa: E731
 COMPILED: Takes = lambda c: c.compiled  # noqa: E731
 CONTIGUOUS: Takes = lambda c: c.compiled and c.contiguous  # noqa: E731
 ON_DEVICE: Takes = lambda c: c.on_device  # noqa: E731
@@ -80,15 +80,16 @@ ALWAYS: Takes = lambda c: True  # noqa: E731
 
 BACK = (
     ("cuda.convolution", CUDA_3X3),
+    ("cuda.windows", CUDA_IN_TIME),
     ("cpu.winograd", WINOGRAD),
-    ("cpu.windows", IN_TIME),
+    ("cpu.windows", CPU_IN_TIME),
     ("cpu.blocked", COMPILED),
     ("definition.convolution", ALWAYS),
 )
 CONVOLUTION = (
-    BACK[0],
+    *BACK[:2],
     ("cpu.few_channels", FIRST),
-    *BACK[1:],
+    *BACK[2:],
 )  # nothing asks for the image's error
 RESIDUAL = (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS))
 GRU = (

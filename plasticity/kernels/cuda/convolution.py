@@ -4,7 +4,7 @@ Matrix products are cuBLAS's, in full precision unless TF32 is asked of CuPy by 
 (`CUPY_TF32=1`, see `products`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,20 +15,11 @@ from plasticity.kernels.geometry import Geometry
 
 PRODUCTS = {"Tile4": 36, "Tile2": 9}
 ONES = {"Tile4": 7, "Tile2": 0}  # the product in which a transformed post factor sums its tile
-CHUNK_BYTES = 2**30  # of transformed tiles at a time
 
 
 def _tile(H: int, W: int) -> tuple[str, int]:
     """The kind of tile for a map, and how many the map takes."""
     return ("Tile2", 1) if (H, W) == (2, 2) else ("Tile4", -(-H // 4) * -(-W // 4))
-
-
-def _chunks(patches: int, per: int, bytes_per_tile: int) -> Iterator[tuple[slice, int]]:
-    """Spans of patches whose transformed tiles fit `CHUNK_BYTES`, with their number of tiles."""
-    size = max(1, CHUNK_BYTES // (bytes_per_tile * per))
-    for start in range(0, patches, size):
-        stop = min(start + size, patches)
-        yield slice(start, stop), (stop - start) * per
 
 
 def _transformed_weights(weight: Array, tile: str, way_back: bool = False) -> Array:
@@ -77,7 +68,7 @@ def forward(
         return y, winner if winners else None, encoding
     tile, per = _tile(H, W)
     U = _transformed_weights(weight, tile)
-    for part, tiles in _chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
+    for part, tiles in launch.chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
         V = _transform("inputs", (x[part],), (H, W, C, tiles), tile, x.dtype)
         M = products.stacked(V, U)
         sizes = map(np.int64, (H, W, pool, tiles // per, O))
@@ -107,7 +98,7 @@ def correlate(x: Array, winner: Array, drive: Array, geometry: Geometry) -> tupl
     tile, per = _tile(H, W)
     Q = cupy.zeros((PRODUCTS[tile], C, O), x.dtype)
     db = cupy.zeros(O, x.dtype)
-    for part, tiles in _chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
+    for part, tiles in launch.chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
         V = _transform("inputs", (x[part],), (H, W, C, tiles), tile, x.dtype)
         posts = (winner[part], drive[part], shared)
         S = _transform("posts", posts, (H, W, pool, O, tiles), tile, x.dtype)
@@ -133,7 +124,7 @@ def back(
     tile, per = _tile(H, W)
     U = _transformed_weights(weight, tile, way_back=True)
     error = cupy.empty((len(winner), H, W, C), drive.dtype)
-    for part, tiles in _chunks(len(winner), per, PRODUCTS[tile] * (C + O) * drive.itemsize):
+    for part, tiles in launch.chunks(len(winner), per, PRODUCTS[tile] * (C + O) * drive.itemsize):
         posts = (winner[part], drive[part], shared)
         R = _transform("post_inputs", posts, (H, W, pool, O, tiles), tile, drive.dtype)
         M = products.stacked(R, U)

@@ -4,7 +4,7 @@ CuPy compiles them when they are first called, for the card that is there, and k
 on disk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ from plasticity.arrays import Array
 
 CTYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 TRANSFORMS = ("inputs", "post_inputs", "weights", "activities", "errors", "posts", "gradients")
+IN_TIME = ("windows", "activities", "posts", "errors")
 FIRST_CHANNELS = (1, 3)  # of images and films, grey or in colour
 
 # File -> what stands in front of it, and its kernels for a type.
@@ -23,6 +24,7 @@ FILES = {
     "rows": (("common.cuh",), ("scores<{}>", "add_rows<{}>", "adam<{}>")),
     "pairs": (("common.cuh",), ("coactivity<{}>",)),
     "gru": (("common.cuh",), ("gru_states<{}>", "gru_posts<{}>")),
+    "windows": (("common.cuh",), tuple(f"{k}<{{}}>" for k in IN_TIME)),
     "convolution": (
         ("common.cuh", "tiles.cuh"),
         tuple(f"{k}<{{}}, {tile}>" for k, tile in product(TRANSFORMS, ("Tile4", "Tile2"))),
@@ -35,6 +37,7 @@ FILES = {
     ),
 }
 OPTIONS = ("--std=c++17",)
+CHUNK_BYTES = 2**30  # of transformed tiles or windows at a time
 BLOCK = 256  # threads, the most that the kernels are compiled for
 
 
@@ -72,6 +75,14 @@ def grid_of(columns: int, rows: int) -> tuple[tuple[int, int], tuple[int, int]]:
     wide = min(BLOCK, max(32, 1 << (columns - 1).bit_length()))
     high = min(BLOCK // wide, rows)
     return (min(-(-columns // wide), 2**31 - 1), min(-(-rows // high), 65535)), (wide, high)
+
+
+def chunks(examples: int, per: int, size: int) -> Iterator[tuple[slice, int]]:
+    """Spans of examples of `per` tiles, of `size` bytes each, that fit; and the tiles of each."""
+    most = max(1, CHUNK_BYTES // max(1, size * per))
+    for start in range(0, examples, most):
+        stop = min(start + most, examples)
+        yield slice(start, stop), (stop - start) * per
 
 
 def integers(*arrays: Array) -> list[Array]:

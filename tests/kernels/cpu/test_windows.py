@@ -6,29 +6,14 @@ import pytest
 from plasticity import kernels
 from plasticity.kernels import Geometry, forms
 from plasticity.kernels.cpu import windows
-from tests.convolutions import agrees
+from tests.convolutions import IN_TIME, agrees
 
-# kernel, stride, padding, frames in, channels, neurons
-GEOMETRIES = {
-    "conv1 of the published network": (10, 5, 2, 61, 1, 6),
-    "conv2": (8, 4, 2, 41, 6, 5),
-    "conv3 and conv4": (4, 2, 2, 23, 5, 8),
-    "conv5": (4, 2, 1, 17, 8, 3),
-    "kernel shorter than its stride": (2, 5, 1, 24, 3, 4),
-    "kernel as long as its stride": (3, 3, 0, 20, 2, 5),
-    "kernel no multiple of its stride": (7, 3, 2, 30, 3, 4),
-    "stride 1": (5, 1, 2, 13, 4, 3),
-    "one tap": (1, 1, 0, 9, 3, 4),
-    "padding longer than the kernel": (2, 2, 4, 5, 2, 3),
-    "one frame out": (6, 4, 0, 8, 2, 3),
-    "samples left over": (4, 4, 0, 19, 1, 2),
-    "several blocks": (8, 4, 2, 900, 512, 2),
-}
+IN_TIME = {**IN_TIME, "several blocks": (8, 4, 2, 900, 512, 2)}
 
 
-@pytest.fixture(params=GEOMETRIES)
+@pytest.fixture(params=IN_TIME)
 def case(request):
-    kernel, stride, padding, frames, channels, neurons = GEOMETRIES[request.param]
+    kernel, stride, padding, frames, channels, neurons = IN_TIME[request.param]
     rng = np.random.default_rng(0)
     x = rng.standard_normal((3, frames, channels), np.float32)
     weight = rng.standard_normal((neurons, channels, kernel), np.float32)

@@ -6,6 +6,7 @@ import pytest
 from plasticity import kernels
 from plasticity.kernels import Geometry
 from plasticity.kernels.definition import convolution, pairs, patches, rows
+from tests.convolutions import IN_TIME
 from tests.rounding import at_winners, close_to_the_largest, gru_sizes, sizes_of
 
 
@@ -80,6 +81,37 @@ def test_a_convolution_on_the_card_agrees_and_repeats(dtype, shape, shared):
     error = convolution.back(winner, exact[3], exact[1], space, geometry)
     for found, wanted, limit in zip(first[3:], (*changes, error), sizes, strict=True):
         close(found, wanted, limit)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", IN_TIME)
+def test_a_convolution_in_time_on_the_card_agrees_and_repeats(name, dtype, shared):
+    kernel, stride, padding, samples, C, O = IN_TIME[name]  # noqa: E741
+    geometry, rng = Geometry.of((kernel,), stride, padding), np.random.default_rng(6)
+    draw = lambda *s: rng.standard_normal(s).astype(dtype)  # noqa: E731
+    x, weight, bias = draw(3, samples, C), draw(O, C, kernel), draw(O)
+    exact = [a.astype(float) for a in (x, weight, bias)]
+    y, winner, z = convolution.forward(*exact, geometry)
+    drive = draw(3, O) if shared else draw(*y.shape)
+    cx, cw, cb, cd, cwin = on_card(x, weight, bias, drive, winner)
+
+    def all_of_it():
+        found = kernels.forward(cx, cw, cb, geometry)
+        error = kernels.back(cwin, cd, cw, (samples,), geometry)
+        return (*found, *kernels.correlate(cx, cwin, cd, geometry), error)
+
+    first, again = all_of_it(), all_of_it()
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.get(), b.get())
+    size, *sizes = sizes_of(*exact, winner, drive, geometry)
+    won = at_winners(first[1].get(), convolution.convolve(*exact, geometry), geometry)
+    assert np.abs(won - y).max() <= 1e-5 * np.max(size)
+    changes = convolution.correlate(exact[0], winner, drive.astype(float), geometry)
+    error = convolution.back(winner, drive.astype(float), exact[1], (samples,), geometry)
+    found, wanted = (first[0], first[2], *first[3:]), (y, z, *changes, error)
+    for a, b, limit in zip(found, wanted, (size, size, *sizes), strict=True):
+        close(a, b, limit)
 
 
 @pytest.mark.parametrize("dtype", TYPES)

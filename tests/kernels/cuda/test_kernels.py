@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plasticity.kernels import definition
-from plasticity.kernels.cuda import convolution, gru, launch, pairs, patches, rows
+from plasticity.kernels.cuda import convolution, gru, launch, pairs, patches, rows, windows
 from plasticity.kernels.geometry import SILENT, Geometry
+from tests.convolutions import IN_TIME
 from tests.kernels import emulation
 from tests.rounding import at_winners, close_to_the_largest, gru_limits, gru_sizes, sizes_of
 from tests.rounding import close as close_sums
@@ -170,8 +171,8 @@ def test_patches_may_go_through_in_chunks(monkeypatch):
     y, winner, z = convolution.forward(x, weight, bias, three_by_three(2))
     wanted = [y, winner, z, *convolution.correlate(x, winner, drive, three_by_three(2))]
     wanted.append(convolution.back(winner, drive, weight, (6, 5), three_by_three(2)))
-    monkeypatch.setattr(convolution, "CHUNK_BYTES", 36 * 13 * 8 * 4 * 3)  # three patches
-    assert [tiles for _, tiles in convolution._chunks(7, 4, 36 * 13 * 8)] == [12, 12, 4]
+    monkeypatch.setattr(launch, "CHUNK_BYTES", 36 * 13 * 8 * 4 * 3)  # three patches
+    assert [tiles for _, tiles in launch.chunks(7, 4, 36 * 13 * 8)] == [12, 12, 4]
     found = [
         *convolution.forward(x, weight, bias, three_by_three(2)),
         *convolution.correlate(x, winner, drive, three_by_three(2)),
@@ -214,6 +215,110 @@ def test_ties_go_to_the_first_neuron_and_silence_has_its_code():
     np.testing.assert_array_equal(places, winner)
     np.testing.assert_array_equal(found, y)
     assert set(winner.ravel().tolist()) == {0, 1, 2, 3, SILENT}
+
+
+IN_TIME = {**IN_TIME, "more frames than a thread sums": (2, 1, 0, 3 * windows.SPAN - 7, 3, 4)}
+
+
+def in_time(name, dtype, shared, linear=False, N=3):
+    """Input, weight, bias, drive and winners of a convolution in time, and its geometry."""
+    kernel, stride, padding, samples, C, O = IN_TIME[name]  # noqa: E741
+    geometry, rng = Geometry.of((kernel,), stride, padding, 1, linear), np.random.default_rng(8)
+    draw = lambda *s: rng.standard_normal(s).astype(dtype)  # noqa: E731
+    x, weight, bias = draw(N, samples, C), draw(O, C, kernel), draw(O)
+    y, winner, _ = definition.convolution.forward(x, weight, bias, geometry)
+    return x, weight, bias, draw(N, O) if shared else draw(*y.shape), winner, geometry
+
+
+def forms_in_time(form, x, weight, bias, drive, winner, geometry):
+    """Activity, winners, mean, dW, db and the error below."""
+    return (
+        *form.forward(x, weight, bias, geometry),
+        *form.correlate(x, winner, drive, geometry),
+        form.back(winner, drive, weight, x.shape[1:-1], geometry),
+    )
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", IN_TIME)
+def test_a_convolution_in_time_agrees_with_its_definition(name, dtype, shared, linear):
+    *arrays, winner, geometry = in_time(name, dtype, shared, linear)
+    exact = [a.astype(float) for a in arrays]
+    y, places, z, *changes = forms_in_time(windows, *arrays, winner, geometry)
+    wanted = forms_in_time(definition.convolution, *exact, winner, geometry)
+    size, *sizes = sizes_of(*arrays[:3], winner, arrays[3], geometry)
+    products, positions = arrays[1][0].size + 2, y[..., 0].size + 2
+    assert {a.dtype for a in (y, z, *changes)} == {np.dtype(dtype)}
+    close_sums(y, wanted[0], size, products)
+    close_sums(z, wanted[2], size.mean(axis=1), products + positions)
+    if linear:
+        assert places is None
+    else:
+        assert places.dtype == np.uint8
+        a = definition.convolution.convolve(*exact[:3], geometry)
+        close_sums(at_winners(places, a, geometry), wanted[0], size, products)
+        plain, none, _ = windows.forward(*arrays[:3], geometry, winners=False)
+        assert none is None
+        np.testing.assert_array_equal(plain, y)
+    terms = positions, positions, arrays[1][:, 0].size + 2
+    for found, right, own, count in zip(changes, wanted[3:], sizes, terms, strict=True):
+        close_sums(found, right, own, count)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_an_empty_batch_in_time_gives_nothing_and_no_change(dtype, linear):
+    case = in_time("conv2", dtype, False, linear, N=0)
+    wanted = forms_in_time(definition.convolution, *case)
+    for found, right in zip(forms_in_time(windows, *case), wanted, strict=True):
+        if right is not None and right.size:
+            np.testing.assert_array_equal(found, right)
+        elif right is not None:
+            assert (found.shape, found.dtype) == (right.shape, right.dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", IN_TIME)
+def test_a_launch_of_any_shape_gives_the_same_bits_in_time(monkeypatch, name, dtype):
+    case = in_time(name, dtype, False)
+    wanted = forms_in_time(windows, *case)
+    for grid, block in GEOMETRIES:
+        launched_as(monkeypatch, grid, block)
+        for a, b in zip(forms_in_time(windows, *case), wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_utterances_may_go_through_in_chunks(monkeypatch):
+    case = in_time("conv2", np.float64, True, N=5)
+    x, weight, bias, drive, winner, geometry = case
+    wanted = forms_in_time(windows, *case)
+    frames, width = winner.shape[1], weight[0].size + len(weight)
+    monkeypatch.setattr(launch, "CHUNK_BYTES", 8 * frames * width * 2)
+    assert [n for _, n in launch.chunks(5, frames, 8 * width)] == [2 * frames, 2 * frames, frames]
+    size, *sizes = sizes_of(x, weight, bias, winner, drive, geometry)
+    y, places, *found = forms_in_time(windows, *case)
+    np.testing.assert_array_equal(places, wanted[1])
+    for a, b, limit in zip(
+        (y, *found), (wanted[0], *wanted[2:]), [size, size, *sizes], strict=True
+    ):
+        close(a, b, limit)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_arrays_in_time_that_are_not_contiguous_give_the_same_bits(linear):
+    *arrays, geometry = in_time("conv2", np.float64, False, linear)
+    wanted = forms_in_time(windows, *arrays, geometry)
+    apart = [None if a is None else np.stack([a, a], axis=-1)[..., 0] for a in arrays]
+    for a, b in zip(forms_in_time(windows, *apart, geometry), wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_in_time_what_is_not_a_number_stays_so_and_wins_nothing():
+    geometry, x = Geometry.of((2,), 2, 0), np.full((1, 8, 1), np.nan)
+    y, winner, _ = windows.forward(x, np.ones((1, 1, 2)), np.zeros(1), geometry)
+    assert np.isnan(y).all() and (winner == SILENT).all()
 
 
 @many

@@ -265,3 +265,51 @@ def test_the_first_layer():
         return O, patches, (*arrays, True, patches, SPACE, SPACE, O, out), [out]
 
     check("first", "first_correlate<float, 1>", correlate(1), correlate(count), lambda _: (-1,))
+
+
+IN_TIME = (4, 2, 1)  # kernel, stride, padding
+SAMPLES, FRAMES = 16, 8
+
+
+def test_windows_in_time():
+    x, width = numbers(1, SAMPLES, C), IN_TIME[0] * C
+
+    def launch(N):
+        out = sparse((N * FRAMES, width), T)
+        args = (grown(x, N), N, SAMPLES, C, FRAMES, *IN_TIME, out)
+        return width, N * FRAMES, args, [out]
+
+    many = launch(LARGE // (FRAMES * width) + 3)
+    check("windows", "windows<float>", launch(1), many, lambda _: (-1,))
+
+
+def test_errors_from_windows_in_time():
+    width = IN_TIME[0] * C
+    parts = numbers(FRAMES, width)
+
+    def launch(N):
+        out = sparse((N, SAMPLES, C), T)
+        args = (grown(parts, N * FRAMES), N, SAMPLES, C, FRAMES, *IN_TIME, out)
+        return C, N * SAMPLES, args, [out]
+
+    many = launch(LARGE // (FRAMES * width) + 3)
+    check("windows", "errors<float>", launch(1), many, lambda _: (-1, -1))
+
+
+def test_activities_and_posts_in_time():
+    y, bias, span, spans = numbers(1, FRAMES, O), numbers(O), 3, 3
+    winner, drive = winners(1, FRAMES, O), numbers(1, FRAMES, O)
+    count = LARGE // (FRAMES * O) + 3
+
+    def activities(N):
+        out = grown(y, N), sparse((N, FRAMES, O), np.uint8), sparse((N, spans, O), T)
+        return O, N * spans, (bias, N, FRAMES, O, span, spans, True, True, *out), out
+
+    check("windows", "activities<float>", activities(1), activities(count), lambda _: (-1, -1))
+
+    def posts(N):
+        out = sparse((N * FRAMES, O), T)
+        arrays = grown(winner, N), grown(drive, N)
+        return O, N * FRAMES, (*arrays, True, False, N, FRAMES, O, out), [out]
+
+    check("windows", "posts<float>", posts(1), posts(count), lambda _: (-1,))
