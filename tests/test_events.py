@@ -49,6 +49,29 @@ def test_negatives_of_the_batch_kind_reach_every_target_and_no_other_patch():
     assert set(e.target[e.label < 0]) == set(range(2 * 3 * 2, 7 * 3 * 2))
 
 
+def test_negatives_of_all_are_the_last_of_as_many_random_orders_at_every_prediction_step():
+    """GIM's audio code: nothing is drawn anew between prediction steps."""
+    layout = Layout(6, 3, 1, skip=0)
+    drawn = draw(layout, rng(5), steps=2, coin=False, negatives=4, negatives_from="all")
+    again = rng(5)
+    orders = np.stack([again.permutation(layout.rows) for _ in range(4)], axis=1)
+    for e in drawn:
+        who = e.target[e.label < 0].reshape(-1, 4)
+        np.testing.assert_array_equal(who, orders[layout.rows - len(who) :])
+        assert len(who) == (6 - e.k) * 3
+
+
+def test_a_window_of_time_moves_and_stays_inside():
+    layout, starts = Layout(9, 2, 1, skip=0, window=4), set()
+    for seed in range(200):
+        firsts = {e.first for e in draw(layout, rng(seed), steps=2, coin=False)}
+        (first,) = firsts  # one window for all prediction steps
+        starts.add(first // 2)
+        for e in draw(layout, rng(seed), steps=2, coin=False):
+            assert e.context.min() == first and e.context.max() < first + 2 * (4 - e.k)
+    assert starts == {0, 1, 2, 3, 4}
+
+
 def test_a_coin_holds_for_all_prediction_steps_of_an_image():
     signs = {}
     for e in draw(LAYOUT, rng(1), coin=True):

@@ -19,6 +19,13 @@ def made(M, T, inputs, H, credit="eprop", seed=0):
     return layer, weights, rng.standard_normal((M, T, inputs)), rng.standard_normal((M, T, H))
 
 
+def test_its_parameters_start_as_torchs_do():
+    """Uniform within 1/sqrt(H), biases too."""
+    for name, w in Gru("g", 50, 64).prepare(np.random.default_rng(0)).items():
+        assert np.abs(w).max() <= 1 / 8, name
+        assert w.std() == pytest.approx(1 / 8 / 3**0.5, rel=0.1 if w.ndim == 1 else 0.02)
+
+
 @pytest.mark.parametrize("sizes", SIZES)
 def test_its_activity_is_that_of_torchs_gru(sizes):
     layer, weights, x, _ = made(*sizes)

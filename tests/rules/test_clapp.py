@@ -193,6 +193,13 @@ def test_the_same_seed_draws_the_same_and_another_layer_other_events():
     assert not np.array_equal(a.draws[0].pred[0].label, a.draws[0].retro[0].label)
 
 
+def test_predictions_start_as_the_published_codes_convolutions_do():
+    """torch's default for a 1x1 convolution of D inputs: uniform within 1/sqrt(D)."""
+    for name, W in rules.get("clapp").prepare(64, np.random.default_rng(0)).items():
+        assert W.shape == (5, 64, 64) and 0.99 / 8 < np.abs(W).max() <= 1 / 8, name
+        assert W.std() == pytest.approx(1 / 8 / 3**0.5, rel=0.02)
+
+
 def test_an_unknown_choice_is_said_in_a_sentence():
     with pytest.raises(UserError, match="did you mean 'clapp_s'"):
         rules.get("clap_s")

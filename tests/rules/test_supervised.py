@@ -16,6 +16,23 @@ from tests.small import case
 SPLITS = {"1": [[0, 1, 2]], "1+2": [[0], [1, 2]], "2+1": [[0, 1], [2]], "layers": [[0], [1], [2]]}
 
 
+def test_frames_without_a_label_are_as_if_they_were_not_there():
+    rule, rng = rules.get("supervised", classes=3), np.random.default_rng(0)
+    z, own = rng.standard_normal((6, 4)), rule.prepare(4, rng)
+    labels = np.array([[0], [-1], [2], [1], [-1], [2]])  # of 6 frames of one utterance
+    learned = rule.learn(z, own, Draw((), labels=labels), Layout(6, 1, 1, skip=0))
+    known = labels[:, 0] >= 0
+    alone = rule.learn(
+        z[known], own, Draw((), labels=labels[known]), Layout(int(known.sum()), 1, 1, skip=0)
+    )
+    np.testing.assert_allclose(learned.drive[known], alone.drive, rtol=1e-12)
+    assert not learned.drive[~known].any()
+    np.testing.assert_allclose(learned.loss, alone.loss, rtol=1e-12)
+    np.testing.assert_allclose(learned.measures["accuracy"], alone.measures["accuracy"])
+    for name, dW in alone.changes.items():
+        np.testing.assert_allclose(learned.changes[name], dW, rtol=1e-12)
+
+
 def test_two_images_by_hand():
     """Scores (log 3 + 1/2, 1/2) and (1, 1): pi = (3/4, 1/4) and (1/2, 1/2); labels 0 and 1."""
     rule, layout = rules.get("supervised", classes=2), Layout(2, 2, 1)
