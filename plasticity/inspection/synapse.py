@@ -315,13 +315,11 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
     post, signal, positions = seen.through(j, np.ones((N, 1))), None, step.positions
     pre, inhibition, space = seen.pre(parameter, at), seen.inhibition(j, step.weights), seen.space
     if roles and step.timed:  # a row is one frame of one input, and no mean is taken
-        if seen.positions != pre.shape[1]:
-            raise UserError(
-                f"{step.layer.name} pools over time: its updates are not taken apart by events"
-            )
-        post, pre = _frames(post), _frames(pre)
-        inhibition = {n: None if a is None else _frames(a) for n, a in inhibition.items()}
-        space, positions = (), 1
+        post, pre = _frames(seen.wins(j)), _frames(seen.windows(pre))
+        if inhibition["won"] is not None:
+            active = _frames(seen.windows(inhibition["active"]))
+            inhibition = {"won": post != 0, "active": active}
+        space, positions = post.shape[1:] if post.shape[1] > 1 else (), 1
     if roles:
         learner = [role.learner for role in roles]
         columns = _columns(step, roles, learner, [role.other for role in roles])
@@ -371,8 +369,8 @@ def _without(passed: np.ndarray, post: np.ndarray) -> np.ndarray:
 
 
 def _frames(values: np.ndarray) -> np.ndarray:
-    """Values of inputs and frames `(M, T)` as rows of encodings, frames first: `(T M, 1)`."""
-    return values.T.reshape(-1, 1)
+    """Values of inputs and frames `(M, T, places)` as rows of encodings, frames first."""
+    return values.swapaxes(0, 1).reshape(-1, values.shape[2])
 
 
 def _with_decay(

@@ -72,6 +72,19 @@ class ConvSeen:
         won = self.through(j, np.ones((len(self.x), 1))) != 0
         return {"won": won, "active": won | (a > 0).reshape(won.shape)}
 
+    def windows(self, values: np.ndarray) -> np.ndarray:
+        axes = tuple(range(1, 1 + self.geometry.dims))
+        maps = values.reshape(len(values), *self.space)
+        every = np.lib.stride_tricks.sliding_window_view(maps, self.geometry.pool, axes)
+        steps = (slice(None, None, by) for by in self.geometry.pool_stride)
+        return every[:, *steps].reshape(len(values), self.positions, -1)
+
+    def wins(self, j: int) -> np.ndarray:
+        if self.post is not None:
+            return self.through(j, np.ones((len(self.x), 1)))[..., None]
+        winner = self.winner[..., j].reshape(len(self.x), -1, 1)
+        return (winner == np.arange(self.geometry.competitors)).astype(float)
+
     def activity(self, dtype: type = float) -> Array:
         spatial = tuple(range(1, self.winner.ndim - 1))
         if self.post is not None:

@@ -75,6 +75,12 @@ class GruSeen:
     def inhibition(self, j: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
         return {"won": None, "active": None}  # nobody is inhibited
 
+    def windows(self, values: np.ndarray) -> np.ndarray:
+        return values[..., None]  # nothing is pooled
+
+    def wins(self, j: int) -> np.ndarray:
+        return np.ones((*self.h.shape[:2], 1))
+
     def activity(self, dtype: type = float) -> Array:
         return array_module(self.h).ones((len(self.h), self.layer.outputs), dtype)
 

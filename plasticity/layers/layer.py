@@ -60,6 +60,16 @@ class Seen(Protocol):
     def inhibition(self, j: int, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Where neuron j `won` its pool, and where it is `active`: bool `(M, places)`."""
 
+    def windows(self, values: np.ndarray) -> np.ndarray:
+        """Values `(M, places)` by the position of the output that they compete for:
+        `(M, P, competitors)`."""
+
+    def wins(self, j: int) -> np.ndarray:
+        """The post factor of neuron j by position: `(M, P, competitors)`, float64.
+
+        Where pools overlap a place is in several, and may have won some.
+        """
+
     def activity(self, dtype: type = float) -> Array:
         """The fraction of the positions where a neuron is active and has won `(M, O)`."""
 

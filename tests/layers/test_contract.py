@@ -15,6 +15,8 @@ from plasticity.layers import Block, Conv, Gru
 
 LAYERS = {
     "sound": (Conv("c", 3, 4, (5,), 2, 2), (13,)),
+    "sound, pool": (Conv("c", 3, 4, (5,), 2, 2, pool=2), (14,)),
+    "sound, overlapping pool": (Conv("c", 3, 4, (5,), 1, 2, pool=Pool(3, 2)), (12,)),
     "image": (Conv("c", 3, 4), (6, 7)),
     "image, pool": (Conv("c", 3, 4, pool=2), (6, 7)),
     "image, overlapping pool": (Conv("c", 3, 4, pool=Pool(3, 2)), (7, 7)),
@@ -103,6 +105,19 @@ def test_its_factors_multiply_to_dW_at_every_synapse_that_is_asked_for(case):
                 assert driven.shape == pre.shape == (M, math.prod(one.space))
                 assert (driven * pre).sum() == pytest.approx(dW[at], rel=1e-9, abs=1e-11)
                 assert at in one.around(name, at)
+
+
+def test_its_factors_multiply_to_dW_by_the_position_of_the_output_too(case):
+    """Each position has a drive of its own, and a place in its pool that it goes to."""
+    *_, seen, _ = case
+    for one in seen:
+        for name, dW in one.changes.items():
+            at = tuple(n // 2 for n in dW.shape)
+            j = one.neuron(at)
+            drive = one.error[..., j].reshape(M, -1, 1)
+            parts = drive * one.wins(j) * one.windows(one.pre(name, at))
+            assert parts.shape[:2] == (M, one.positions)
+            assert parts.sum() == pytest.approx(dW[at], rel=1e-9, abs=1e-11)
 
 
 def test_chosen_synapses_have_in_common_what_their_factors_say(case):
