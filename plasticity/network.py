@@ -8,9 +8,20 @@ from plasticity import seeds
 from plasticity.arrays import Array
 from plasticity.errors import UserError
 from plasticity.kernels import Pool
-from plasticity.layers import Block, Conv, Gru, Layer, Parameters, Seen
+from plasticity.layers import Block, Conv, Gru, Layer, Norm, NormConv, Parameters, Seen
 
-__all__ = ["Block", "Conv", "Gru", "Layer", "Network", "Parameters", "Pool", "Seen"]
+__all__ = [
+    "Block",
+    "Conv",
+    "Gru",
+    "Layer",
+    "Network",
+    "Norm",
+    "NormConv",
+    "Parameters",
+    "Pool",
+    "Seen",
+]
 
 
 @dataclass(frozen=True)

@@ -360,7 +360,7 @@ def _carried(watched: Watched, drive: Array, weights: Parameters) -> Iterator[di
     layers = watched.layers
     error = watched.reading.spread(drive, layers[-1].winner.shape[1:-1])
     for seen in reversed(layers):
-        kept, below = (seen.x, seen.winner), seen is not layers[0]
+        kept, below = seen.kept, seen is not layers[0]
         (found,), error = seen.layer.learn(kept, error, weights, below)
         yield found.changes
 

@@ -13,7 +13,12 @@ import numpy as np
 from plasticity.arrays import Array, array_module
 from plasticity.kernels.cpu import memory, threads
 from plasticity.kernels.cpu.threads import own as own_threads
-from plasticity.kernels.definition.convolution import convolve, post_factor, pre_factor
+from plasticity.kernels.definition.convolution import (
+    at_winners,
+    convolve,
+    post_factor,
+    pre_factor,
+)
 from plasticity.kernels.definition.eprop import eligibility
 from plasticity.kernels.definition.gru import CREDITS, before, slopes
 from plasticity.kernels.forms import Call, call_with, form
@@ -27,6 +32,7 @@ __all__ = [
     "adam",
     "add_rows",
     "add_skip",
+    "at_winners",
     "back",
     "before",
     "coactivity",
@@ -38,6 +44,9 @@ __all__ = [
     "forward",
     "gru_forward",
     "gru_learn",
+    "norm_back",
+    "norm_forward",
+    "norm_statistics",
     "own_threads",
     "post_factor",
     "pre_factor",
@@ -108,6 +117,46 @@ def back(
     drive = drive.astype(weight.dtype, copy=False)
     call = call_with(drive, weight, geometry=geometry)
     return form("back", call)(winner, drive, weight, space, geometry)
+
+
+def norm_statistics(a: Array, relu_first: bool) -> tuple[Array, Array]:
+    """Mean and variance of every neuron `(O,)`: see `definition.norm`."""
+    return form("norm_statistics", call_with(a))(a, relu_first)
+
+
+def norm_forward(
+    a: Array,
+    gain: Array,
+    shift: Array,
+    mean: Array,
+    var: Array,
+    eps: float,
+    geometry: Geometry,
+    relu_first: bool,
+) -> tuple[Array, Array]:
+    """Normalised drives through ReLU and MaxPool, and the winners: see `definition.norm`."""
+    call = call_with(a, gain, shift, mean, var, geometry=geometry)
+    return form("norm_forward", call)(a, gain, shift, mean, var, eps, geometry, relu_first)
+
+
+def norm_back(
+    a: Array,
+    winner: Array,
+    drive: Array,
+    gain: Array,
+    mean: Array,
+    var: Array,
+    eps: float,
+    geometry: Geometry,
+    relu_first: bool,
+    batch: bool,
+) -> tuple[Array, Array, Array]:
+    """The drive before a norm, by that behind it, and dgain and dshift: see `definition.norm`."""
+    array_module(a, winner, drive)
+    drive = drive.astype(a.dtype, copy=False)
+    call = call_with(a, drive, gain, mean, var, geometry=geometry)
+    how = gain, mean, var, eps, geometry, relu_first, batch
+    return form("norm_back", call)(a, winner, drive, *how)
 
 
 def coactivity(

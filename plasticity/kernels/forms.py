@@ -92,6 +92,7 @@ CONVOLUTION = (
     *BACK[2:],
 )  # nothing asks for the image's error
 RESIDUAL = (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS))
+NORM = (("definition.norm", ALWAYS),)
 GRU = (
     ("cuda.gru", LYING_ON_DEVICE),
     ("cpu.gru", CONTIGUOUS),
@@ -127,6 +128,9 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cpu.rows", CONTIGUOUS),
         ("definition.rows", ALWAYS),
     ),
+    "norm_statistics": NORM,
+    "norm_forward": NORM,
+    "norm_back": NORM,
     "gru_states": GRU,
     "gru_posts": GRU,
     "rectify": RESIDUAL,

@@ -29,7 +29,18 @@ class ConvSeen:
     changes: dict[str, Array]
     geometry: Geometry
     post: Array | None = None
+    state: dict[str, Array] = field(default_factory=dict)
     read: bool = False
+
+    @property
+    def kept(self) -> tuple:
+        """What `learn` takes of the layer's forward pass."""
+        return self.x, self.winner
+
+    @property
+    def reached(self) -> Array:
+        """The winners whose synapses a drive reaches, see `kernels.forward`."""
+        return self.winner
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -90,19 +101,19 @@ class ConvSeen:
         if self.post is not None:
             post = array_module(self.winner).broadcast_to(self.post, self.winner.shape)
             return post.mean(axis=spatial, dtype=dtype)
-        return (self.winner != kernels.SILENT).mean(axis=spatial, dtype=dtype)
+        return (self.reached != kernels.SILENT).mean(axis=spatial, dtype=dtype)
 
     @property
     def winners(self) -> float:
         if self.post is not None:
             return float((self.post != 0).mean())
-        active = float((self.winner != kernels.SILENT).mean())
+        active = float((self.reached != kernels.SILENT).mean())
         return active / self.geometry.competitors
 
     def silenced(self) -> dict[str, float]:
         if self.post is not None:
             return {"where the post factor is 0": 1 - self.winners}
-        winner, room = self.winner, math.prod(self.space) / self.positions
+        winner, room = self.reached, math.prod(self.space) / self.positions
         silent = winner == kernels.SILENT
         active = (~silent).any(axis=tuple(range(winner.ndim - 1)))
         return {
@@ -183,17 +194,21 @@ class Conv:
         Args:
             functional: `torch.nn.functional`; x: `(M, C, *space)`, torch's order.
         """
-        geometry, own = self.geometry, params[self.name]
-        names = f"conv{geometry.dims}d", f"max_pool{geometry.dims}d"
-        convolve, pool = (getattr(functional, name) for name in names)
-        how = geometry.stride, geometry.padding
-        y = convolve(x, own["weight"], own["bias"], *how)
-        if "feedback" in own:  # the error comes down by these weights, which change nothing else
-            down = convolve(x, own["feedback"].detach(), None, *how)
-            y = convolve(x.detach(), own["weight"], own["bias"], *how) + down - down.detach()
-        if not geometry.rectified:
-            return y
-        y = functional.relu(y)
+        y = self._convolved_in_torch(functional, x, params[self.name])
+        return self._pooled_in_torch(functional, functional.relu(y)) if not self.linear else y
+
+    def _convolved_in_torch(self, functional: Any, x: Any, own: dict[str, Any]) -> Any:
+        convolve = getattr(functional, f"conv{self.dims}d")
+        how = self.geometry.stride, self.geometry.padding
+        if "feedback" not in own:
+            return convolve(x, own["weight"], own["bias"], *how)
+        # The error comes down by these weights, which change nothing else.
+        down = convolve(x, own["feedback"].detach(), None, *how)
+        return convolve(x.detach(), own["weight"], own["bias"], *how) + down - down.detach()
+
+    def _pooled_in_torch(self, functional: Any, y: Any) -> Any:
+        pool = getattr(functional, f"max_pool{self.dims}d")
+        geometry = self.geometry
         return pool(y, geometry.pool, geometry.pool_stride) if geometry.pools else y
 
     @property
@@ -254,19 +269,32 @@ class Conv:
             post: a factor in the place of rho' and of the pool's winner, which broadcasts to
                 `(M, *places, O)`; the error is then of the places before the pool too.
         """
-        (x, winner), geometry, passed, back = kept, self.geometry, error, None
+        (x, winner), geometry, passed = kept, self.geometry, error
         if post is not None:
             winner, geometry, passed = None, self.geometry.linear, through(error, post)
-        dW, db = kernels.correlate(x, winner, passed, geometry)
-        if below:
-            own, space = weights[self.name], x.shape[1:-1]
-            weight = own.get("feedback", own["weight"])  # fixed ones in the transposed ones' place
-            back = kernels.back(winner, passed, weight, space, geometry)
+        changes, back = self._correlated(x, winner, passed, geometry, weights, below)
         if winner is None:
             xp, shape = array_module(x), (len(x), *geometry.space(x.shape[1:-1]), self.outputs)
             winner = xp.broadcast_to(xp.zeros((), xp.uint8), shape)
-        changes = {"weight": dW, "bias": db}
         return [ConvSeen(self, x, winner, error, changes, geometry, post)], back
+
+    def _correlated(
+        self,
+        x: Array,
+        winner: Array | None,
+        error: Array,
+        geometry: Geometry,
+        weights: Parameters,
+        below: bool,
+    ) -> tuple[dict[str, Array], Array | None]:
+        """dW of weight and bias, and the error at the input."""
+        dW, db = kernels.correlate(x, winner, error, geometry)
+        changes = {"weight": dW, "bias": db}
+        if not below:
+            return changes, None
+        own, space = weights[self.name], x.shape[1:-1]
+        weight = own.get("feedback", own["weight"])  # fixed ones in the transposed ones' place
+        return changes, kernels.back(winner, error, weight, space, geometry)
 
 
 def wide(error: Array, post: Array) -> Array:

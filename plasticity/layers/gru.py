@@ -1,7 +1,7 @@
 """A gated recurrent unit, with e-prop, BPTT or neither for its credit in time."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +38,7 @@ class GruSeen:
     error: Array
     carried: Array
     changes: dict[str, Array]
+    state: dict[str, Array] = field(default_factory=dict)
     read: bool = False
 
     @property

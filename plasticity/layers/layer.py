@@ -10,6 +10,7 @@ Parameters = dict[str, dict[str, Array]]
 """Name of a unit -> parameter name -> array.
 
 The parameters are `weight` and `bias`, of a GRU `weight_ih`, `weight_hh`, `bias_ih` and `bias_hh`,
+of a normalised convolution `gain`, `shift`, `running_mean` and `running_var` besides,
 and what the rule keeps in a module's last unit.
 """
 
@@ -23,6 +24,7 @@ class Seen(Protocol):
         layer: the unit; x: its input `(M, *space, C)`; changes: its dW by parameter.
         error: what went into the post factor: the drive of a rule, or the error from above. It is
             `(M, O)` where all positions of an input share it, else of the shape of the output.
+        state: new values of parameters that no optimiser moves, such as running means.
         read: whether the rule reads its output, so that the error is the rule's drive.
     """
 
@@ -30,6 +32,7 @@ class Seen(Protocol):
     x: Array
     error: Array
     changes: dict[str, Array]
+    state: dict[str, Array]
     read: bool
 
     @property

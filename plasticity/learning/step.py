@@ -9,7 +9,7 @@ from plasticity import seeds
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.layers import gru
+from plasticity.layers import gru, norm
 from plasticity.learning.losses import Loss, Modules, keys, losses_of
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.reading import Reading, post_factor, read_map, read_space
@@ -17,7 +17,7 @@ from plasticity.learning.watched import Scored, Watched
 from plasticity.network import Layer, Network, Parameters, Seen
 from plasticity.rule import Draw, Rule, looks_up
 
-NETWORKS_OWN = ("weight", "bias", "feedback", *gru.PARAMETERS)
+NETWORKS_OWN = ("weight", "bias", "feedback", *gru.PARAMETERS, *norm.PARAMETERS)
 """What a layer keeps besides the rule's own parameters."""
 
 
@@ -283,7 +283,7 @@ def _learn(
     for scored in watched.ordered:
         for i, drive in scored.drives(number):
             drives[i] = drives[i] + drive if i in drives else drive
-    error, changes, waits = None, {}, []
+    error, changes, state, waits = None, {}, {}, []
     for i, (layer, kept) in zip(reversed(module), reversed(here.tape), strict=True):
         if i in drives:
             error = _added(error, _spread(drives[i], here.reads[i], reading, ranks))
@@ -297,6 +297,7 @@ def _learn(
             if not rule.biases:
                 parts = [_without_bias(part) if part.read else part for part in parts]
         changes |= {part.layer.name: part.changes for part in parts}
+        state |= {part.layer.name: part.state for part in parts if part.state}
         if layer is last and watched.decay is not None and (ranks is None or ranks.rank == 0):
             # The others' sums are added to the first rank's, so decay is taken there alone.
             _decay(changes[name], weights[name], watched.decay.sum(axis=0))
@@ -307,6 +308,8 @@ def _learn(
     own = watched.predicted
     for scored in own:
         changes.setdefault(scored.name, {}).update(scored.learning.changes)
+        if scored.learning.state:
+            state[scored.name] = state.get(scored.name, {}) | scored.learning.state
     if watch is not None:
         watch(watched)
 
@@ -319,7 +322,7 @@ def _learn(
         changes,
         {s.name: Report(s.learning.loss, s.learning.open_gates, s.learning.measures) for s in own},
         finish,
-        {s.name: s.learning.state for s in own if s.learning.state},
+        state,
         tuple(scored.learning.open_gates for scored in losses),
     )
 

@@ -14,12 +14,20 @@ from plasticity.runs.folder import AXES
 
 FORMATS = ("npz", "safetensors")
 
+# What torch calls a norm's parameters; they are those of a module of its own.
+OF_A_NORM = {
+    "gain": "weight",
+    "shift": "bias",
+    "running_mean": "running_mean",
+    "running_var": "running_var",
+}
+
 
 def modules(network: Network) -> list[tuple[str, str]]:
     """What torch's Sequential `features` consists of: the kind of each module, and its layer.
 
-    They are, for each layer, the convolution, its ReLU and its MaxPool if it has one. A network of
-    residual blocks is no Sequential, and has none.
+    They are, for each layer, the convolution, its ReLU, and its norm and its MaxPool if it has
+    them. A network of residual blocks is no Sequential, and has none.
     """
     if not all(layer.torch_modules for layer in network.layers):
         return []
@@ -29,17 +37,27 @@ def modules(network: Network) -> list[tuple[str, str]]:
 def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
     """Arrays by name: `features.N.weight` (OIHW) and `.bias`, as torch counts a VGG's `modules`.
 
+    A norm is a module of its own there, with `running_mean` and `running_var` besides; where torch
+    has no module for a layer its parameters are `LAYER.norm.NAME`.
+
     With residual blocks the names are the layers' own, as torch names a ResNet's:
     `layer1.0.conv1.weight`. What the rule keeps (`W_pred`, `W_retro`) is `prediction.LAYER.NAME`.
     """
-    places = {
-        layer: f"features.{at}"
-        for at, (kind, layer) in enumerate(modules(network))
-        if kind.startswith("Conv")
-    }
+    places, norms = (
+        {
+            layer: f"features.{at}"
+            for at, (kind, layer) in enumerate(modules(network))
+            if kind.startswith(what)
+        }
+        for what in ("Conv", "BatchNorm")
+    )
     found = {}
     for layer, own in weights.items():
         for name, w in own.items():
+            if name in OF_A_NORM:
+                place = f"{norms.get(layer, f'{layer}.norm')}.{OF_A_NORM[name]}"
+                found[place] = np.ascontiguousarray(w)
+                continue
             kept = name not in ("weight", "bias")
             place = f"prediction.{layer}" if kept else places.get(layer, layer)
             found[f"{place}.{name}"] = np.ascontiguousarray(w)

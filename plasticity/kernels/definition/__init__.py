@@ -1,5 +1,14 @@
 """What every kernel computes, in plain array operations: any dtype, NumPy or CuPy."""
 
-from plasticity.kernels.definition import convolution, eprop, gru, pairs, patches, residual, rows
+from plasticity.kernels.definition import (
+    convolution,
+    eprop,
+    gru,
+    norm,
+    pairs,
+    patches,
+    residual,
+    rows,
+)
 
-__all__ = ["convolution", "eprop", "gru", "pairs", "patches", "residual", "rows"]
+__all__ = ["convolution", "eprop", "gru", "norm", "pairs", "patches", "residual", "rows"]

@@ -71,7 +71,17 @@ def forward(
     spatial = tuple(range(1, a.ndim - 1))
     if not geometry.rectified:
         return a, None, a.mean(axis=spatial)
-    xp, pooled = array_module(x), geometry.pooled(a.shape[1:-1])
+    y, winner = compete(a, geometry)
+    return y, winner if winners else None, y.mean(axis=spatial)
+
+
+def compete(a: Array, geometry: Geometry, rectified: bool = True) -> tuple[Array, Array]:
+    """MaxPool as lateral inhibition, of maps `a (N, *space, O)`: the activity and the winners.
+
+    Args:
+        rectified: whether ReLU comes with it. Without it somebody wins in every window.
+    """
+    xp, pooled = array_module(a), geometry.pooled(a.shape[1:-1])
     largest = winner = None
     for code, window in _windows(geometry, pooled):
         candidate = a[window]
@@ -80,9 +90,10 @@ def forward(
         else:
             winner[candidate > largest] = code
             largest = xp.maximum(largest, candidate)
+    if not rectified:
+        return largest, winner
     winner = xp.where(largest > 0, winner, xp.uint8(SILENT))
-    y = xp.maximum(largest, 0)
-    return y, winner if winners else None, y.mean(axis=spatial)
+    return xp.maximum(largest, 0), winner
 
 
 def post_factor(
@@ -110,6 +121,15 @@ def post_factor(
         else:
             post[window] = passed
     return post
+
+
+def at_winners(values: Array, winner: Array, geometry: Geometry) -> Array:
+    """What a map `(N, *space, O)` has at the winners, `(N, *pooled, O)`; 0 where none is."""
+    xp = array_module(values, winner)
+    found = xp.zeros(winner.shape, values.dtype)
+    for code, window in _windows(geometry, winner.shape[1:-1]):
+        found = xp.where(winner == code, values[window], found)
+    return found
 
 
 def pre_factor(x: Array, offset: tuple[int, ...], geometry: Geometry) -> Array:

@@ -1,0 +1,102 @@
+"""Batch normalisation: what it keeps, who wins, and which way an update goes through it."""
+
+import numpy as np
+import pytest
+import torch
+
+from plasticity.errors import UserError
+from plasticity.kernels import Pool
+from plasticity.layers import Norm, NormConv
+
+ORDERS = ("conv relu norm pool", "conv norm relu pool")
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((5, 4, 9, 7, 3))
+
+
+def layer(order=ORDERS[0], **norm):
+    return NormConv(
+        "c", 3, 4, (1, 3, 3), (1, 2, 2), (0, 1, 1), Pool((1, 3, 3), (1, 2, 2)),
+        norm=Norm(**norm), order=order,
+    )  # fmt: skip
+
+
+def learned(made, own, error=None):
+    y, kept, _ = made.forward(X, {"c": own})
+    error = np.random.default_rng(1).standard_normal(y.shape) if error is None else error
+    return y, error, made.learn(kept, error, {"c": own}, False)[0][0]
+
+
+@pytest.mark.parametrize("statistics", ["batch", "running"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_its_running_statistics_are_those_of_torchs_batch_norm(order, statistics):
+    made = layer(order, momentum=0.3, statistics=statistics)
+    own, there = made.prepare(RNG), torch.nn.BatchNorm3d(4, momentum=0.3).double()
+    for _ in range(3):
+        a, _, _ = made.forward(X, {"c": own})[1][1:4]
+        met = torch.relu(torch.tensor(a)) if made.relu_first else torch.tensor(a)
+        there(met.movedim(-1, 1))
+        own |= learned(made, own)[2].state
+    np.testing.assert_allclose(own["running_mean"], there.running_mean, rtol=1e-12)
+    np.testing.assert_allclose(own["running_var"], there.running_var, rtol=1e-12)
+
+
+def test_with_a_negative_gain_the_least_active_neuron_wins():
+    made = NormConv("c", 1, 1, (1, 1), padding=0, pool=2)
+    x = np.array([[3.0, 1.0], [2.0, 5.0]]).reshape(1, 2, 2, 1)
+    own = made.prepare(RNG) | {"weight": np.ones((1, 1, 1, 1)), "bias": np.zeros(1)}
+    for gain, place in ((1.0, 3), (-1.0, 1)):
+        own["gain"] = np.array([gain])
+        _, _, _, _, _, winner = made.forward(x, {"c": own})[1]
+        assert winner.item() == place
+
+
+def test_an_update_by_batch_statistics_goes_three_ways_and_by_constants_one():
+    for statistics, ways in (("batch", {"direct", "mean", "variance"}), ("running", {"direct"})):
+        made = layer(statistics=statistics)
+        _, error, seen = learned(made, made.prepare(RNG))
+        at = (2, 1, 0, 1, 2)
+        parts = seen.parts("weight", at)
+        assert parts.keys() == ways
+        shares = {n: (seen.through(2, error[..., 2:3]) * p).sum() for n, p in parts.items()}
+        assert sum(shares.values()) == pytest.approx(seen.changes["weight"][at], rel=1e-9)
+        assert all(shares.values())
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_neuron_that_is_driven_alone_moves_by_the_activity_of_other_inputs_too(order):
+    """By batch statistics an input without any drive has a part in dW; by constants it has none."""
+    for statistics, other in (("batch", True), ("running", False)):
+        made = layer(order, statistics=statistics)
+        own = made.prepare(RNG)
+        drive = np.zeros((5, *made.space(X.shape[1:-1]), 4))
+        drive[0] = 1.0
+        _, _, seen = learned(made, own, drive)
+        assert seen.inner[1:].any() == other
+        assert seen.inner[0].any()
+
+
+def test_a_drive_on_all_alike_or_along_the_activity_moves_no_synapse():
+    """Batch normalisation takes mean and scale away: what would change these alone is lost."""
+    made = NormConv("c", 3, 4, padding=1, norm=Norm(eps=1e-14))
+    own = made.prepare(RNG)
+    x = X[:, 0]
+    y, kept, _ = made.forward(x, {"c": own})
+    for drive in (np.ones_like(y), y):
+        (seen,), _ = made.learn(kept, drive, {"c": own}, False)
+        scale = np.abs(drive).sum() * np.abs(x).max()
+        assert np.abs(seen.changes["weight"]).max() < 1e-12 * scale
+    assert seen.changes["gain"].min() > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: Norm(statistics="mine"), "expected batch or running"),
+        (lambda: Norm(momentum=0), "momentum"),
+        (lambda: NormConv("c", 1, 1, order="pool"), "order 'pool' of c"),
+        (lambda: NormConv("c", 1, 1, linear=True), "not linear"),
+    ],
+)
+def test_what_it_cannot_be_is_said(make, word):
+    with pytest.raises(UserError, match=word):
+        make()
