@@ -37,7 +37,7 @@ class Scored:
         """The drives on encodings of a module, each with its layer."""
         loss, (target, context) = self.loss, self.ends
         found = []
-        if module == loss.target and not loss.blocked:
+        if module == loss.target:
             found.append((target, self.learning.drive))
         if module == loss.context and loss.crosses and self.learning.context_drive is not None:
             found.append((context, self.learning.context_drive))
