@@ -1,31 +1,51 @@
 """Float32 convolutions in time on the CPU: matrix products over the windows of an input.
 
-With channels last a window of a map is one run of kernel x channels numbers. Some hundred windows
-at a time are copied side by side, so that a convolution, its dW and its transpose are each one long
-product a block, and post factor, ReLU and bias meet a block while it is in the cache.
+With channels last a window of a map is one run of kernel x channels numbers. Windows overlap, but as
+many taps of them as a stride do not: those lie in memory as the rows of a matrix, and a convolution,
+its dW and its transpose are a product for each such group of taps, without a copy. Some hundred
+frames at a time, so that bias, ReLU and post factor meet them in the cache.
 """
 
 import numpy as np
 
 from plasticity.kernels.cpu import memory, threads
+from plasticity.kernels.cpu.compiled import njit
 from plasticity.kernels.geometry import SILENT
 
-BLOCK = 2**18  # numbers in a block of windows: a megabyte
-FEWEST = 64  # windows in a block, below which BLAS is slow
+BLOCK = 2**18  # numbers in a block of frames: a megabyte
+FEWEST = 64  # frames in a block, below which BLAS is slow
+NARROW = 64  # numbers in a group of taps, below which windows are better copied whole
 
 
-def _padded(x, geometry):
-    (pad,) = geometry.padding
-    return np.pad(x, [(0, 0), (pad, pad), (0, 0)]) if pad else np.ascontiguousarray(x)
+def _met(x, geometry, n, a, b):
+    """The windows of frames a to b of an input, one in each row, `(b - a, K C)`.
+
+    They overlap in memory; only where they reach beyond the input's ends is it copied.
+    """
+    (kernel,), (stride,), (pad,) = geometry.kernel, geometry.stride, geometry.padding
+    (samples, C), first, last = x.shape[1:], a * stride - pad, (b - 1) * stride + kernel - pad
+    rows = x[n, max(first, 0) : max(last, 0)]
+    if first < 0 or last > samples:
+        padded = memory.scratch("padded", last - first, C)
+        before = min(max(-first, 0), len(padded))
+        padded[:before], padded[before + len(rows) :] = 0, 0
+        padded[before : before + len(rows)] = rows
+        rows = padded
+    sizes, steps = (b - a, kernel * C), (4 * stride * C, 4)
+    return np.lib.stride_tricks.as_strided(rows, sizes, steps, writeable=False)
 
 
-def _windows(padded, geometry, frames):
-    """Every window in one row, `(N, frames, K C)`, without a copy; windows overlap."""
+def _groups(geometry, C):
+    """The columns of windows that are rows of a matrix as they lie: of as many taps as a stride."""
     (kernel,), (stride,) = geometry.kernel, geometry.stride
-    (N, _, C), (sample, frame, number) = padded.shape, padded.strides
-    return np.lib.stride_tricks.as_strided(
-        padded, (N, frames, kernel * C), (sample, stride * frame, number), writeable=False
-    )
+    return [slice(k * C, min(k + stride, kernel) * C) for k in range(0, kernel, stride)]
+
+
+def _parts(met, groups):
+    """Windows as matrices for BLAS, and the columns of each."""
+    if len(groups) > 1 and groups[0].stop < NARROW:
+        return [(np.ascontiguousarray(met), slice(None))]
+    return [(met[:, group], group) for group in groups]
 
 
 def _matrix(weight):
@@ -34,97 +54,104 @@ def _matrix(weight):
     return np.ascontiguousarray(weight.transpose(2, 1, 0)).reshape(K * C, O)
 
 
-def _spans(frames, width):
-    """The blocks of a sample's frames, for windows of so many numbers."""
-    return threads.spans(frames, max(FEWEST, BLOCK // max(1, width)))
-
-
-def _blocks(N, frames, width):
+def _blocks(N, frames, O):  # noqa: E741
     """Sample, first and last frame of all blocks."""
-    return [(n, *span) for n in range(N) for span in _spans(frames, width)]
+    spans = threads.spans(frames, max(FEWEST, BLOCK // max(1, O)))
+    return [(n, *span) for n in range(N) for span in spans]
+
+
+@njit()
+def _activities(y, bias, rectified, winner, sums):
+    """Bias and ReLU in place over `y (frames, O)`, winners if there is room, and their sums."""
+    keep = winner.size > 0
+    for f in range(y.shape[0]):
+        for o in range(y.shape[1]):
+            a = y[f, o] + bias[o]
+            value = np.float32(0) if rectified and a <= 0 else a
+            y[f, o] = value
+            sums[o] += value
+        if keep:
+            for o in range(y.shape[1]):
+                winner[f, o] = np.uint8(0) if y[f, o] > 0 else np.uint8(SILENT)
 
 
 def forward(x, weight, bias, geometry, winners=True):
     """See `definition.convolution.forward`."""
     N, O = len(x), len(weight)  # noqa: E741
-    (frames,) = geometry.output(x.shape[1:-1])
-    y, matrix = memory.empty((N, frames, O)), _matrix(weight)
-    rectified = geometry.rectified
-    winner = memory.empty(y.shape, np.uint8) if winners and rectified else None
-    met = _windows(_padded(x, geometry), geometry, frames)
-    blocks = _blocks(N, frames, len(matrix))
+    (frames,), x = geometry.output(x.shape[1:-1]), np.ascontiguousarray(x)
+    y, matrix, rectified = memory.empty((N, frames, O)), _matrix(weight), geometry.rectified
+    winner = memory.empty(y.shape if winners and rectified else (N, 0, O), np.uint8)
+    blocks, groups = _blocks(N, frames, O), _groups(geometry, x.shape[-1])
     sums = np.zeros((len(blocks), O), np.float32)
 
-    def share(span):
-        room = np.empty((max(b - a for _, a, b in blocks[slice(*span)]), len(matrix)), np.float32)
-        for i in range(*span):
-            n, a, b = blocks[i]
-            copied, out = room[: b - a], y[n, a:b]
-            np.copyto(copied, met[n, a:b])
-            np.matmul(copied, matrix, out=out)
-            out += bias
-            if rectified:
-                if winner is not None:
-                    np.multiply(~(out > 0), np.uint8(SILENT), out=winner[n, a:b])
-                np.maximum(out, 0, out=out)
-            sums[i] = out.sum(axis=0)
+    def block(i):
+        n, a, b = blocks[i]
+        (met, taps), *others = _parts(_met(x, geometry, n, a, b), groups)
+        out = np.matmul(met, matrix[taps], out=y[n, a:b])
+        for met, taps in others:
+            out += np.matmul(met, matrix[taps], out=memory.scratch("more", b - a, O))
+        _activities(out, bias, rectified, winner[n, a:b], sums[i])
 
-    threads.each(share, threads.shares(len(blocks)))
+    threads.each(block, range(len(blocks)))
     mean = sums.reshape(N, len(blocks) // max(N, 1), O).sum(axis=1) / np.float32(max(frames, 1))
-    return y, winner, mean
+    return y, winner if winners and rectified else None, mean
 
 
-def _post(winner, drive, n, a, b):
-    """The post factor of a block of frames, `(b - a, O)`."""
-    here = drive[n, a:b] if drive.ndim == 3 else np.broadcast_to(drive[n], (b - a, drive.shape[1]))
-    return np.ascontiguousarray(here) if winner is None else here * (winner[n, a:b] == 0)
+@njit()
+def _posts(drive, winner, post, db):
+    """The post factor of some frames, `(frames, O)`; `db` is added to. A linear layer has no
+    winners; the drive is that of each frame, or one for all."""
+    for f in range(post.shape[0]):
+        signal = drive[f] if drive.shape[0] > 1 else drive[0]
+        for o in range(post.shape[1]):
+            post[f, o] = signal[o] if winner.size == 0 or winner[f, o] == 0 else np.float32(0)
+            db[o] += post[f, o]
+
+
+def _post(winner, drive, n, a, b, db):
+    post = memory.scratch("post", b - a, drive.shape[-1])
+    won = np.empty((0, 0), np.uint8) if winner is None else winner[n, a:b]
+    _posts(drive[n, a:b] if drive.ndim == 3 else drive[n : n + 1], won, post, db)
+    return post
 
 
 def correlate(x, winner, drive, geometry):
     """See `definition.convolution.correlate`."""
     N, C, O = len(x), x.shape[-1], drive.shape[-1]  # noqa: E741
-    (frames,), (K,) = geometry.output(x.shape[1:-1]), geometry.kernel
-    met = _windows(_padded(x, geometry), geometry, frames)
-    blocks = _blocks(N, frames, K * C)
+    (frames,), (K,), x = geometry.output(x.shape[1:-1]), geometry.kernel, np.ascontiguousarray(x)
+    blocks, groups = _blocks(N, frames, O), _groups(geometry, C)
 
     def share(span):
-        dW, db = np.zeros((O, K * C), np.float32), np.zeros(O, np.float32)
-        more = np.empty_like(dW)
+        dW, db = np.zeros((K * C, O), np.float32), np.zeros(O, np.float32)
         for n, a, b in blocks[slice(*span)]:
-            post = _post(winner, drive, n, a, b)
-            dW += np.matmul(post.T, np.ascontiguousarray(met[n, a:b]), out=more)
-            db += post.sum(axis=0)
+            post = _post(winner, drive, n, a, b, db)
+            for met, taps in _parts(_met(x, geometry, n, a, b), groups):
+                dW[taps] += np.matmul(met.T, post, out=memory.scratch("more", met.shape[1], O))
         return dW, db
 
     # Summed in a fixed order, so that a run repeats bit for bit.
-    dW, db = np.zeros((O, K * C), np.float32), np.zeros(O, np.float32)
+    dW, db = np.zeros((K * C, O), np.float32), np.zeros(O, np.float32)
     for found in threads.each(share, threads.shares(len(blocks))):
         dW += found[0]
         db += found[1]
-    return np.ascontiguousarray(dW.reshape(O, K, C).transpose(0, 2, 1)), db
+    return np.ascontiguousarray(dW.reshape(K, C, O).transpose(2, 1, 0)), db
 
 
 def back(winner, drive, weight, space, geometry):
     """See `definition.convolution.back`: windows of the error, added where they overlap."""
-    N, (_, C, K) = len(drive), weight.shape
+    N, (O, C, K) = len(drive), weight.shape  # noqa: E741
     (frames,), (stride,), (pad,) = geometry.output(space), geometry.stride, geometry.padding
     matrix = np.ascontiguousarray(_matrix(weight).T)
-    error = memory.empty((N, *space, C))
+    error, spans = memory.empty((N, *space, C)), [span[1:] for span in _blocks(1, frames, O)]
 
     def sample(n):
-        padded = np.zeros((space[0] + 2 * pad, C), np.float32)
-        for a, b in _spans(frames, K * C):
-            part = (_post(winner, drive, n, a, b) @ matrix).reshape(b - a, K, C)
-            for k in range(0, K, stride):
-                # As many taps as a stride: they lie side by side in the input.
-                taps = part[:, k : k + stride]
-                rows = padded[a * stride + k :][: (b - a) * stride]
-                whole = len(rows) // stride if taps.shape[1] == stride else 0
-                if whole:
-                    rows[: whole * stride].reshape(whole, stride, C)[...] += taps[:whole]
-                for t in range(whole, b - a):
-                    at = (a + t) * stride + k
-                    padded[at : at + taps.shape[1]] += taps[t]
+        padded, db = np.zeros((space[0] + 2 * pad, C), np.float32), np.zeros(O, np.float32)
+        for a, b in spans:
+            post = _post(winner, drive, n, a, b, db)
+            for k, taps in enumerate(_groups(geometry, C)):
+                met, sizes = padded[a * stride + k * stride :], (b - a, taps.stop - taps.start)
+                met = np.lib.stride_tricks.as_strided(met, sizes, (4 * stride * C, 4))
+                met += np.matmul(post, matrix[:, taps], out=memory.scratch("more", *sizes))
         error[n] = padded[pad : pad + space[0]]
 
     threads.each(sample, range(N))
