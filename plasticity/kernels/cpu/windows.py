@@ -1,9 +1,9 @@
 """Float32 convolutions in time on the CPU: matrix products over the windows of an input.
 
-With channels last a window of a map is one run of kernel x channels numbers. Windows overlap, but as
-many taps of them as a stride do not: those lie in memory as the rows of a matrix, and a convolution,
-its dW and its transpose are a product for each such group of taps, without a copy. Some hundred
-frames at a time, so that bias, ReLU and post factor meet them in the cache.
+With channels last a window of a map is one run of kernel x channels numbers. Windows overlap, but
+as many taps of them as a stride do not: those lie in memory as the rows of a matrix, and a
+convolution, its dW and its transpose are a product for each such group of taps, without a copy.
+Some hundred frames at a time, so that bias, ReLU and post factor meet them in the cache.
 """
 
 import numpy as np
@@ -139,7 +139,7 @@ def correlate(x, winner, drive, geometry):
 
 def back(winner, drive, weight, space, geometry):
     """See `definition.convolution.back`: windows of the error, added where they overlap."""
-    N, (O, C, K) = len(drive), weight.shape  # noqa: E741
+    N, (O, C, _) = len(drive), weight.shape  # noqa: E741
     (frames,), (stride,), (pad,) = geometry.output(space), geometry.stride, geometry.padding
     matrix = np.ascontiguousarray(_matrix(weight).T)
     error, spans = memory.empty((N, *space, C)), [span[1:] for span in _blocks(1, frames, O)]
