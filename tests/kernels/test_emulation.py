@@ -98,6 +98,73 @@ def test_a_barrier_that_some_never_reach_is_an_error(kernels):
         kernels["divergent"]((1,), (32,), (np.zeros(1, np.float32),))
 
 
+RACES = """
+template <typename T>
+__global__ void equal(T* to) { to[threadIdx.x / 2] = T(1); }  // the same value, twice
+
+template <typename T>
+__global__ void ahead(T* a) { a[threadIdx.x] = a[(threadIdx.x + 1) % blockDim.x] + T(1); }
+
+template <typename T>
+__global__ void everywhere(T* to) { to[threadIdx.x] = T(1); }  // in every block
+
+template <typename T>
+__global__ void early(const T* from, T* to) {
+    __shared__ T block[64];
+    block[threadIdx.x] = from[threadIdx.x];
+    to[threadIdx.x] = block[blockDim.x - 1 - threadIdx.x];
+}
+
+template <typename T>
+__global__ void met(const T* from, T* to) {
+    __shared__ T block[64];
+    block[threadIdx.x] = from[threadIdx.x];
+    __syncwarp();
+    const T beside = block[threadIdx.x ^ 1];
+    __syncthreads();
+    to[blockIdx.x * blockDim.x + threadIdx.x] = beside + block[blockDim.x - 1 - threadIdx.x];
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["equal", "ahead", "early", "met"])
+@pytest.mark.parametrize("dtype", ["float", "unsigned char"])
+def test_threads_that_meet_one_place_without_a_barrier_race(name, dtype):
+    kernel = emulation.build(RACES, [f"{name}<{dtype}>"])[f"{name}<{dtype}>"]
+    numbers = np.ones(64, np.float32 if dtype == "float" else np.uint8)
+    args = (numbers, np.zeros_like(numbers)) if name in ("early", "met") else (numbers,)
+    if name == "met":
+        kernel((1,), (64,), args)
+        return
+    with pytest.raises(RuntimeError, match="race"):
+        kernel((1,), (64,), args)
+
+
+def test_blocks_have_no_barrier_between_them_and_shared_memory_of_their_own():
+    kernels = emulation.build(RACES, ["everywhere<float>", "met<float>"])
+    numbers = np.ones(64, np.float32)
+    kernels["everywhere<float>"]((1,), (64,), (numbers,))
+    with pytest.raises(RuntimeError, match="race"):
+        kernels["everywhere<float>"]((2,), (64,), (numbers,))
+    found = np.zeros(128, np.float32)
+    kernels["met<float>"]((2,), (64,), (numbers, found))
+    assert (found == 2).all()
+
+
+def test_two_rows_of_threads_that_write_an_error_twice_race():
+    """Equal values, so that no result tells."""
+    source = launch.source("convolution").partition("KERNEL errors")
+    right = "i64(blockIdx.y) * blockDim.y + threadIdx.y"
+    assert source[0].count(right) == 1  # ALONG_Y
+    wrong = source[0].replace(right, "i64(blockIdx.y) * blockDim.y") + "".join(source[1:])
+    M, sizes = np.ones((36, 4, 3), np.float32), map(np.int64, (4, 4, 3, 4))
+    args, out = (M, *sizes), np.empty((4, 4, 4, 3), np.float32)
+    name = "errors<float, Tile4>"
+    emulation.build(source[0] + "".join(source[1:]), [name])[name]((1, 1), (32, 4), (*args, out))
+    with pytest.raises(RuntimeError, match="race"):
+        emulation.build(wrong, [name])[name]((1, 1), (32, 4), (*args, out))
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -2,8 +2,9 @@
 
 `cuda.hpp` beside this file supplies what CUDA gives a kernel (threads, blocks, barriers, shared
 memory, shuffles). Slow, and exact about what it can see: types of arguments, barriers that some
-threads never reach and, with the sanitizers, every read and write outside an array. No atomics
-and no dynamic shared memory: our kernels do without.
+threads never reach, threads that race for a place of memory (`races.hpp`) and, with the sanitizers
+instead of that, every read and write outside an array. No atomics and no dynamic shared memory: our
+kernels do without.
 """
 
 import atexit
@@ -25,10 +26,12 @@ COMPILER = shutil.which("g++") or shutil.which("c++")
 MISSING = "" if COMPILER else "kernels are emulated by a C++ compiler (g++), and there is none here"
 FOLDER = "PLASTICITY_EMULATION"  # of built libraries, shared with processes that a test starts
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O0")
+RACES = ("-fsanitize=thread", "-fno-threadsafe-statics")  # calls what races.cpp defines
 
 FAULTS = {
     1: "some threads wait at a barrier that others never reach",
     2: "a warp's mask names other lanes than those that take part",
+    3: "threads race: two meet one place of memory, one writes, and no barrier is between them",
 }
 
 Launch = Callable[..., None]
@@ -73,26 +76,26 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
     if not COMPILER:
         raise RuntimeError(MISSING)
     entries = "".join(
-        f'extern "C" int launch_{i}(const unsigned* shape, void** args) {{\n'
+        f"EXPORTED int launch_{i}(const unsigned* shape, void** args) {{\n"
         f"    return emulation::launch<&{name}>(&{name}, shape, args);\n}}\n"
-        f'extern "C" const char* parameters_{i}() {{ return emulation::parameters(&{name}); }}\n'
+        f"EXPORTED const char* parameters_{i}() {{ return emulation::parameters(&{name}); }}\n"
         for i, name in enumerate(names)
     )
     text = f'#include "cuda.hpp"\n{code}\n{entries}'
-    flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
-    flags += ["-ffp-contract=off", "-Wno-unknown-pragmas", *(SANITIZERS if sanitize else ())]
-    header = (HERE / "cuda.hpp").read_text()
-    key = hashlib.sha256("\0".join([text, header, *flags]).encode()).hexdigest()[:24]
+    flags = ["-std=c++17", "-O1", "-fPIC", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
+    flags += ["-ffp-contract=off", "-Wno-unknown-pragmas", f"-I{HERE}", "-fvisibility=hidden"]
+    watched, linked = (SANITIZERS, SANITIZERS) if sanitize else (RACES, ())
+    beside = [(HERE / name).read_text() for name in ("cuda.hpp", "races.hpp", "races.cpp")]
+    key = hashlib.sha256("\0".join([text, *beside, *flags, *watched]).encode()).hexdigest()[:24]
     library = folder() / f"{key}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
             source, built = Path(scratch, "kernels.cpp"), Path(scratch, "kernels.so")
             source.write_text(text)
-            command = [COMPILER, *flags, f"-I{HERE}", str(source), "-o", str(built)]
-            plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-            run = subprocess.run(command, capture_output=True, text=True, env=plain)
-            if run.returncode:
-                raise RuntimeError(f"{COMPILER} refuses the kernels:\n{run.stderr[:5000]}")
+            objects = [str(Path(scratch, name)) for name in ("kernels.o", "races.o")]
+            _compile(*flags, *watched, "-c", str(source), "-o", objects[0])
+            _compile(*flags, "-c", str(HERE / "races.cpp"), "-o", objects[1])
+            _compile("-shared", *linked, *objects, "-o", str(built))
             built.rename(library)
     loaded = ctypes.CDLL(str(library))
     bounds = launch_bounds(code)
@@ -100,6 +103,13 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
         name: _launcher(loaded, i, name, bounds.get(name.partition("<")[0], 1024))
         for i, name in enumerate(names)
     }
+
+
+def _compile(*command: str) -> None:
+    plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    run = subprocess.run([COMPILER, *command], capture_output=True, text=True, env=plain)
+    if run.returncode:
+        raise RuntimeError(f"{COMPILER} refuses the kernels:\n{run.stderr[:5000]}")
 
 
 def launch_bounds(code: str) -> dict[str, int]:

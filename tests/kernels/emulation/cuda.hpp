@@ -1,7 +1,8 @@
 // What CUDA gives a kernel, for one thread of a CPU: threadIdx and its kin, __shared__, block
 // barriers, warp barriers and shuffles. A launch runs block after block. The threads of a block
 // run one after another; one that waits at a barrier keeps its stack (a fiber), and another fiber
-// goes on. A barrier that some threads of a block wait at while others never come is an error.
+// goes on. A barrier that some threads of a block wait at while others never come is an error, and
+// so are threads that meet one place of memory with no barrier between them (races.hpp).
 #pragma once
 
 #include <ucontext.h>
@@ -17,10 +18,13 @@
 #include <utility>
 #include <vector>
 
+#include "races.hpp"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#define EXPORTED extern "C" __attribute__((visibility("default")))
 #define __global__
 #define __device__
 #define __host__
@@ -98,7 +102,9 @@ inline void fiber_main() {
         while (next < total) {
             current->thread = next++;
             take_place(current->thread);
+            races::follow(current->thread, current->stack.get(), STACK);
             body(arguments);
+            races::rest();
             ended[current->thread] = 1;
             ++finished;
         }
@@ -163,25 +169,32 @@ inline bool run_block() {
         }
         std::vector<Fiber*> ready = released();
         if (ready.empty()) return false;
+        if (ready.front()->state == State::block) races::block_meets();
+        for (Fiber* fiber : ready)
+            if (fiber->state == State::warp) races::warp_meets(fiber->thread / 32);
         for (Fiber* fiber : ready) resume(*fiber);
     }
     return true;
 }
 
 inline void wait(State where, unsigned mask = 0xffffffffu) {
+    races::rest();
     current->state = where;
     current->mask = mask;
     if (!(mask >> current->thread % 32 & 1)) masked = true;
     switch_to_scheduler();
+    races::follow(current->thread, current->stack.get(), STACK);
 }
 
 template <typename T>
 T exchange(unsigned mask, T value, unsigned from_lane) {
+    races::rest();
     unsigned thread = current->thread, from = thread / 32 * 32 + from_lane;
     if (!(mask >> from_lane & 1)) masked = true;
     slots[thread].resize(sizeof(T));
     std::memcpy(slots[thread].data(), &value, sizeof(T));
     wait(State::warp, mask);
+    races::rest();
     T found = value;
     if (from < total && !ended[from] && slots[from].size() == sizeof(T))
         std::memcpy(&found, slots[from].data(), sizeof(T));
@@ -196,13 +209,14 @@ void call(void (*kernel)(A...), void** args, std::index_sequence<I...>) {
 
 // `shape`: grid, block, and the first and the last block that run, three numbers each.
 // Returns 0; 1 where threads wait for others that never come; 2 where a mask names other lanes
-// than those that take part.
+// than those that take part; 3 where threads race.
 template <auto kernel, typename... A>
 int launch(void (*)(A...), const unsigned* shape, void** args) {
     gridDim = {shape[0], shape[1], shape[2]};
     blockDim = {shape[3], shape[4], shape[5]};
     total = blockDim.x * blockDim.y * blockDim.z;
     masked = false;
+    races::launched();
     slots.assign(total, {});
     arguments = args;
     body = [](void** all) { call(kernel, all, std::index_sequence_for<A...>{}); };
@@ -211,13 +225,14 @@ int launch(void (*)(A...), const unsigned* shape, void** args) {
         for (unsigned y = first[1]; y <= last[1]; ++y)
             for (unsigned x = first[0]; x <= last[0]; ++x) {
                 blockIdx = {x, y, z};
+                races::block_starts();
                 if (!run_block()) {
                     fibers.clear();
                     return 1;
                 }
             }
     fibers.clear();
-    return masked ? 2 : 0;
+    return masked ? 2 : races::found() ? 3 : 0;
 }
 
 // The types of a kernel's parameters, mangled, with a space after each.
