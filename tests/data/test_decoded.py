@@ -1,6 +1,7 @@
 """Audio is decoded once, whole, and goes on after a break."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,14 @@ def test_a_decoding_goes_on_where_it_was_killed(files, tmp_path, cut):
     assert np.array_equal(samples, np.concatenate(SOUNDS))
     assert lengths.tolist() == [len(s) for s in SOUNDS]
     assert told[0] == {0: 0, 3: 0, 1001: 2, 10**6: 4}[cut]
+
+
+def test_samples_are_on_the_disk_before_their_lengths(files, tmp_path, monkeypatch):
+    flushed, flush = [], decoding._flush
+    watched = lambda file: (flushed.append(Path(file.name).name), flush(file))  # noqa: E731
+    monkeypatch.setattr(decoding, "_flush", watched)
+    run(files, tmp_path)
+    assert flushed == ["samples.int16", "lengths.txt"] * 3  # batches of two files
 
 
 def test_one_decodes_while_others_wait(files, tmp_path):

@@ -8,7 +8,7 @@ import soundfile
 from click.testing import CliRunner
 from plasticity.cli import main
 
-from plasticity.data.packed import pack, unpacked
+from plasticity.data.packed import mu_law_values, pack, unpacked
 from plasticity.data.speech import open_speech
 from plasticity.data.utterances import LABELS, LIST_FOLDER, label_count
 from plasticity.errors import UserError
@@ -149,6 +149,23 @@ def test_a_folder_of_ones_own(tmp_path, monkeypatch):
         assert np.array_equal(speech.samples(i), sounds[f"{name}.wav"])
 
 
+def test_phones_have_numbers_up_to_255(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
+    write_wav(tmp_path / "a.wav", noise(800))
+    (tmp_path / LABELS).write_text("a 255 0 2\n")
+    speech = open_speech(str(tmp_path))
+    assert speech.phones(0).tolist() == [255, 0, 2] and len(speech.phone_names) == 256
+
+
+def test_a_drawn_part_comes_from_anywhere_in_the_set_and_differs_by_seed():
+    whole = open_speech("speech").split("train")
+    drawn = [whole.drawn(20, seed).ids for seed in range(4)]
+    assert whole.drawn(20, 0).ids == drawn[0] and len(set(drawn)) == 4
+    places = [[whole.ids.index(i) for i in ids] for ids in drawn]
+    assert all(own == sorted(set(own)) and len(own) == 20 for own in places)
+    assert np.max(places) > 0.9 * len(whole) > 20
+
+
 def test_files_side_by_side_have_no_speakers(tmp_path, monkeypatch):
     monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path / "data"))
     write_wav(tmp_path / "a.wav", noise(800))
@@ -244,6 +261,14 @@ def test_the_shipped_sample():
             (silence if phone == 0 else sound).append(frame.std())
     assert np.median(sound) > 50 * np.median(silence)  # labels lie where the speech is
     assert speech.place.stat().st_size < 4e6
+
+
+def test_companded_values_are_those_of_mu_law():
+    """Forwards as telephony has it, F(x) = sign x ln(1 + 255 |x|) / ln 256, in steps of 1/127."""
+    values = mu_law_values()
+    assert values.dtype == np.int16 and (values == -values[::-1]).all()
+    x = values[127:] / 32767
+    np.testing.assert_allclose(np.log(1 + 255 * x) / np.log(256), np.arange(128) / 127, atol=1e-3)
 
 
 def test_packed_speech_is_what_it_was(corpus, tmp_path):

@@ -14,6 +14,7 @@ from plasticity.data.speech import open_speech
 from plasticity.data.synthesis import PHONES, frame_labels, make_speech, read_words, speak
 from plasticity.data.utterances import LABELS, label_count
 from plasticity.errors import UserError
+from tests.data.speech import write_wav
 
 FLITE = shutil.which("flite")
 
@@ -137,6 +138,16 @@ def test_a_flite_that_fails_is_one_sentence(script, told, tmp_path, monkeypatch)
         os.chmod(tmp_path / "flite", 0o755)
     with pytest.raises(UserError, match=told):
         speak(0, 0, ("word",))
+
+
+def test_times_are_rounded_to_the_nearest_sample(tmp_path, monkeypatch):
+    """A phone that ends 0.6 samples after a window's middle is that window's."""
+    write_wav(tmp_path / "said.wav", np.zeros(800, np.int16))
+    script = f'#!/bin/sh\neval "out=\\${{$#}}"\n/bin/cp {tmp_path}/said.wav $out\n'
+    (tmp_path / "flite").write_text(f"{script}echo pau:{360.6 / 16000:.7f} aa:0.05\n")
+    os.chmod(tmp_path / "flite", 0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert speak(0, 0, ("word",)).labels.tolist() == [0, 0, PHONES.index("aa")]
 
 
 @pytest.mark.skipif(FLITE is None, reason="flite is not installed")

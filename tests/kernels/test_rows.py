@@ -40,6 +40,13 @@ def test_rows_that_are_named_twice_get_both_contributions(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_closed_gates_pass_on_nothing_not_even_what_is_no_number(dtype):
+    values, out = np.array([[np.nan], [2]], dtype), np.ones((1, 1), dtype)
+    kernels.add_rows(out, np.zeros(2, int), np.array([0, 3], dtype), values, np.array([0, 1]))
+    assert out.item() == 7
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("size", [6, 200])
 def test_many_products_at_once_are_the_products_one_by_one(dtype, size):
     """Large ones are shared out among threads by rows or by columns; transposed ones too."""

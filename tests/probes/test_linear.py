@@ -196,6 +196,12 @@ def test_the_penalty_is_chosen_without_the_test_images():
     assert len(chosen) == 1
 
 
+def test_of_penalties_that_tell_alike_the_largest_is_taken():
+    y = np.arange(300) % 3
+    x = np.eye(3)[y]  # told apart by all of them
+    assert linear.logistic(x, y, x, y, 3).penalty == max(linear.PENALTIES)
+
+
 def told_by(z, y, kept, held, penalty):
     """How many of the held images another routine tells, fitted on those kept alone."""
 

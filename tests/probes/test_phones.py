@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 
+from plasticity import seeds
 from plasticity.data.speech import open_speech
 from plasticity.errors import UserError
 from plasticity.probes import phones
-from plasticity.probes.probe import probe_run
+from plasticity.probes.probe import _some, probe_run
 from plasticity.runs import run
 from plasticity.runs.options import RunOptions
+from plasticity.stimuli import Sound
 from plasticity.stimuli.sound import normalised, timing
 
 OPTIONS = RunOptions(net="audio", width=0.02, device="cpu", dtype="float64")
@@ -45,6 +47,50 @@ def test_an_utterance_is_read_whole_at_its_labels(state):
     np.testing.assert_array_equal(z[-1], maps[-1][0, 2 : 2 + len(labels)])
     at = phones.read_at(len(labels), 2, *timing(state.network)[1], maps[1].shape[1])
     np.testing.assert_array_equal(z[1], maps[1][0, at])
+
+
+def test_labels_that_are_read_beyond_a_map_are_left_out(state):
+    """At alignment 5 the last three, since the highest map has two frames more than labels."""
+    source = open_speech("speech").split("test")
+    z, labels = phones.of_utterance(state.network, state.weights, source, 3, 5, "cpu")
+    x = normalised(source.samples(3)[None], np.dtype(float))
+    *_, (y, _) = state.network.maps(x, state.weights)
+    np.testing.assert_array_equal(labels, source.phones(3)[:-3])
+    np.testing.assert_array_equal(z[-1], y[0, 5:])
+
+
+def test_the_published_readers_are_torchs_linear_layers_that_learn_by_adam(state):
+    """An utterance a step, in a new order every epoch."""
+    torch = pytest.importorskip("torch")
+    source, which = open_speech("speech").split("train"), np.array([0, 3, 5])
+    weights = state.weights
+    how = {"epochs": 3, "lr": 1e-3, "seed": 4}
+    found = phones.published(state.network, weights, Sound(source), which, 41, "cpu", **how)
+    rng = seeds.generator(4, seeds.PROBE, 1)
+    sizes = [layer.outputs for layer in state.network.layers]
+    starts = [rng.uniform(-(D**-0.5), D**-0.5, (D + 1, 41)) for D in sizes]
+    orders = [rng.permutation(which) for _ in range(3)]
+    assert len({tuple(order) for order in orders}) > 1
+    met = {i: phones.of_utterance(state.network, weights, source, i, 2, "cpu") for i in which}
+    for number, (flat, start) in enumerate(zip(found, starts, strict=True)):
+        readout = torch.tensor(start, dtype=torch.float32, requires_grad=True)
+        adam = torch.optim.Adam([readout], lr=1e-3)
+        for i in np.concatenate(orders):
+            z, told = (torch.tensor(a) for a in (met[i][0][number], met[i][1].astype(int)))
+            adam.zero_grad()
+            scores = z.float() @ readout[:-1] + readout[-1]
+            torch.nn.functional.cross_entropy(scores, told).backward()
+            adam.step()
+        right = readout.detach().numpy()
+        assert np.abs(right - start).max() > 5e-3  # nine steps
+        np.testing.assert_allclose(flat.reshape(right.shape), right, atol=1e-4)
+
+
+def test_some_of_so_many_are_drawn_from_all_and_in_their_order():
+    some = _some(1000, 20)
+    np.testing.assert_array_equal(some, np.unique(some))
+    assert len(some) == 20 and some.max() > 700 and np.array_equal(some, _some(1000, 20))
+    assert _some(7, 0).tolist() == list(range(7))
 
 
 def test_some_frames_are_always_the_same_ones_and_come_from_many_utterances(state):

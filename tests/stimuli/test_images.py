@@ -51,6 +51,13 @@ def test_a_batch_depends_on_seed_and_step_alone(images):
     assert not np.array_equal(other.index, resumed[0].index)
 
 
+def test_a_share_of_a_batch_is_part_of_it(images):
+    whole, share = Images(images, 48).batch(3, 1, 8), slice(2, 5)
+    part = Images(images, 48).batch(3, 1, 8, share)
+    for name in ("pixels", "top", "left", "flip"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[share])
+
+
 def test_crops_stay_inside_and_flips_are_fair():
     top, left, flip = crops(10000, 96, 64, np.random.default_rng(0))
     for place in (top, left):

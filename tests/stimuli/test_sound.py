@@ -41,6 +41,12 @@ def test_crops_begin_at_multiples_of_ten_milliseconds_and_differ_from_epoch_to_e
     assert np.mean([len(own) for own in starts.values()]) > 4
 
 
+def test_crops_of_an_utterance_start_at_its_first_place_and_at_its_last(stimulus):
+    source = stimulus.source.pick([0])
+    short = Sound(source, samples=int(source.lengths[0]) - 160)
+    assert {int(short.batch(step, 0, 1).start[0]) for step in range(20)} == {0, 160}
+
+
 def test_a_batch_is_a_function_of_seed_and_step_and_a_share_is_part_of_it(stimulus):
     whole, again = (stimulus.batch(5, 3, 6) for _ in range(2))
     part = stimulus.batch(5, 3, 6, slice(2, 4))
@@ -92,6 +98,17 @@ def test_frames_of_a_batch_have_the_phones_that_are_spoken_there(stimulus):
             nearest = np.abs(160 * (np.arange(len(phones)) + 2) + 20 - sample)
             near = nearest.min() <= 80
             assert found[t, b] == (phones[nearest.argmin()] if near else -1)
+
+
+def test_without_alignment_an_utterance_has_all_its_phones_and_none_in_its_last_two_frames(
+    stimulus,
+):
+    source = stimulus.source.pick([0])
+    whole = Sound(source, samples=int(source.lengths[0]), alignment=0)
+    (batch,), phones = whole.in_order(np.array([0]), 1), source.phones(0)
+    layout = Layout(len(phones) + 2, 1, 1, skip=0)
+    found = whole.labels(batch, networks.get("audio", width=0.01), 5, layout)
+    assert found[:, 0].tolist() == [*phones, -1, -1]
 
 
 def test_what_does_not_fit_is_told_in_a_sentence():

@@ -11,7 +11,12 @@ def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
 
 
 def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array) -> None:
-    """`out[to[e]] += factor[e] * values[source[e]]` for each event e in turn."""
+    """`out[to[e]] += factor[e] * values[source[e]]` for each event e in turn.
+
+    A factor of 0, a closed gate, adds nothing, whatever the values are.
+    """
+    opened = factor != 0
+    to, factor, source = to[opened], factor[opened], source[opened]
     array_module(out).add.at(out, to, factor[:, None] * values[source])
 
 

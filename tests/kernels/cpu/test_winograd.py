@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plasticity import kernels
@@ -36,7 +36,28 @@ def close(found, wanted, size, limit=1e-5):
     close_to_the_largest(found, wanted, size, limit)
 
 
+NAMED = {  # N, H, W, C, O, pool: cases that must occur, whatever is drawn
+    "empty": (0, 5, 6, 5, 7, 1),
+    "grey first layer": (3, 9, 7, 1, 40, 1),
+    "colour first layer": (3, 9, 7, 3, 40, 1),
+    "without pool": (2, 5, 7, 33, 40, 1),
+    "a row and a column that no pool holds": (3, 5, 7, 5, 7, 2),
+    "2x2 map without pool": (4, 2, 2, 33, 40, 1),
+    "2x2 map, pooled": (4, 2, 2, 33, 40, 2),
+    "one pixel": (2, 1, 1, 5, 7, 1),
+}
+
+
+def named(test):
+    """The test, with every named case, once with a drive for each patch and once for each place."""
+    for N, H, W, C, O, pool in NAMED.values():  # noqa: E741
+        for shared in (True, False):
+            test = example(seed=0, N=N, H=H, W=W, C=C, O=O, pool=pool, shared=shared)(test)
+    return test
+
+
 @settings(max_examples=60, deadline=None)
+@named
 @given(
     seed=st.integers(0, 999),
     N=st.integers(0, 5),
@@ -80,11 +101,13 @@ def test_two_by_two_tiles_and_the_first_layer_are_reached(space):
 def test_ties_in_the_pool_go_to_the_first_neuron():
     """Whole numbers that the transforms keep exact: equal neurons stay equal."""
     rng = np.random.default_rng(0)
-    x = rng.integers(-1, 2, (6, 2, 2, 5)).astype(F)
+    x = rng.integers(-1, 2, (24, 2, 2, 5)).astype(F)
     weight = rng.integers(-1, 2, (9, 5, 3, 3)).astype(F)
     bias = np.zeros(9, F)
     _, winner, _ = convolution.forward(x, weight, bias, three_by_three(2))
     np.testing.assert_array_equal(winograd.forward(x, weight, bias, three_by_three(2))[1], winner)
+    a = np.sort(convolution.convolve(x, weight, bias, three_by_three(2)).reshape(24, 4, 9), axis=1)
+    assert ((a[:, 3] == a[:, 2]) & (a[:, 3] > 0)).sum() > 10  # or the test would show nothing
     assert len(set(winner.ravel().tolist())) == 5
 
 

@@ -124,6 +124,21 @@ def test_a_convolution_agrees_with_its_definition(name, dtype, shared):
         close(a, b, size)
 
 
+def test_the_table_of_cases_meets_every_kernel_and_every_kind_of_map(monkeypatch):
+    """Both tiles and both first layers, with and without pool; and a batch without a patch."""
+    met, launched = set(), launch.run
+    watched = lambda file, name, *rest: (met.add(name), launched(file, name, *rest))  # noqa: E731
+    monkeypatch.setattr(launch, "run", watched)
+    for N, H, W, C, O, pool in CASES.values():  # noqa: E741
+        x, weight, bias, drive = case(5, np.float32, N, H, W, C, O, pool, True)
+        all_forms(x, weight, bias, drive, three_by_three(pool))
+    for file in ("convolution", "first"):
+        assert {name for name in launch.names(file) if "<float" in name} <= met
+    pools = {(N > 0, min(H, W) > 2, pool) for N, H, W, *_, pool in CASES.values()}
+    assert pools >= {(True, small, pool) for small in (False, True) for pool in (1, 2)}
+    assert any(not full for full, *_ in pools)
+
+
 @pytest.mark.parametrize("shape", [(3, 9, 7, 3, 7, 1), (2, 6, 5, 4, 7, 2), (4, 2, 2, 5, 7, 2)])
 def test_arrays_that_are_not_contiguous_give_the_same_bits(shape):
     x, weight, bias, drive = case(6, np.float64, *shape, False)
@@ -208,8 +223,13 @@ def test_of_two_equal_largest_neurons_of_a_pool_the_first_wins():
 
 def test_ties_go_to_the_first_neuron_and_silence_has_its_code():
     """Whole numbers that the transforms of 2x2 maps keep exact: equal neurons stay equal."""
-    x, weight, bias, _ = case(3, np.float32, 20, 2, 2, 5, 33, 2, True)
-    bias -= 60
+    rng = np.random.default_rng(3)
+    x, weight = (rng.integers(-1, 2, s).astype(np.float32) for s in ((20, 2, 2, 5), (33, 5, 3, 3)))
+    bias = np.full(33, -2, np.float32)
+    a = definition.convolution.convolve(x, weight, bias, three_by_three(2)).reshape(20, 4, 33)
+    a = np.sort(a, axis=1)
+    ties, at_zero = (a[:, 3] == a[:, 2]) & (a[:, 3] > 0), a[:, 3] == 0
+    assert ties.sum() > 10 and at_zero.sum() > 10  # or the test would show nothing
     y, winner, _ = definition.convolution.forward(x, weight, bias, three_by_three(2))
     found, places, _ = convolution.forward(x, weight, bias, three_by_three(2))
     np.testing.assert_array_equal(places, winner)
@@ -319,6 +339,19 @@ def test_in_time_what_is_not_a_number_stays_so_and_wins_nothing():
     geometry, x = Geometry.of((2,), 2, 0), np.full((1, 8, 1), np.nan)
     y, winner, _ = windows.forward(x, np.ones((1, 1, 2)), np.zeros(1), geometry)
     assert np.isnan(y).all() and (winner == SILENT).all()
+
+
+def test_in_time_a_neuron_at_zero_is_silent():
+    geometry, x = Geometry.of((2,), 2, 0), np.ones((1, 8, 1))
+    y, winner, _ = windows.forward(x, np.array([[[1.0, -1]], [[1, 1]]]), np.zeros(2), geometry)
+    np.testing.assert_array_equal(y, np.broadcast_to([0.0, 2], y.shape))
+    np.testing.assert_array_equal(winner, np.broadcast_to([SILENT, 0], y.shape))
+
+
+def test_closed_gates_pass_on_nothing_not_even_what_is_no_number():
+    values, out = np.array([[np.nan], [2.0]]), np.ones((1, 1))
+    rows.add_rows(out, np.zeros(2, int), np.array([0.0, 3]), values, np.array([0, 1]))
+    assert out.item() == 7
 
 
 @many

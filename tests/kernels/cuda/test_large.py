@@ -225,6 +225,50 @@ def test_activities_from_tiles():
     check("convolution", "activities<float, Tile4>", launch(1), launch(MAPS), last)
 
 
+def test_encodings_are_found_where_they_alone_are_many():
+    """Maps of 2x2 pixels and of one: an encoding has as many numbers as a pooled map."""
+    M, bias = numbers(9, 1, O), numbers(O)
+    count = LARGE // O + 3
+
+    def activities(patches):
+        out = sparse((patches, 1, 1, O), T), sparse((patches, 1, 1, O), np.uint8)
+        out = *out, sparse((patches, O), T)
+        sizes = (2, 2, 2, patches, O, True)
+        return O, patches, (grown(M, patches, 1), bias, *sizes, *out), (out[0], out[2])
+
+    check("convolution", "activities<float, Tile2>", activities(1), activities(count), lambda _: -1)
+    x, w = numbers(1, 1, 1, 1), numbers(O, 1, 3, 3)
+
+    def forward(patches):
+        shape = (patches, 1, 1, O)
+        out = sparse(shape, T), sparse(shape, np.uint8), sparse((patches, O), T)
+        args = (grown(x, patches), w, bias, patches, 1, 1, O, True, *out)
+        return O, patches, args, (out[0], out[2])
+
+    check("first", "first_forward<float, 1>", forward(1), forward(count), lambda _: -1)
+
+
+def test_drives_that_positions_share_are_found_where_they_alone_are_many():
+    """Maps of 2x2 pixels in one pool, and utterances of one frame."""
+    winner, drive, count = winners(1, 1, 1, O), numbers(1, O), LARGE // O + 3
+
+    def posts(patches):
+        out = sparse((9, patches, O), T)
+        arrays = (grown(winner, patches), grown(drive, patches))
+        return O, patches, (*arrays, True, 2, 2, 2, O, patches, out), [out]
+
+    check("convolution", "posts<float, Tile2>", posts(1), posts(count), last_tile)
+    winner = np.zeros((1, 1, O), np.uint8)
+
+    def posts_in_time(N):
+        out = sparse((N, O), T)
+        arrays = (grown(winner, N), grown(drive, N))
+        return O, N, (*arrays, True, True, N, 1, O, out), [out]
+
+    few, many = posts_in_time(1), posts_in_time(count)
+    check("windows", "posts<float>", few, many, lambda _: -1)
+
+
 def test_weights_and_gradients():
     w, side = numbers(O, C, 3, 3), int(LARGE**0.5) + 100
 
