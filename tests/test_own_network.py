@@ -17,7 +17,7 @@ def followed(tmp_path_factory):
 
 
 def test_every_command_of_the_page_ends_as_it_says(followed):
-    assert len(followed) == 6
+    assert len(followed) == 9
     for command, promised, came, output in followed:
         assert came == promised, f"{command}: {output}"
 
@@ -34,7 +34,10 @@ def test_the_sentence_on_the_page_is_the_one_that_comes(followed):
             '(Conv("a", 2, 4, (5,)),)',
             "a of n takes inputs of 2 channels, and there are 1 of sound here",
         ),
-        ('(Conv("a", 1, 4, (3, 3, 3)),)', "n has maps of 3 dimensions, and there is no stimulus"),
+        (
+            '(Conv("a", 1, 4, (3, 3, 3)),)',
+            "a of n takes inputs of 1 channels, and there are 3 of film here",
+        ),
         ('(Conv("a", 1, 4), Conv("b", 4, 4, (3,)))', "the layers of n have 1 and 2 dimensions"),
         ('(Conv("a", 1, 4), Conv("a", 4, 4))', "several layers named a"),
         ('(Gru("g", 1, 4), Conv("b", 5, 2, (3,)))', "layer b of n takes 5 channels, and g below"),
