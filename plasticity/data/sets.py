@@ -21,6 +21,7 @@ from plasticity.files import shown
 
 SPLITS = ("unlabelled", "train", "test")
 SPEECH = ("speech", "librispeech", "flite")  # see data/speech.py
+FILM = ("motions",)  # see data/motions.py
 SAMPLE_SIDE = 64
 CIFAR_SIDE = 72  # 32x32 images, scaled up so that a 64x64 crop can move
 FOLDER_SIDE = 96
@@ -142,7 +143,7 @@ def damaged(name: str, report: Callable[[int, int], None]) -> dict[str, str]:
 def absolute(name: str) -> str:
     """The name of a data set, or the absolute path of a folder of images, which stays if it is not
     there: a run must mean the same from everywhere."""
-    if name in SETS or name in SPEECH:
+    if name in (*SETS, *SPEECH, *FILM):
         return name
     path = os.path.abspath(os.path.expanduser(name))
     return path if name.strip() and (os.sep in name or os.path.isdir(path)) else name

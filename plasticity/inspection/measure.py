@@ -156,13 +156,13 @@ class _Sums:
 
     def add(self, role: Role, at: tuple[int, int]) -> None:
         """A role at its prediction step; its dendritic signals are rows, or maps of them."""
-        xp, patches = self.xp, len(self.top.x) * (self.top.positions if self.timed else 1)
+        xp, patches = self.xp, len(self.top.x) * (self.top.driven[0] if self.timed else 1)
         opened = xp.zeros((patches, 1), self.pre.dtype)
         size, same = xp.abs(role.gamma), xp.zeros_like(role.learner)
         kernels.add_rows(opened, role.learner, size, xp.ones((1, 1), opened.dtype), same)
         opened = opened[:, 0] / xp.maximum(opened.sum(), 1e-30)
         if self.timed:  # by input: its frames together
-            opened = opened.reshape(self.top.positions, -1).sum(axis=0)
+            opened = opened.reshape(self.top.driven[0], -1).sum(axis=0)
         signals = role.signals
         mapped = signals.ndim > 2 or self.timed
         if mapped:
@@ -170,7 +170,7 @@ class _Sums:
             rows, signal = (a.reshape(len(a), -1) for a in (drive, signals))
             kernels.add_rows(rows, role.learner, role.gamma, signal, role.source)
             if self.timed:
-                drive = self.reading.spread(drive, (self.top.positions,))
+                drive = self.reading.spread(drive, self.top.driven)
             total = drive.sum(axis=tuple(range(drive.ndim - 1)))
         for kind, post, pre in self.chosen:
             put = {"post": (opened @ self.post)[post], "pre": (opened @ self.pre)[pre]}

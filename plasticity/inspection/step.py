@@ -80,6 +80,11 @@ class Step:
         """P, over which the encoding is a mean: the positions of the map after pooling."""
         return self.seen.positions
 
+    @property
+    def in_frame(self) -> int:
+        """The positions of one frame, where encodings are frames: their mean is over so many."""
+        return self.positions // self.layout.time
+
     def places(self, patches: np.ndarray) -> dict[str, np.ndarray]:
         """Where encodings are: see `Stimulus.where`."""
         return self.state.stimulus.where(self.batch, self.layout, patches)

@@ -314,12 +314,13 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
     j = seen.neuron(at)
     post, signal, positions = seen.through(j, np.ones((N, 1))), None, step.positions
     pre, inhibition, space = seen.pre(parameter, at), seen.inhibition(j, step.weights), seen.space
-    if roles and step.timed:  # a row is one frame of one input, and no mean is taken
-        post, pre = _frames(seen.wins(j)), _frames(seen.windows(pre))
+    if roles and step.timed:  # a row is one frame of one input
+        T = step.layout.time
+        post, pre = _frames(seen.wins(j), T), _frames(seen.windows(pre), T)
         if inhibition["won"] is not None:
-            active = _frames(seen.windows(inhibition["active"]))
+            active = _frames(seen.windows(inhibition["active"]), T)
             inhibition = {"won": post != 0, "active": active}
-        space, positions = post.shape[1:] if post.shape[1] > 1 else (), 1
+        space, positions = post.shape[1:] if post.shape[1] > 1 else (), step.in_frame
     if roles:
         learner = [role.learner for role in roles]
         columns = _columns(step, roles, learner, [role.other for role in roles])
@@ -328,10 +329,15 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         if dendrite.ndim == 2:
             columns["dendrite"] = dendrite[:, 0].astype(float)
         else:  # a signal for every position: each event has a map of its own
-            passed, positions = seen.through(j, dendrite, row), 1
-            columns["dendrite"] = np.full(len(row), np.nan)
-            post, pre = post[row], pre[row]
-            signal = _without(passed, post)
+            columns["dendrite"], positions = np.full(len(row), np.nan), 1
+            if step.timed:
+                signal = dendrite.reshape(len(row), -1).astype(float)
+                signal = np.repeat(signal, post.shape[1] // signal.shape[1], axis=1)
+                post, pre = post[row], pre[row]
+            else:
+                passed = seen.through(j, dendrite, row)
+                post, pre = post[row], pre[row]
+                signal = _without(passed, post)
             inhibition = {n: None if a is None else a[row] for n, a in inhibition.items()}
             row = np.arange(len(row))
     else:  # an error from above, or a drive without events; the mean over P is in it already
@@ -368,9 +374,11 @@ def _without(passed: np.ndarray, post: np.ndarray) -> np.ndarray:
     return np.divide(passed, post, out=np.zeros_like(passed), where=post != 0)
 
 
-def _frames(values: np.ndarray) -> np.ndarray:
-    """Values of inputs and frames `(M, T, places)` as rows of encodings, frames first."""
-    return values.swapaxes(0, 1).reshape(-1, values.shape[2])
+def _frames(values: np.ndarray, time: int) -> np.ndarray:
+    """Values of inputs and positions `(M, T P, competitors)`, whose first axis is time, as rows of
+    encodings, frames first: `(T M, P competitors)`."""
+    by_frame = values.reshape(len(values), time, -1)
+    return by_frame.swapaxes(0, 1).reshape(-1, by_frame.shape[2])
 
 
 def _with_decay(

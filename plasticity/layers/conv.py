@@ -47,8 +47,12 @@ class ConvSeen:
         return self.geometry.output(self.x.shape[1:-1])
 
     @property
+    def driven(self) -> tuple[int, ...]:
+        return self.winner.shape[1:-1]
+
+    @property
     def positions(self) -> int:
-        return math.prod(self.winner.shape[1:-1])
+        return math.prod(self.driven)
 
     def neuron(self, index: tuple[int, ...]) -> int:
         return index[0]

@@ -46,6 +46,10 @@ class GruSeen:
         return self.h.shape[1:2]
 
     @property
+    def driven(self) -> tuple[int, ...]:
+        return self.h.shape[1:2]
+
+    @property
     def positions(self) -> int:
         return self.h.shape[1]
 

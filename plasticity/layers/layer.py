@@ -40,6 +40,10 @@ class Seen(Protocol):
         """The spatial shape of the places where post and pre meet, before anything is pooled."""
 
     @property
+    def driven(self) -> tuple[int, ...]:
+        """The spatial shape of the output, which the error drives."""
+
+    @property
     def positions(self) -> int:
         """P, the positions of the output: over them an encoding may be a mean."""
 

@@ -85,10 +85,11 @@ def encodings(
             y = x
             if reads in ("places", "potential"):
                 y = layer.unpooled(reads == "potential").in_torch(F, met, params)
+            keeps = reads != "encoding"
             if reading is not None and reading.time == "map":
-                found[i] = y.movedim(-1, 0).flatten(0, 1)  # frames first, then samples
-            else:
-                found[i] = y.flatten(2).mean(2) if reads == "encoding" else y.movedim(1, -1)
+                y = y.movedim(2, 0).flatten(0, 1)  # frames first, then samples
+                keeps |= reading.positions == "keep" or y.ndim == 2
+            found[i] = y.movedim(1, -1) if keeps else y.flatten(2).mean(2)
     return found
 
 
@@ -319,12 +320,13 @@ def negative_gradients(
         target, source = of.ends(modules)
         z = found[target].detach() if of.blocked else found[target]
         above = found[source] if of.crosses else None
+        here = replace(layout, time=len(z) // (layout.samples * layout.lanes))
         if callable(loss):
             top = {name: w for name, w in own.items() if name not in NETWORKS_OWN}
             held = () if above is None else (above, above.detach())
-            value = objective = loss(z, z.detach(), top, draw, layout, *held)
+            value = objective = loss(z, z.detach(), top, draw, here, *held)
         elif loss == "cross_entropy":
-            value = objective = cross_entropy(z, own, draw, layout)
+            value = objective = cross_entropy(z, own, draw, here)
         elif loss == "infonce":
             value = objective = info_nce_loss(z, own, draw, above, **shape, eps=eps)
         else:

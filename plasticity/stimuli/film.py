@@ -1,0 +1,176 @@
+"""Film: clips, whose frames follow each other in every map."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from plasticity import fields, seeds
+from plasticity.arrays import Array, array_module
+from plasticity.data.clips import ClipSet
+from plasticity.data.motions import COUNTS, motions
+from plasticity.errors import UserError
+from plasticity.events import Layout
+from plasticity.fields import option
+from plasticity.learning import Reading
+from plasticity.network import Network
+from plasticity.stimuli.images import order
+from plasticity.stimuli.stimulus import Batch
+
+
+@dataclass(frozen=True)
+class Frames(Batch):
+    """Frames of clips.
+
+    Attributes:
+        pixels: uint8 `(B, T, side, side, 3)`; start: of the whole batch the first frame of each in
+            its clip, int64 `(B,)`.
+    """
+
+    pixels: np.ndarray = None
+    start: np.ndarray = None
+
+
+@dataclass(frozen=True)
+class Film:
+    """Clips from a random frame on, a frame of a map an encoding (Illing et al. 2021, B.3).
+
+    The first axis of every map is time; an encoding is the mean over the positions of a frame. No
+    frame is skipped between a context and its first target.
+
+    Attributes:
+        length: frames of a clip; side: of a frame, in pixels; every: one frame of so many is taken.
+    """
+
+    source: ClipSet
+    length: int = option(36, "Frames of a clip.", flag="clip_frames", least=1, most=10**6)
+    side: int = option(72, "Side of a frame, pixels.", flag="side", least=8, most=10**4)
+    every: int = option(1, "Take one frame of so many.", flag="every", least=1, most=10**4)
+
+    name: ClassVar[str] = "film"
+    example: ClassVar[str] = "clip"
+    dims: ClassVar[int] = 3
+    usual: ClassVar[Mapping[str, Any]] = {"batch": 8, "prediction_steps": 3}
+    reading: ClassVar[Reading] = Reading(time="map")
+    channels: ClassVar[int] = 3
+    sets: ClassVar[tuple[str, ...]] = ("sample", "motions")
+    tasks: ClassVar[tuple[str, ...]] = ("classes",)
+    figures: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        fields.check(self)
+        if self.source is not None and (short := int((self._room < 0).sum())):
+            raise UserError(
+                f"{short} of the {len(self.source)} clips of {self.source.name} have fewer than "
+                f"the {self._span} frames that --clip-frames {self.length} and --every "
+                f"{self.every} ask for: the shortest has {self.source.lengths.min()}"
+            )
+
+    @property
+    def _room(self) -> np.ndarray:
+        """How many first frames each clip can begin with, less one."""
+        return self.source.lengths - self._span
+
+    @property
+    def _span(self) -> int:
+        """From the first frame that is taken to the last, in frames of a clip."""
+        return (self.length - 1) * self.every + 1
+
+    @staticmethod
+    def learns_from(labelled: bool) -> str:
+        """The split to learn from."""
+        return "train"
+
+    @staticmethod
+    def task(source: ClipSet) -> str:
+        """The classes of clips."""
+        return "classes"
+
+    def open(self, name: str, split: str, data_dir: str | None, skip_damaged: bool) -> ClipSet:
+        """A split of a set of clips.
+
+        Raises:
+            UserError: no such set.
+        """
+        if name not in self.sets:
+            raise UserError(f"unknown data set '{name}' of film: expected {', '.join(self.sets)}")
+        return motions(split, self.side)
+
+    def open_splits(self, name: str, data_dir: str | None) -> dict[str, ClipSet]:
+        """The splits of a set of clips."""
+        return {split: self.open(name, split, data_dir, False) for split in COUNTS}
+
+    def described(self, name: str, data_dir: str | None) -> list[str]:
+        """Lines that say what a set holds."""
+        found = self.open_splits(name, data_dir)
+        counts = ", ".join(f"{split} {len(one)}" for split, one in found.items())
+        one = found["train"]
+        return [
+            f"Clips of {one.name}: {counts}; classes: {len(one.classes)} ({', '.join(one.classes)})"
+        ]
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        return self.length, self.side, self.side
+
+    def layout(self, count: int) -> Layout:
+        """One frame, as long as no map says how many it has."""
+        return Layout(1, count, 1, skip=0)
+
+    def batch(self, step: int, seed: int, size: int, share: slice = slice(None)) -> Frames:
+        """The batch of one step: a function of the seed and the step alone.
+
+        Each epoch takes the clips in a new order, each from a random frame on; what does not fill a
+        batch is left out. Only the clips of `share` are read.
+        """
+        epoch, place = divmod(step, len(self.source) // size)
+        index = order(seed, epoch, len(self.source))[place * size : (place + 1) * size]
+        start = self._starts(index, seeds.generator(seed, seeds.AUGMENT, step))
+        return self._frames(step, index, start, share)
+
+    def in_order(
+        self, indices: np.ndarray, size: int, rng: np.random.Generator | None = None
+    ) -> Iterator[Frames]:
+        """The named clips in batches, their middle frames, or from a random one on by `rng`."""
+        start = self._starts(indices, rng)
+        for step, at in enumerate(range(0, len(indices), size)):
+            part = slice(at, at + size)
+            yield self._frames(step, indices[part], start[part])
+
+    def _starts(self, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        room = self._room[index]
+        return room // 2 if rng is None else rng.integers(0, room + 1)
+
+    def _frames(
+        self, step: int, index: np.ndarray, start: np.ndarray, share: slice = slice(None)
+    ) -> Frames:
+        pixels = self.source.frames(index[share], start[share], self._span)[:, :: self.every]
+        labels = None if self.source.labels is None else self.source.labels[index]
+        return Frames(step, index, labels, (), np.ascontiguousarray(pixels), start)
+
+    def inputs(self, batch: Frames, dtype: np.dtype) -> Array:
+        """The frames `(B, T, side, side, 3)`, normalised."""
+        xp = array_module(batch.pixels)
+        mean, std = (xp.asarray(values, dtype) for values in (self.source.mean, self.source.std))
+        return (batch.pixels.astype(dtype) / 255 - mean) / std
+
+    def labels(self, batch: Frames, network: Network, layer: int, layout: Layout) -> np.ndarray:
+        """The class of each clip `(B,)`."""
+        return batch.labels
+
+    @staticmethod
+    def labelled(source: ClipSet, rule: str) -> ClipSet:
+        """The clips, if they have labels of two classes.
+
+        Raises:
+            UserError: they have not.
+        """
+        if source.labels is None or (source.labels == source.labels[0]).all():
+            raise UserError(f"{rule} needs clips of two classes at least: see {source.name}")
+        return source
+
+    def where(self, batch: Batch, layout: Layout, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Index of the clip in its set, and frame of the layer's map."""
+        frame, clip, _ = np.unravel_index(rows, layout.shape)
+        return {"clip": batch.index[clip], "frame": frame}
