@@ -202,6 +202,26 @@ def test_of_penalties_that_tell_alike_the_largest_is_taken():
     assert linear.logistic(x, y, x, y, 3).penalty == max(linear.PENALTIES)
 
 
+def test_what_is_told_is_told_at_the_chosen_penalty():
+    x, y = noisy(120, 30, 0)
+    test_x, test_y = noisy(200, 30, 1)
+    found = linear.logistic(x, y, test_x, test_y, 3)
+    at = {p: linear.logistic(x, y, test_x, test_y, 3, penalties=(p,)) for p in linear.PENALTIES}
+    differ = {p: int((one.told != found.told).sum()) for p, one in at.items()}
+    # Fits end near the minimum, not in it: one image on a border may go either way.
+    assert differ.pop(found.penalty) <= 1 and max(differ.values()) > 10
+
+
+def test_a_neuron_that_is_the_same_in_all_training_images_tells_nothing_of_others():
+    """Rounding leaves its deviation a little above 0."""
+    x, y = noisy(300, 6, 0)
+    test_x, test_y = noisy(60, 6, 1)
+    same = np.full((300, 1), 0.1)
+    assert same.std() > 0
+    found = linear.logistic(np.hstack([x, same]), y, np.hstack([test_x, test_x[:, :1]]), test_y, 3)
+    np.testing.assert_array_equal(found.told, linear.logistic(x, y, test_x, test_y, 3).told)
+
+
 def told_by(z, y, kept, held, penalty):
     """How many of the held images another routine tells, fitted on those kept alone."""
 

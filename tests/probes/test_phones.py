@@ -9,7 +9,7 @@ from plasticity import seeds
 from plasticity.data.speech import open_speech
 from plasticity.errors import UserError
 from plasticity.probes import phones
-from plasticity.probes.probe import _some, probe_run
+from plasticity.probes.probe import probe_run
 from plasticity.runs import run
 from plasticity.runs.options import RunOptions
 from plasticity.stimuli import Sound
@@ -84,13 +84,6 @@ def test_the_published_readers_are_torchs_linear_layers_that_learn_by_adam(state
         right = readout.detach().numpy()
         assert np.abs(right - start).max() > 5e-3  # nine steps
         np.testing.assert_allclose(flat.reshape(right.shape), right, atol=1e-4)
-
-
-def test_some_of_so_many_are_drawn_from_all_and_in_their_order():
-    some = _some(1000, 20)
-    np.testing.assert_array_equal(some, np.unique(some))
-    assert len(some) == 20 and some.max() > 700 and np.array_equal(some, _some(1000, 20))
-    assert _some(7, 0).tolist() == list(range(7))
 
 
 def test_some_frames_are_always_the_same_ones_and_come_from_many_utterances(state):
