@@ -5,6 +5,7 @@ EXTRAS = {
     "verify": "torch",
     "mpi": "mpi4py",
     "plot": "scikit-learn jinja2",
+    "video": "av",
 }
 """What an extra brings, as `pyproject.toml` has it, without versions."""
 

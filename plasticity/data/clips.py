@@ -1,5 +1,6 @@
 """A set of clips of film: colour frames of one size, wherever they come from."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from plasticity import seeds
-from plasticity.data.images import DamagedError
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,11 @@ class ClipSet:
         read: frames of a clip, uint8 `(frames, height, width, 3)`, from its index, the first frame
             and their number.
         lengths: how many frames each has, int64 `(count,)`; side: the height of a frame, and its
-            width.
+            width; a crop may be smaller.
         labels: int64 `(count,)`, counted from 0, or None; classes: their names.
         mean, std: of red, green and blue between 0 and 1, for normalisation.
-        place: the file or folder that they are read from; identity: a digest of what they are.
+        place: the file or folder that they are read from; files: names of the clips, if they are
+            files. flips: whether a clip and its mirror image are of one class.
         notes: sentences on clips that are missing or were left out.
     """
 
@@ -35,7 +36,8 @@ class ClipSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     place: Path
-    identity: str
+    files: tuple[str, ...] = ()
+    flips: bool = False
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -47,6 +49,13 @@ class ClipSet:
         return self.split
 
     @property
+    def identity(self) -> str:
+        """The number of the clips, and a digest of their names and lengths."""
+        names = self.files or (self.name, self.split, str(self.side))
+        told = "\n".join([*names, *map(str, self.lengths)])
+        return f"{len(self)} clips, {hashlib.sha256(told.encode()).hexdigest()[:32]}"
+
+    @property
     def left_out(self) -> dict[str, str]:
         """Damaged clips that were met while reading: none, they are found when it is opened."""
         return {}
@@ -56,11 +65,7 @@ class ClipSet:
         return indices
 
     def frames(self, index: np.ndarray, start: np.ndarray, count: int) -> np.ndarray:
-        """Frames of clips, uint8 `(B, count, height, width, 3)`.
-
-        Raises:
-            DamagedError: a clip that cannot be decoded.
-        """
+        """Frames of clips, uint8 `(B, count, height, width, 3)`."""
         pairs = zip(index, start, strict=True)
         return np.stack([self.read(int(i), int(s), count) for i, s in pairs])
 
@@ -71,15 +76,14 @@ class ClipSet:
         chosen = np.sort(seeds.generator(seed, seeds.SUBSET).permutation(len(self))[:count])
         return self.only(chosen)
 
-    def only(self, chosen: np.ndarray) -> "ClipSet":
-        """Some of the clips, in this order."""
+    def only(self, chosen: np.ndarray, split: str = "") -> "ClipSet":
+        """Some of the clips, in this order, as a split of this name."""
         read, labels = self.read, self.labels
         return replace(
             self,
+            split=split or self.split,
+            files=tuple(self.files[i] for i in chosen) if self.files else (),
             read=lambda i, start, count: read(int(chosen[i]), start, count),
             lengths=self.lengths[chosen],
             labels=None if labels is None else labels[chosen],
         )
-
-
-__all__ = ["ClipSet", "DamagedError"]

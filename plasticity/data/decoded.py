@@ -1,8 +1,12 @@
-"""Audio files decoded once, into one file of 16-bit samples that is mapped into memory."""
+"""Files decoded once, into one file that is mapped into memory; and how audio is decoded."""
 
 import hashlib
+import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,10 +31,42 @@ BATCH = 32  # files decoded between two writes
 FORMAT = 1  # of the cache; a change of the decoding is a new one
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """A way of decoding files into units of one size: samples of sound, frames of film.
+
+    Attributes:
+        key: of the cache: another decoding, another key; store: the name of the file of units, each
+            of `dtype` and `shape`.
+        read: a file as units `(n, *shape)`; raises UserError where it cannot be decoded. need: says
+            if the library for it is missing. what: is decoded, in words.
+    """
+
+    key: str
+    store: str
+    dtype: type
+    shape: tuple[int, ...]
+    read: Callable[[Path], np.ndarray]
+    need: Callable[[], None]
+    what: str
+
+    @property
+    def unit(self) -> int:
+        """Bytes of one unit."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
+
+
 def decoded(
     base: Path, files: list[Path], caches: list[Path], report: Report
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The samples of all files, one file after another; decoded once, then mapped.
+    """The samples of all audio files, int16 at 16 kHz: see `kept`."""
+    return kept(AUDIO, base, files, caches, report)
+
+
+def kept(
+    how: Decoding, base: Path, files: list[Path], caches: list[Path], report: Report
+) -> tuple[np.ndarray, np.ndarray]:
+    """The units of all files, one file after another; decoded once, then mapped.
 
     The cache is keyed by names, sizes and times of the files. A decoding that was interrupted goes
     on where it stopped; of several processes one decodes and the others wait.
@@ -42,37 +78,37 @@ def decoded(
         report: called with the activity, files done and files in all.
 
     Returns:
-        Samples `(all,)`, int16 at 16 kHz, mapped; and the length of each file `(files,)`, int64,
-        -1 where a file could not be decoded.
+        Units `(all, *shape)`, mapped; and how many each file has, int64 `(files,)`, -1 where one
+        could not be decoded.
 
     Raises:
         UserError: a cache that cannot be written, or no library to decode with.
     """
-    digest = _digest(base, files)
-    held = [c for c in caches if len(_lengths(c / digest)) == len(files)]
+    digest = _digest(how, base, files)
+    held = [c for c in caches if len(_lengths(how, c / digest)) == len(files)]
     cache = next(iter(held or filter(_writable, caches)), caches[0])
     folder = cache / digest
-    lengths = _lengths(folder)
+    lengths = _lengths(how, folder)
     if len(lengths) < len(files):
-        need_soundfile()
+        how.need()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder, busy=None):
-                _decode(folder, files, report)
+                _decode(how, folder, files, report)
         except OSError as error:
             full = "; it goes on from there once there is room" if error.errno in FULL else ""
             raise UserError(
-                f"decoded audio could not be kept in {cache}: {error.strerror or error}{full}; "
-                "--data-dir or PLASTICITY_DATA names another folder"
+                f"decoded {how.what} could not be kept in {cache}: {error.strerror or error}{full}"
+                "; --data-dir or PLASTICITY_DATA names another folder"
             ) from error
-        lengths = _lengths(folder)
-    if not np.maximum(lengths, 0).sum():
-        return np.zeros(0, np.int16), lengths
-    return np.memmap(folder / "samples.int16", np.int16, "r"), lengths
+        lengths = _lengths(how, folder)
+    if not (total := int(np.maximum(lengths, 0).sum())):
+        return np.zeros((0, *how.shape), how.dtype), lengths
+    return np.memmap(folder / how.store, how.dtype, "r", shape=(total, *how.shape)), lengths
 
 
-def _digest(base: Path, files: list[Path]) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {RATE}\n".encode())
+def _digest(how: Decoding, base: Path, files: list[Path]) -> str:
+    digest = hashlib.sha256(f"{how.key}\n".encode())
     for file in files:
         about = file.stat()
         name = os.fsencode(file.relative_to(base))
@@ -85,33 +121,33 @@ def _writable(folder: Path) -> bool:
     return os.access(there, os.W_OK | os.X_OK)
 
 
-def _lengths(folder: Path) -> np.ndarray:
-    """Lengths of the files that are decoded already: whole lines whose samples are there."""
-    journal, store = folder / "lengths.txt", folder / "samples.int16"
+def _lengths(how: Decoding, folder: Path) -> np.ndarray:
+    """Units of the files that are decoded already: whole lines whose units are there."""
+    journal, store = folder / "lengths.txt", folder / how.store
     if not journal.is_file() or not store.is_file():
         return np.zeros(0, np.int64)
     lines = journal.read_bytes().split(b"\n")[:-1]
     lengths = np.array([int(line) for line in lines], np.int64)
-    ends = 2 * np.cumsum(np.maximum(lengths, 0))
+    ends = how.unit * np.cumsum(np.maximum(lengths, 0))
     return lengths[: np.searchsorted(ends, store.stat().st_size, side="right")]
 
 
-def _decode(folder: Path, files: list[Path], report: Report) -> None:
-    """Append the samples of the files that are not decoded yet, then their lengths."""
-    done = _lengths(folder)
+def _decode(how: Decoding, folder: Path, files: list[Path], report: Report) -> None:
+    """Append the units of the files that are not decoded yet, then their lengths."""
+    done = _lengths(how, folder)
     with (
-        open(folder / "samples.int16", "ab") as store,
+        open(folder / how.store, "ab") as store,
         open(folder / "lengths.txt", "ab") as journal,
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
     ):
-        store.truncate(2 * int(np.maximum(done, 0).sum()))
+        store.truncate(how.unit * int(np.maximum(done, 0).sum()))
         journal.truncate(sum(len(b"%d\n" % length) for length in done))
         for first in range(len(done), len(files), BATCH):
             report("decoding", first, len(files))
             lengths = []
-            for samples in pool.map(_try, files[first : first + BATCH]):
-                lengths.append(-1 if samples is None else len(samples))
-                store.write(b"" if samples is None else samples.tobytes())
+            for units in pool.map(partial(_try, how), files[first : first + BATCH]):
+                lengths.append(-1 if units is None else len(units))
+                store.write(b"" if units is None else units.tobytes())
             _flush(store)
             journal.write(b"".join(b"%d\n" % length for length in lengths))
             _flush(journal)
@@ -123,9 +159,9 @@ def _flush(file) -> None:
     os.fsync(file.fileno())
 
 
-def _try(file: Path) -> np.ndarray | None:
+def _try(how: Decoding, file: Path) -> np.ndarray | None:
     try:
-        return read_audio(file)
+        return how.read(file)
     except UserError:
         return None
 
@@ -174,3 +210,8 @@ def need_soundfile() -> None:
             f"audio files are read by the package soundfile, which is missing ({error}): "
             "pip install soundfile"
         ) from error
+
+
+AUDIO = Decoding(
+    f"{FORMAT} {RATE}", "samples.int16", np.int16, (), read_audio, need_soundfile, "audio"
+)

@@ -74,7 +74,7 @@ def square(place: Path, side: int, colour: bool = False) -> np.ndarray:
                 raise _UnfitError(f"it holds {pages} pages: save each as a file of its own")
             image.load()
             read = _plain(image, "RGB" if colour else "L")
-            return _centre(_upright(read, _orientation(image)), side)
+            return centre(_upright(read, _orientation(image)), side)
     except Exception as error:  # Pillow lets through whatever a damaged file makes it meet
         raise DamagedError(place, _reason(error)) from error
 
@@ -175,8 +175,8 @@ def _range(image: Image.Image, tags: dict) -> tuple[float, float]:
     )
 
 
-def _centre(image: Image.Image, side: int) -> np.ndarray:
-    """The square in the middle, at the scale at which the shorter side has `side` pixels."""
+def centre(image: Image.Image, side: int) -> np.ndarray:
+    """The square in the middle, scaled so that the shorter side has `side` pixels, uint8."""
     ratio = side / min(image.size)
     box = []
     for size in image.size:

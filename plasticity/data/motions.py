@@ -6,7 +6,6 @@ things are spread alike over all labels, and so is the background, which drifts 
 frame tells the label.
 """
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -70,14 +69,14 @@ def motion(label: int, rng: np.random.Generator, times: np.ndarray) -> dict[str,
     }
 
 
-def clip(split: str, index: int, start: int, count: int, side: int) -> np.ndarray:
-    """Frames of a clip from `start` on, uint8 `(count, side, side, 3)`."""
+def clip(split: str, index: int, start: int, count: int, side: int, every: int = 1) -> np.ndarray:
+    """Frames of a clip from `start` on, one of so many, uint8 `(count, side, side, 3)`."""
     rng = seeds.generator(VERSION, seeds.MOTIONS, int(split == "test"), index)
     things = _things()[split]
     thing, texture = (things[i] for i in rng.integers(0, len(things), 2))
     colours = rng.uniform(0.35, 1, (2, 3))
     drift, origin = rng.uniform(-2, 2, 2) * side / SIDE, rng.uniform(0, side, 2)
-    times = np.arange(start, start + count)
+    times = every * np.arange(start, start + count)
     state = motion(index % len(MOTIONS), rng, times)
     background = _background(texture, side)
     frames = np.empty((count, side, side, 3), np.uint8)
@@ -133,7 +132,7 @@ def _placed(
     return np.roll(np.asarray(made), (whole[1] - side // 2, whole[0] - side // 2), (0, 1))
 
 
-def motions(split: str, side: int = SIDE) -> ClipSet:
+def motions(split: str, side: int = SIDE, every: int = 1) -> ClipSet:
     """The made clips of a split, `train` or `test`; each in its turn has the next of the motions.
 
     Raises:
@@ -142,17 +141,15 @@ def motions(split: str, side: int = SIDE) -> ClipSet:
     if split not in COUNTS:
         raise UserError(f"the made clips have the splits {' and '.join(COUNTS)}, not '{split}'")
     count = COUNTS[split]
-    told = hashlib.sha256(f"motions {VERSION} {split} {side}".encode()).hexdigest()[:32]
     return ClipSet(
         name="motions",
         split=split,
-        read=lambda index, start, frames: clip(split, index, start, frames, side),
-        lengths=np.full(count, LENGTH),
+        read=lambda index, start, frames: clip(split, index, start, frames, side, every),
+        lengths=np.full(count, LENGTH // every),
         side=side,
         labels=np.arange(count) % len(MOTIONS),
         classes=MOTIONS,
         mean=MEAN,
         std=STD,
         place=Path(__file__).with_name("sample.npz"),
-        identity=f"{count} clips, {told}",
     )

@@ -21,7 +21,7 @@ from plasticity.files import shown
 
 SPLITS = ("unlabelled", "train", "test")
 SPEECH = ("speech", "librispeech", "flite")  # see data/speech.py
-FILM = ("motions",)  # see data/motions.py
+FILM = ("motions", "ucf101", "ucf101-2", "ucf101-3")  # see data/motions.py, data/films.py
 SAMPLE_SIDE = 64
 CIFAR_SIDE = 72  # 32x32 images, scaled up so that a 64x64 crop can move
 FOLDER_SIDE = 96

@@ -9,10 +9,14 @@ import numpy as np
 from plasticity import fields, seeds
 from plasticity.arrays import Array, array_module
 from plasticity.data.clips import ClipSet
+from plasticity.data.films import open_films
 from plasticity.data.motions import COUNTS, motions
+from plasticity.data.sets import FILM
+from plasticity.data.tree import few
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.fields import option
+from plasticity.files import shown
 from plasticity.learning import Reading
 from plasticity.network import Network
 from plasticity.stimuli.images import order
@@ -40,13 +44,20 @@ class Film:
     frame is skipped between a context and its first target.
 
     Attributes:
-        length: frames of a clip; side: of a frame, in pixels; every: one frame of so many is taken.
+        length: frames of a clip; side: of a frame, in pixels, cropped from wider ones if there are;
+            every: one frame of so many is taken; short: what becomes of films with too few.
     """
 
     source: ClipSet
     length: int = option(36, "Frames of a clip.", flag="clip_frames", least=1, most=10**6)
     side: int = option(72, "Side of a frame, pixels.", flag="side", least=8, most=10**4)
     every: int = option(1, "Take one frame of so many.", flag="every", least=1, most=10**4)
+    short: str = option(
+        "drop",
+        "Films with too few frames: drop leaves them out; pad repeats their last one.",
+        flag="short_films",
+        choices=("drop", "pad"),
+    )
 
     name: ClassVar[str] = "film"
     example: ClassVar[str] = "clip"
@@ -54,7 +65,7 @@ class Film:
     usual: ClassVar[Mapping[str, Any]] = {"batch": 8, "prediction_steps": 3}
     reading: ClassVar[Reading] = Reading(time="map")
     channels: ClassVar[int] = 3
-    sets: ClassVar[tuple[str, ...]] = ("sample", "motions")
+    sets: ClassVar[tuple[str, ...]] = ("sample", *FILM)
     tasks: ClassVar[tuple[str, ...]] = ("classes",)
     figures: ClassVar[tuple[str, ...]] = ()
 
@@ -63,19 +74,14 @@ class Film:
         if self.source is not None and (short := int((self._room < 0).sum())):
             raise UserError(
                 f"{short} of the {len(self.source)} clips of {self.source.name} have fewer than "
-                f"the {self._span} frames that --clip-frames {self.length} and --every "
-                f"{self.every} ask for: the shortest has {self.source.lengths.min()}"
+                f"the {self.length} frames that --clip-frames asks for: the shortest has "
+                f"{self.source.lengths.min()}"
             )
 
     @property
     def _room(self) -> np.ndarray:
         """How many first frames each clip can begin with, less one."""
-        return self.source.lengths - self._span
-
-    @property
-    def _span(self) -> int:
-        """From the first frame that is taken to the last, in frames of a clip."""
-        return (self.length - 1) * self.every + 1
+        return self.source.lengths - self.length
 
     @staticmethod
     def learns_from(labelled: bool) -> str:
@@ -91,23 +97,28 @@ class Film:
         """A split of a set of clips.
 
         Raises:
-            UserError: no such set.
+            UserError: no such set, or a split that it has not.
         """
-        if name not in self.sets:
-            raise UserError(f"unknown data set '{name}' of film: expected {', '.join(self.sets)}")
-        return motions(split, self.side)
+        found = self.open_splits(name, data_dir)
+        if split not in found:
+            raise UserError(f"{name} holds no clip for '{split}', but for {', '.join(found)}")
+        return found[split]
 
     def open_splits(self, name: str, data_dir: str | None) -> dict[str, ClipSet]:
         """The splits of a set of clips."""
-        return {split: self.open(name, split, data_dir, False) for split in COUNTS}
+        if name in ("sample", "motions"):
+            return {split: motions(split, self.side, self.every) for split in COUNTS}
+        return open_films(name, data_dir, self.side, self.every, self.length, self.short)
 
     def described(self, name: str, data_dir: str | None) -> list[str]:
         """Lines that say what a set holds."""
         found = self.open_splits(name, data_dir)
         counts = ", ".join(f"{split} {len(one)}" for split, one in found.items())
-        one = found["train"]
+        one = next(iter(found.values()))
+        named = f"{len(one.classes)} ({few(one.classes, most=20)})" if one.classes else "none"
         return [
-            f"Clips of {one.name}: {counts}; classes: {len(one.classes)} ({', '.join(one.classes)})"
+            f"Clips of {shown(name)}: {counts}; classes: {named}",
+            *(f"  {note}" for note in one.notes),
         ]
 
     @property
@@ -126,28 +137,38 @@ class Film:
         """
         epoch, place = divmod(step, len(self.source) // size)
         index = order(seed, epoch, len(self.source))[place * size : (place + 1) * size]
-        start = self._starts(index, seeds.generator(seed, seeds.AUGMENT, step))
-        return self._frames(step, index, start, share)
+        return self._frames(step, index, seeds.generator(seed, seeds.AUGMENT, step), share)
 
     def in_order(
         self, indices: np.ndarray, size: int, rng: np.random.Generator | None = None
     ) -> Iterator[Frames]:
-        """The named clips in batches, their middle frames, or from a random one on by `rng`."""
-        start = self._starts(indices, rng)
+        """The named clips in batches, their middle, or varied at random by `rng`."""
         for step, at in enumerate(range(0, len(indices), size)):
-            part = slice(at, at + size)
-            yield self._frames(step, indices[part], start[part])
-
-    def _starts(self, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        room = self._room[index]
-        return room // 2 if rng is None else rng.integers(0, room + 1)
+            yield self._frames(step, indices[at : at + size], rng)
 
     def _frames(
-        self, step: int, index: np.ndarray, start: np.ndarray, share: slice = slice(None)
+        self,
+        step: int,
+        index: np.ndarray,
+        rng: np.random.Generator | None,
+        share: slice = slice(None),
     ) -> Frames:
-        pixels = self.source.frames(index[share], start[share], self._span)[:, :: self.every]
+        """Clips from their middle, cropped there; or by `rng` at random, flipped if they may be."""
+        room, wider, B = self._room[index], self.source.side - self.side, len(index)
+        if rng is None:
+            start, corner, flip = room // 2, np.full((B, 2), wider // 2), np.zeros(B, bool)
+        else:
+            start, corner = rng.integers(0, room + 1), rng.integers(0, wider + 1, (B, 2))
+            flip = (rng.random(B) < 0.5) & self.source.flips
+        frames = self.source.frames(index[share], start[share], self.length)
+        pixels = np.empty((*frames.shape[:2], self.side, self.side, 3), np.uint8)
+        for clip, out, (top, left), turned in zip(
+            frames, pixels, corner[share], flip[share], strict=True
+        ):
+            cut = clip[:, top : top + self.side, left : left + self.side]
+            out[...] = cut[:, :, ::-1] if turned else cut
         labels = None if self.source.labels is None else self.source.labels[index]
-        return Frames(step, index, labels, (), np.ascontiguousarray(pixels), start)
+        return Frames(step, index, labels, (), pixels, start)
 
     def inputs(self, batch: Frames, dtype: np.dtype) -> Array:
         """The frames `(B, T, side, side, 3)`, normalised."""

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from plasticity.cli import main
 
 from plasticity import inspection
+from plasticity.data.motions import clip
 from plasticity.errors import UserError
 from plasticity.runs import run, sets
 from plasticity.runs.options import RunOptions
@@ -43,7 +44,7 @@ def test_a_batch_is_frames_of_clips_from_where_it_says(net):
     batch = stimulus.batch(2, 5, 3)
     assert batch.pixels.shape == (3, 12, 32, 32, 3)
     for i, start, pixels in zip(batch.index, batch.start, batch.pixels, strict=True):
-        wanted = stimulus.source.read(int(i), int(start), 34)[::3]
+        wanted = clip("train", int(i), 3 * int(start), 34, 32)[::3]
         np.testing.assert_array_equal(pixels, wanted)
     x = stimulus.inputs(batch, np.float64)
     np.testing.assert_allclose(x, (batch.pixels / 255 - stimulus.source.mean) / stimulus.source.std)
@@ -84,7 +85,7 @@ def test_encodings_are_frames_and_their_rows_go_by_time_first(net):
 def test_what_does_not_fit_is_told_in_a_sentence(net):
     with pytest.raises(UserError, match=r"4000 of the 4000 clips .* fewer than the 200 frames"):
         sets.stimulus(options(net, clip_frames=200))
-    with pytest.raises(UserError, match="unknown data set 'mine' of film: expected sample, motion"):
+    with pytest.raises(UserError, match="unknown data set 'mine' of film: expected motions"):
         sets.stimulus(options(net, data="mine"))
     with pytest.raises(UserError, match="--crop is for images, and moving is for film"):
         options(net, crop=32).network()
