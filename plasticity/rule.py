@@ -1,13 +1,15 @@
 """What a rule is to the rest: the interface, and what it hands back."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from inspect import signature
+from typing import Any, ClassVar
 
 import numpy as np
 
 from plasticity import fields, kernels
-from plasticity.arrays import Array, array_module, to_device
+from plasticity.arrays import Array, array_module, to_device, to_host
 from plasticity.events import Events, Layout
 
 
@@ -18,19 +20,25 @@ class Draw:
     `pred` holds the events of the half that W_pred scores, one entry for each prediction step;
     `retro` those of the half that W_retro scores, or None where both halves share their events.
     `labels` are for a rule that reads them the classes of the images, int `(B,)`, or of frames
-    `(time, B)`, where -1 is a frame without one.
+    `(time, B)`, where -1 is a frame without one. `step` counts the steps of learning from 0.
+
+    A rule that draws something else has a frozen dataclass of its own that inherits from this one;
+    its further arrays come to the device with the others.
     """
 
     pred: tuple[Events, ...]
     retro: tuple[Events, ...] | None = None
     labels: Array | None = None
+    step: int = 0
 
     def on(self, device: str, dtype: np.dtype) -> "Draw":
         """The same draw as arrays of `device`."""
         pred, retro = (
             half and tuple(e.on(device, dtype) for e in half) for half in (self.pred, self.retro)
         )
-        return Draw(pred, retro, None if self.labels is None else to_device(self.labels, device))
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        arrays = {n: to_device(v, device) for n, v in own.items() if isinstance(v, np.ndarray)}
+        return replace(self, pred=pred, retro=retro, **arrays)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,11 @@ class Role:
         if self.through is None:
             return self.dendrite
         return kernels.product(self.dendrite, self.through.T)
+
+    def onto(self, drive: Array) -> None:
+        """Add the dendritic signals of all events, with their gates, to the drive on patches."""
+        rows, signals = (a.reshape(len(a), -1) for a in (drive, self.signals))
+        kernels.add_rows(rows, self.learner, self.gamma, signals, self.source)
 
     @property
     def learner(self) -> Array:
@@ -140,6 +153,50 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Synapses:
+    """All synapses of one matrix, or all biases, in one step: see `Rule.synapses`.
+
+    Attributes:
+        parameter: `weight (O, C, *kernel)` or `bias (O,)`, the shape of all that follows.
+        sums: over the events of each role, by its name; W: the matrix.
+        state: what each synapse keeps, by name, see `Rule.prepare_synapses`.
+        z, own, draw, layout: as in `Rule.learn`.
+    """
+
+    parameter: str
+    sums: dict[str, Array]
+    W: Array
+    state: dict[str, Array]
+    z: Array
+    own: dict[str, Array]
+    draw: Draw
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a rule makes of the sums: dW = sum over roles of `factor * sums` + all that is `added`.
+
+    Attributes:
+        factor: by role, of the matrix's shape or a number; 1 where a role has none.
+        added: terms that are no sum over events, such as what is left of an eligibility, by name.
+        state: new values of what each synapse keeps.
+    """
+
+    factor: Mapping[str, Array | float] = field(default_factory=dict)
+    added: Mapping[str, Array] = field(default_factory=dict)
+    state: Mapping[str, Array] = field(default_factory=dict)
+
+    def on_host(self) -> "Change":
+        """The same with NumPy arrays."""
+
+        def there(part: Mapping[str, Array | float]) -> dict[str, Array]:
+            return {n: to_host(v) if np.ndim(v) else np.array(float(v)) for n, v in part.items()}
+
+        return Change(*map(there, (self.factor, self.added, self.state)))
+
+
+@dataclass(frozen=True)
 class OneSynapse:
     """What one synapse and its neurons meet in one step: what `Rule.definition` is made of.
 
@@ -150,25 +207,27 @@ class OneSynapse:
 
     Attributes:
         pre: what the synapse meets, `(N, P)`, 1 for a bias; post: activity `rho(a)` of its neuron;
-            potential: `a` of it, `(N, P)`; posts: activity of all neurons of the layer `(N, P, D)`.
+            potential: `a` of it, `(N, P)`; posts, potentials: of all neurons of the layer,
+            `(N, P, D)`.
         W: its weight; weights: of all neurons from the same input, `(D,)`, its own among them.
         j: its neuron; index: its place in the matrix, `(j,)` for a bias.
-        own: the rule's parameters; draw, layout: see `Rule.learn`.
-        context: encodings of the layer above, where that is the rule's context.
+        state: what it keeps, by name.
+        own: the rule's parameters, and what it needs besides; draw, layout: see `Rule.learn`.
     """
 
     pre: np.ndarray
     post: np.ndarray
     potential: np.ndarray
     posts: np.ndarray
+    potentials: np.ndarray
     W: float
     weights: np.ndarray
     j: int
     index: tuple[int, ...]
+    state: dict[str, float]
     own: dict[str, np.ndarray]
     draw: Draw
     layout: Layout
-    context: np.ndarray | None = None
 
 
 class Rule:
@@ -200,6 +259,8 @@ class Rule:
             and has won its pool; `active`, `rho'(a)`, whether it has won or not; `activity`,
             `rho(a)`; or `none`, 1 everywhere, where the rule's own signals are all that multiplies.
             All but the first are of the places before the pool, over which dW is then averaged.
+        needs: what it reads besides z, of the layer that z is the output of, and finds in `own`:
+            `weight` (and with it `bias`), and `input`, `(M, *space, C)`.
         biases: whether biases learn too, as weights from an input that is always 1.
         optimiser: `adam`, or `plain` where W moves by rate times dW; rate: its usual learning rate.
         feedback: how an error comes down in modules of several layers: by `transposed` weights, or
@@ -220,6 +281,7 @@ class Rule:
     locality: ClassVar[str] = "layer"
     reads: ClassVar[str] = "encoding"
     post: ClassVar[str] = "winner"
+    needs: ClassVar[tuple[str, ...]] = ()
     biases: ClassVar[bool] = True
     optimiser: ClassVar[str] = "adam"
     rate: ClassVar[float] = 2e-4
@@ -239,7 +301,18 @@ class Rule:
         fields.check(self)
 
     def prepare(self, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """The parameters that the rule keeps for a layer of `neurons`, float64, at their start."""
+        """The parameters that the rule keeps for a layer of `neurons`, float64, at their start.
+
+        One that needs the layer's input gets how many it has, `inputs`, by this name.
+        """
+        return {}
+
+    def prepare_synapses(self, W: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """What each synapse of a matrix keeps, by name, at its start: float64, of the shape of W.
+
+        Args:
+            W: weights or biases at their start.
+        """
         return {}
 
     def draw(self, layout: Layout, rng: np.random.Generator) -> Draw:
@@ -255,8 +328,27 @@ class Rule:
         return None
 
     def follow(self, z: Array, own: dict[str, Array]) -> dict[str, Array]:
-        """New values of own parameters that no optimiser moves: `Learning.state`."""
+        """New values of own parameters that no optimiser moves: `Learning.state`.
+
+        Both `decay` and `follow` may take `draw` and `layout` as further arguments.
+        """
         return {}
+
+    def synapses(self, s: Synapses) -> Change:
+        """dW of all synapses of a matrix from their sums over events, and what each then keeps.
+
+        For what is no sum over events: a factor of the weight, an eligibility over steps of
+        learning, a term of other neurons' weights. By default dW is the sum.
+        """
+        return Change()
+
+    def constrain(self, W: Array, state: dict[str, Array]) -> Array:
+        """What weights become after the optimiser has moved them: bounds, norms, signs, masks.
+
+        Args:
+            W: `(O, C, *kernel)`; state: what each synapse keeps. Biases are not constrained.
+        """
+        return W
 
     # A rule states its equation for one synapse, in lines or loops that read as the paper's do:
     #
@@ -280,8 +372,7 @@ class Rule:
         drive, opened, summed = xp.zeros(z.shape, z.dtype), [], []
         for role in self.roles(z, own, draw, layout):
             summed.append(role)
-            onto, signal = (a.reshape(len(a), -1) for a in (drive, role.dendrite))
-            kernels.add_rows(onto, role.learner, role.gamma, signal, role.source)
+            role.onto(drive)
             opened.append((role.gamma != 0).mean())
         loss = None
         if hasattr(self, "objective"):
@@ -290,10 +381,15 @@ class Rule:
             drive,
             loss,
             sum(opened) / len(opened) if opened else xp.zeros(()),
-            decay=self.decay(z, own),
-            state=self.follow(z, own),
+            decay=_given(self.decay, z, own, draw, layout),
+            state=_given(self.follow, z, own, draw, layout),
             roles=tuple(summed),
         )
+
+
+def _given(method: Callable, *args: object) -> Any:
+    """What a method gives of as many arguments as it takes."""
+    return method(*args[: len(signature(method).parameters)])
 
 
 def reads_labels(rule: Rule | type) -> bool:

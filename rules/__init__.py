@@ -19,6 +19,11 @@ RULES = {
     "bcm": ("bcm", "Bcm"),
     "hebbian": ("hebbian", "Hebbian"),
     "covariance": ("covariance", "Covariance"),
+    "sanger": ("sanger", "Sanger"),
+    "normalised_hebb": ("normalised_hebb", "NormalisedHebb"),
+    "softhebb": ("softhebb", "SoftHebb"),
+    "reward_hebb": ("reward_hebb", "RewardHebb"),
+    "predictive_coding": ("predictive_coding", "PredictiveCoding"),
     "stdp": ("stdp", "Stdp"),
     "random": ("random", "Random"),
 }

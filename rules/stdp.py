@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from plasticity.arrays import Array, array_module
-from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.fields import option
 from plasticity.rule import Draw, OneSynapse, Role, Rule
 
 
@@ -35,10 +35,10 @@ class Stdp(Rule):
         tau_plus, tau_minus: time constants of the traces in time steps, above 0.
     """
 
-    A_plus: float = 1.0
-    A_minus: float = 1.0
-    tau_plus: float = 2.0
-    tau_minus: float = 2.0
+    A_plus: float = option(1.0, "Potentiation of a pair.")
+    A_minus: float = option(1.0, "Depression of a pair.")
+    tau_plus: float = option(2.0, "Time steps that pre is remembered.", least=0, above=True)
+    tau_minus: float = option(2.0, "Time steps that post is remembered.", least=0, above=True)
 
     name: ClassVar[str] = "stdp"
     equation: ClassVar[str] = "dW_ji = A_plus y_j xbar_i - A_minus x_i ybar_j"
@@ -46,11 +46,6 @@ class Stdp(Rule):
     reads: ClassVar[str] = "places"
     post: ClassVar[str] = "none"
     biases: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        for name in ("tau_plus", "tau_minus"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} must be above 0, got {getattr(self, name)}")
 
     def roles(self, z: Array, own: dict[str, Array], draw: Draw, layout: Layout) -> Iterator[Role]:
         """Every patch with the post to come, and with the post that was."""

@@ -104,6 +104,8 @@ def _short(row: dict[str, object], post: bool = True) -> dict[str, object]:
     factors = {signal: row["dendrite"], "post": row["post"], "pre": row["pre"]}
     if not post:
         del factors["post"]
+    if "synapse" in row:
+        factors["synapse"] = row["synapse"]
     return made | factors | {"product": row["product"], "share": row["share"]}
 
 
@@ -119,6 +121,7 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
     if rows:
         say(
             f"share = gate x weight x dendritic x {'post x ' if post else ''}pre"
+            + (" x synapse" if "synapse" in rows[0] else "")
             + (f" / {found.positions} positions" if found.positions > 1 else "")
             + ("; a patch is image (row, column)" if "patch" in rows[0] else "")
             + ("; a frame is utterance (frame of the map)" if "frame" in rows[0] else "")
@@ -128,7 +131,10 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
     if post := found.inhibition():
         fractions = [{"post, over patches and positions": n, "of all": v} for n, v in post.items()]
         table("Inhibition and rho'", fractions)
-    say(f"\nsum over events  {found.total:+.12e}")
+    for name, value in found.added.items():
+        say(f"\nadded, {name:<9} {value:+.12e}")
+    said = "sum over events " if not found.added else "events and added"
+    say(f"\n{said} {found.total:+.12e}")
     say(f"dW of training   {found.applied:+.12e}")
     limit = found.tolerance * found.scale
     say(
@@ -136,6 +142,8 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
         + ("within" if found.agrees else "MORE THAN")
         + f" rounding ({limit:.1e}: {found.tolerance:g} of the sum of absolute values)",
     )
+    if found.constraint is not None:
+        say(f"constraint       {found.constraint:+.12e}, after the optimiser")
     if found.scale == 0:
         say("No event moves this synapse in this step.")
     files.write_csv(found.rows(all_events=all_events))

@@ -40,6 +40,7 @@ def data_set(state: "State") -> None:
 
 def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> bool:
     """Train to the end, showing every module's loss and gates or accuracy. False if interrupted."""
+    from plasticity import learning
     from plasticity.runs import training
 
     options = state.options
@@ -49,6 +50,10 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
     )
     title = (state.rule.name, "bold"), " on ", (state.network.name, "bold"), about
     say(Text.assemble(*title, (str(folder), "bold")))
+    if kept := learning.kept_by_synapses(state.weights):
+        size = sum(kept.values()) / 2**20
+        names = ", ".join(kept)
+        say(f"{state.rule.name} keeps {names} for each synapse, which takes {size:,.1f} MiB.")
     one, bar = state.stimulus.example, _bar("{task.fields[speed]}")
     task = bar.add_task("training", total=None, speed="", completed=state.step)
     last = time.monotonic()

@@ -1,12 +1,12 @@
 """One layer in one step: how dW, its factors and its gates are distributed, and what moved most."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from plasticity import learning
 from plasticity.arrays import Array, array_module, to_host
-from plasticity.inspection.step import Step
-from plasticity.rule import learns
+from plasticity.inspection.step import Step, moved
 
 QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1.0}
 SAMPLE = 2**22  # values at most, evenly spaced, that quartiles are taken of
@@ -21,7 +21,8 @@ class LayerView:
         distributions: of dW by parameter and of each factor: quantiles, mean, std, a row each.
         gates: fraction of open gates by role, prediction step and sign.
         silenced: fractions of neurons that no update reaches, at their positions.
-        synapses, neurons, patches: what changed most, and what changed it.
+        synapses, neurons, patches: what changed most, and what changed it; no patches where the
+            rule makes something of its sums over them, see `Rule.synapses`.
         optimiser: dW beside the step of the optimiser, by parameter.
         alignment: cosine of W_pred and W_retro transposed, by prediction step.
         arrays: dW by parameter, and the factors as images: `gate (roles, N)`, mean of gamma over
@@ -91,6 +92,10 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
         rows.append(_distribution("gate", np.concatenate(gate)))
         signals = [role.signals for role in step.roles]
         rows.append(_distribution("dendritic signal", np.concatenate([s.ravel() for s in signals])))
+    for parameter, change in step.settled.items():
+        parts = [(f"factor of {role}", value) for role, value in change.factor.items()]
+        for name, value in parts + list(change.added.items()):
+            rows.append(_distribution(f"{name}, {parameter}", value))
     name = "drive / P" if step.shared else "drive" if step.top else "error"
     rows.append(_distribution(name, step.seen.error))
     factors = _factors(step)
@@ -106,7 +111,7 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
         silenced=step.seen.silenced(),
         synapses=_synapses(dW[step.layer.main], top),
         neurons=_neurons(step, factors, top),
-        patches=_patches(step, top),
+        patches=[] if step.settled else _patches(step, top),
         optimiser=_optimiser(step),
         alignment=alignment(step.own),
         arrays={**{f"dW_{name}": change for name, change in dW.items()}, **factors},
@@ -239,30 +244,29 @@ def _patches(step: Step, top: int) -> Rows:
 
 
 def _optimiser(step: Step) -> Rows:
-    """dW, and what the optimiser makes of it: both on copies. There is no weight decay."""
+    """dW, what the optimiser makes of it, and the rule's constraint: all on copies.
+
+    There is no weight decay.
+    """
     state, name = step.state, step.layer.name
     found = []
     for parameter, dW in step.seen.changes.items():
         before = to_host(state.weights[name][parameter])
-        after = before.copy()
-        stored = state.optimiser.moments.get(name, {}).get(parameter, {})
-        moments = {moment: to_host(values).copy() for moment, values in stored.items()}
-        optimiser = replace(state.optimiser, moments={name: {parameter: moments}})
-        if learns(state.rule):
-            change = {name: {parameter: np.ascontiguousarray(dW)}}
-            optimiser.ascend({name: {parameter: after}}, change, step.number)
-        moved = (after - before).astype(float)
-        norms = np.linalg.norm(dW), np.linalg.norm(moved), np.linalg.norm(before)
+        after, bound = moved(step, parameter)
+        by = (after - before).astype(float)
+        norms = np.linalg.norm(dW), np.linalg.norm(by), np.linalg.norm(before)
         scale = float(norms[0] * norms[1]) or 1.0
         found.append(
             {
                 "parameter": parameter,
                 "norm of dW (rule)": float(norms[0]),
-                f"norm of the step ({type(optimiser).__name__})": float(norms[1]),
+                f"norm of the step ({type(state.optimiser).__name__})": float(norms[1]),
                 "step / weights": float(norms[1] / (norms[2] or 1.0)),
-                "largest step": float(np.abs(moved).max()),
-                "cosine of both": float((dW * moved).sum() / scale),
+                "largest step": float(np.abs(by).max()),
+                "cosine of both": float((dW * by).sum() / scale),
                 "weight decay": 0.0,
             }
         )
+        if learning.constrains(state.rule):
+            found[-1]["norm of the constraint"] = float(np.linalg.norm((bound - after).ravel()))
     return found

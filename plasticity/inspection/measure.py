@@ -9,7 +9,7 @@ from plasticity.arrays import Array, array_module, to_host
 from plasticity.inspection.layer import cosine_by_step
 from plasticity.inspection.spec import Wish
 from plasticity.learning import Reading, Scored, Seen, Watched
-from plasticity.rule import Role
+from plasticity.rule import Change, Role
 
 SIGNS = (1, -1)
 AXES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -68,7 +68,14 @@ def kinds(modules: Iterable[Watched]) -> tuple[list[str], list[int]]:
     for watched in modules:
         found += [(role.name, int(role.events.k)) for role in watched.roles]
         found += [("decay", 0)] if watched.decay is not None else []
+        found += [(name, 0) for name in _added(watched)]
     return list(dict.fromkeys(name for name, _ in found)), sorted({k for _, k in found})
+
+
+def _added(watched: Watched) -> list[str]:
+    """The names of what the rule adds to its sums over events."""
+    made = (change for unit in watched.settled.values() for change in unit.values())
+    return list(dict.fromkeys(name for change in made for name in change.added))
 
 
 def measure(
@@ -101,9 +108,12 @@ def measure(
                 gates[(*at, s)] = float(((role.gamma != 0) & here).sum()) / count
         for one in sums.values():
             one.add(role, at)
-    if watched.decay is not None and name in sums:
-        at = names.index("decay"), ks.index(0)
-        sums[name].take(watched.decay, weights[name][watched.layers[-1].layer.main], at)
+    if watched.decay is not None:
+        for unit, one in sums.items():
+            at = names.index("decay"), ks.index(0)
+            one.take(watched.decay, weights[unit][one.top.layer.main], at)
+    for one in sums.values():
+        one.settle(watched.settled.get(one.top.layer.name, {}).get(one.top.layer.main), names, ks)
     if names:
         found[f"{name}/gates"] = gates
     for scored in watched.predicted:
@@ -198,6 +208,17 @@ class _Sums:
             if kind == "synapses":
                 own = weight[tuple(self.xp.asarray(self.wish.synapses.T))]
                 self.arrays["synapses/share"][:, *at] = part[post] * own
+
+    def settle(self, made: Change | None, names: Sequence[str], ks: Sequence[int]) -> None:
+        """What the rule has made of the sums: a factor on the share of a role, and terms beside."""
+        if made is None or "synapses/share" not in self.arrays:
+            return
+        share, at = self.arrays["synapses/share"], tuple(self.xp.asarray(self.wish.synapses.T))
+        for role, factor in made.factor.items():
+            whole = np.ndim(factor) == 0
+            share[:, names.index(role)] *= factor if whole else factor[at][:, None]
+        for name, value in made.added.items():
+            share[:, names.index(name), ks.index(0)] = value[at]
 
     def found(self) -> dict[str, np.ndarray]:
         return {path: to_host(array) for path, array in self.arrays.items()}

@@ -7,7 +7,7 @@ import numpy as np
 from plasticity import seeds
 from plasticity.errors import UserError
 from plasticity.inspection.step import index_of
-from plasticity.learning import NETWORKS_OWN
+from plasticity.learning import rules_own
 from plasticity.runs.run import State
 
 GRAMMAR = (
@@ -72,7 +72,7 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
     layer = state.network.convolutions[index]
     shape = state.weights[layer.name][layer.main].shape
     synapses: list[tuple[int, ...]] = []
-    own = {n: w for n, w in state.weights[layer.name].items() if n not in NETWORKS_OWN}
+    own = rules_own(state.weights[layer.name])
     said = getattr(state.rule, "parameters", {})
     roles = {name: said[name].role for name in own if name in said and said[name].role}
     entries: dict[str, list[tuple[int, ...]]] = {}

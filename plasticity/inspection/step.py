@@ -1,6 +1,6 @@
 """One layer in one step of learning, recomputed from what a run has saved."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import NETWORKS_OWN, Scored
 from plasticity.network import Conv, Seen
-from plasticity.rule import Role
+from plasticity.rule import Change, Role, learns
 from plasticity.runs import lifecycle, run
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
@@ -29,6 +29,7 @@ class Step:
         roles: the factors of every event in which the module's top learns, in these losses and in
             those of which the module is the context.
         decay: what every patch takes from the weights of this layer, or None.
+        settled: what the rule has made of its sums over events, by parameter.
     """
 
     state: State
@@ -40,6 +41,7 @@ class Step:
     own: dict[str, np.ndarray]
     roles: tuple[Role, ...]
     decay: np.ndarray | None
+    settled: dict[str, Change] = field(default_factory=dict)
 
     @property
     def layer(self) -> Conv:
@@ -165,10 +167,10 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
     watched = found[0]
     seen = next(seen for seen in watched.layers if seen.layer is wanted)
     top = seen is watched.layers[-1]
+    takes = watched.decay if seen.read else None
     space = learning.read_space(wanted, state.rule.reads, seen.x.shape[1:-1])
     layout = state.stimulus.reading.layout(state.layout, space)
     losses = tuple(map(_scored_on_host, watched.predicted))
-    decay = watched.decay if top else None
     return Step(
         state,
         number,
@@ -178,8 +180,30 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         losses,
         {name: w for scored in losses for name, w in scored.own.items()} if top else {},
         tuple(map(role_on_host, watched.roles)) if seen.read else (),
-        None if decay is None else to_host(decay),
+        None if takes is None else to_host(takes),
+        {n: change.on_host() for n, change in watched.settled.get(wanted.name, {}).items()},
     )
+
+
+def moved(step: Step, parameter: str) -> tuple[np.ndarray, np.ndarray]:
+    """A parameter after the optimiser has moved it, and then bounded by the rule: copies.
+
+    The two are the same where the rule has no constraint on it.
+    """
+    state, name = step.state, step.layer.name
+    dW, after = step.seen.changes[parameter], step.weights[parameter].copy()
+    stored = state.optimiser.moments.get(name, {}).get(parameter, {})
+    moments = {moment: to_host(values).copy() for moment, values in stored.items()}
+    optimiser = replace(state.optimiser, moments={name: {parameter: moments}})
+    if learns(state.rule):
+        change = {name: {parameter: np.ascontiguousarray(dW)}}
+        optimiser.ascend({name: {parameter: after}}, change, step.number)
+    if not (step.top and parameter == step.layer.main and learning.constrains(state.rule)):
+        return after, after
+    kept = learning.state_of(step.weights, parameter)
+    if parameter in step.settled:
+        kept |= step.settled[parameter].state
+    return after, state.rule.constrain(after, kept)
 
 
 def _scored_on_host(scored: Scored) -> Scored:

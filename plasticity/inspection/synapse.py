@@ -1,14 +1,15 @@
 """One parameter in one step: every event that moved it, and that they add up to its dW."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from plasticity import learning
 from plasticity.errors import UserError
-from plasticity.inspection.step import Step
-from plasticity.rule import Role
+from plasticity.inspection.step import Step, moved
+from plasticity.rule import Change, Role
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 """Rounding that is let pass, relative to the sum of absolute values."""
@@ -40,6 +41,9 @@ class Synapse:
             rho'(a) = 1; None where there is no pool to win.
         signal: the error from above `(rows, positions)`, in layers below the top of a module,
             where it takes the place of the dendritic signal; otherwise None.
+        added: terms that are no sum over events, by name; where a rule makes something of its sums,
+            `columns` have the factor `synapse` too, see `Rule.synapses`.
+        constraint: by how much the rule's constraint moves the weight after the optimiser has.
         space: the map's shape, before pooling; factor: the post factor, see `Rule.post`.
         around: dW of the whole kernel that it belongs to `(*kernel)`, or its own.
         applied: dW as the training step computes it; scale: the sum of absolute shares, in
@@ -67,6 +71,8 @@ class Synapse:
     scale: float
     tolerance: float
     factor: str = "winner"
+    added: dict[str, float] = field(default_factory=dict)
+    constraint: float | None = None
 
     @property
     def name(self) -> str:
@@ -83,7 +89,7 @@ class Synapse:
         post, signal = (
             (self.post, c["dendrite"]) if self.signal is None else (self.post * self.signal, 1.0)
         )
-        factor = c["gate"] * c["weight"] * signal / self.positions
+        factor = c["gate"] * c["weight"] * signal / self.positions * c.get("synapse", 1.0)
         if sizes:
             post, pre, factor = np.abs(post), np.abs(pre), np.abs(factor)
         if self.space:  # post and pre of the same patch: summed over positions once for each patch
@@ -92,8 +98,8 @@ class Synapse:
 
     @property
     def total(self) -> float:
-        """The sum over events."""
-        return float(self.shares.sum())
+        """The sum over events, and what is added to it."""
+        return float(self.shares.sum()) + sum(self.added.values())
 
     @property
     def difference(self) -> float:
@@ -130,6 +136,7 @@ class Synapse:
                 found["active"] = self.active[self.post_row[event], position]
             found["post"], found["pre"] = post[at, position], pre[at, position]
             found["product"] = found["gate"] * found["dendrite"] * found["post"] * found["pre"]
+            found["product"] = found["product"] * found.get("synapse", 1.0)
             found["share"] = found["product"] * found["weight"] / self.positions
             yield found
 
@@ -164,6 +171,8 @@ class Synapse:
                     "share": float(shares[here].sum()),
                 }
             )
+        for name, value in self.added.items():
+            found.append({"role": name, "k": 0, "sign": 0, "events": 0, "open": 0, "share": value})
         return found
 
     def map(self) -> tuple[np.ndarray, tuple[int, int] | None]:
@@ -198,6 +207,7 @@ class Synapse:
             "agrees": self.agrees,
             "post": self.inhibition(),
             "by_role": self.by_role(),
+            "constraint": self.constraint,
         }
 
     def _repr_html_(self) -> str:
@@ -238,6 +248,8 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
         scale=0.0,
         tolerance=TOLERANCE[dtype],
         factor=step.factor,
+        added={n: float(v[at]) for n, v in _settled(step, parameter).added.items()},
+        constraint=_constraint(step, parameter, at),
         **parts,
     )
     pres = [made.pre]
@@ -247,7 +259,20 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
             pres = [step.seen.pre(parameter, other) for other in near]
         else:  # events with maps of their own, or what decays
             pres = [_synaptic(step, parameter, other)["pre"] for other in near]
-    return replace(made, scale=max(float(made._shares(pre, sizes=True).sum()) for pre in pres))
+    scale = max(float(made._shares(pre, sizes=True).sum()) for pre in pres)
+    return replace(made, scale=scale + sum(map(abs, made.added.values())))
+
+
+def _settled(step: Step, parameter: str) -> Change:
+    return step.settled.get(parameter, Change())
+
+
+def _constraint(step: Step, parameter: str, at: tuple[int, ...]) -> float | None:
+    """By how much the rule's constraint moves a weight after the optimiser has."""
+    if not (step.top and learning.constrains(step.state.rule) and parameter == step.layer.main):
+        return None
+    after, bound = moved(step, parameter)
+    return float(bound[at]) - float(after[at])
 
 
 def _matrices(step: Step) -> dict[str, str]:
@@ -324,6 +349,11 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
     if roles:
         learner = [role.learner for role in roles]
         columns = _columns(step, roles, learner, [role.other for role in roles])
+        if factors := _settled(step, parameter).factor:
+            shape = step.weights[parameter].shape
+            each = [np.broadcast_to(factors.get(role.name, 1.0), shape)[at] for role in roles]
+            counts = [len(role.gamma) for role in roles]
+            columns["synapse"] = np.repeat(np.array(each, float), counts)
         row = np.concatenate(learner)
         dendrite = np.concatenate([role.dendrite[..., j : j + 1][role.source] for role in roles])
         if dendrite.ndim == 2:
@@ -395,6 +425,7 @@ def _with_decay(
     row = np.concatenate([parts["post_row"], len(parts["post"]) + np.arange(N)])
     place, columns = step.places(np.arange(N)), {}
     more = {"role": "decay", "gate": 1.0, "weight": float(parts["positions"]), "dendrite": -1.0}
+    more["synapse"] = 1.0
     for name, column in parts["columns"].items():
         new = place.get(name.removeprefix("other_"), np.full(N, more.get(name, 0)))
         columns[name] = np.concatenate([column, new])

@@ -9,9 +9,12 @@ from plasticity.learning.step import (
     Update,
     draws,
     layerwise,
+    needed,
     prepare,
+    rules_own,
     updates,
 )
+from plasticity.learning.synapses import constrain, constrains, kept_by_synapses, settles, state_of
 from plasticity.learning.watched import Scored, Watched
 from plasticity.network import Seen
 
@@ -28,14 +31,21 @@ __all__ = [
     "Seen",
     "Update",
     "Watched",
+    "constrain",
+    "constrains",
     "draws",
+    "kept_by_synapses",
     "keys",
     "layerwise",
     "losses_of",
     "named",
+    "needed",
     "post_factor",
     "prepare",
     "read_map",
     "read_space",
+    "rules_own",
+    "settles",
+    "state_of",
     "updates",
 ]

@@ -42,6 +42,7 @@ class Adam:
                 layer: {
                     name: {m: array_module(w).zeros_like(w) for m in ("m", "v")}
                     for name, w in own.items()
+                    if "." not in name  # what synapses keep is moved by no optimiser
                 }
                 for layer, own in weights.items()
             },

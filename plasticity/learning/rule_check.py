@@ -12,10 +12,21 @@ import numpy as np
 from plasticity import plugins
 from plasticity.errors import UserError
 from plasticity.events import Layout
-from plasticity.learning.step import NETWORKS_OWN
-from plasticity.rule import Draw, Learning, Role, Rule, reads_labels
+from plasticity.learning.step import NETWORKS_OWN, needed
+from plasticity.learning.synapses import constrains, settles
+from plasticity.network import Network
+from plasticity.rule import (
+    Change,
+    Draw,
+    Learning,
+    OneSynapse,
+    Role,
+    Rule,
+    Synapses,
+    reads_labels,
+)
 
-NEURONS, IMAGES, COLUMNS = 4, 3, 2
+NEURONS, IMAGES, COLUMNS, INPUTS = 4, 3, 2, 3
 SETTABLE = (bool, int, float, str)
 CHOICES = {
     "locality": ("layer", "module", "neighbours", "global"),
@@ -105,11 +116,17 @@ def check(rule: Rule, where: str) -> None:
     rng = np.random.default_rng(0)
     z = rng.random((layout.rows, *((2, 2) if rule.reads != "encoding" else ()), NEURONS))
 
-    own = _call(rule.prepare, who, where)(NEURONS, rng)
+    for name in rule.needs:
+        if name not in ("weight", "input"):
+            raise UserError(f"{who} needs {name!r}: expected weight or input")
+    more = {"inputs": INPUTS} if "input" in rule.needs else {}
+    own = _call(rule.prepare, who, where)(NEURONS, rng, **more)
     _expect(isinstance(own, dict), who, "prepare", f"a dict of arrays, not {_kind(own)}")
     for name, w in own.items():
         _expect(isinstance(w, np.ndarray), who, "prepare", f"an array for {name}, not {_kind(w)}")
         _expect(name not in NETWORKS_OWN, who, "prepare", f"another name than {name}")
+    x, W = rng.random((layout.rows, 3, 3, INPUTS)), rng.standard_normal((NEURONS, INPUTS, 2, 2))
+    own |= needed(rule.needs, {"weight": W, "bias": W[:, 0, 0, 0]}, x)
     draw = _call(rule.draw, who, where)(layout, rng)
     _expect(isinstance(draw, Draw), who, "draw", f"a Draw, not {_kind(draw)}")
     if reads_labels(rule):
@@ -119,6 +136,89 @@ def check(rule: Rule, where: str) -> None:
         _check_role(role, layout, z, who)
     learned = _call(rule.learn, who, where)(z, own, draw, layout)
     _check_learning(learned, z, own, who)
+    _check_synapses(rule, roles, (z, own, draw, layout), rng, who, where)
+
+
+def _check_synapses(
+    rule: Rule, roles: list[Role], read: tuple, rng: np.random.Generator, who: str, where: str
+) -> None:
+    """What becomes of all synapses, and of one."""
+    z, own, draw, layout = read
+    for W in (rng.standard_normal((NEURONS, INPUTS, 2, 2)), rng.standard_normal(NEURONS)):
+        parameter = "weight" if W.ndim > 1 else "bias"
+        kept = _call(rule.prepare_synapses, who, where)(W, rng)
+        _expect(isinstance(kept, dict), who, "prepare_synapses", f"a dict, not {_kind(kept)}")
+        sums = {name: W + 1 for name in dict.fromkeys(role.name for role in roles)} or {"drive": W}
+        given = Synapses(parameter, sums, W, kept, z, own, draw, layout)
+        if parameter == "bias" and not rule.biases:
+            continue
+        change = _call(rule.synapses, who, where)(given)
+        _expect(isinstance(change, Change), who, "synapses", f"a Change, not {_kind(change)}")
+        for what, found, known in (
+            ("factor", change.factor, sums),
+            ("state", change.state, kept),
+            ("added", change.added, None),
+        ):
+            for name, value in found.items():
+                _expect(known is None or name in known, who, "synapses", f"no {what} of {name}")
+                shapes = (W.shape,) if what == "state" else ((), W.shape)
+                _expect(
+                    np.shape(value) in shapes,
+                    who,
+                    "synapses",
+                    f"a {what} {name} of shape {W.shape}, not {np.shape(value)}",
+                )
+        for name, value in kept.items():
+            _expect(
+                np.shape(value) == W.shape,
+                who,
+                "prepare_synapses",
+                f"{name} of shape {W.shape}, not {np.shape(value)}",
+            )
+        if parameter == "weight":
+            bound = _call(rule.constrain, who, where)(W, kept)
+            shape = np.shape(bound)
+            _expect(shape == W.shape, who, "constrain", f"weights of shape {W.shape}, not {shape}")
+            if getattr(rule, "definition", None) is not None:
+                y = rng.random((layout.rows, 4, NEURONS))
+                state = {name: float(value[0, 0, 0, 0]) for name, value in kept.items()}
+                at = (0, 0, 0, 0)
+                mine = y[..., 0], y[..., 0], y[..., 0], y, y, float(W[at]), W[:, 0, 0, 0], 0, at
+                one = OneSynapse(*mine, state, own, draw, layout)
+                value = _call(rule.definition, who, where)(one)
+                _expect(np.shape(value) == (), who, "definition", "a single number")
+
+
+def check_fits(rule: Rule, network: Network, several: bool = False) -> None:
+    """Refuse a rule on layers that do not have what it changes, or among several processes.
+
+    Args:
+        several: whether several processes learn together.
+
+    Raises:
+        UserError: a recurrent layer, or several processes, and why the rule is not for them.
+    """
+    synaptic = settles(rule) or constrains(rule)
+    wants = {
+        f"names its post factor, '{rule.post}', and the slopes of gates stand in the traces of "
+        "their synapses": rule.post != "winner",
+        "takes a part of every weight from it, which has no meaning for gates": (
+            type(rule).decay is not Rule.decay
+        ),
+        "makes something of every weight, which has no meaning for those of gates": synaptic,
+    }
+    recurrent = [layer.name for layer in network.layers if layer.recurrent]
+    for what, wanted in wants.items():
+        if wanted and recurrent:
+            raise UserError(
+                f"{rule.name} {what}: leave {recurrent[0]} out by --layers "
+                f"{len(network.layers) - 1}, or take another --rule"
+            )
+    if several and (settles(rule) or "input" in rule.needs):
+        raise UserError(
+            f"{rule.name} reads inputs, or keeps something for each synapse, of the whole batch: "
+            "it learns in one process, without mpiexec"
+        )
 
 
 def _check_role(role: Role, layout: Layout, z: np.ndarray, who: str) -> None:
@@ -172,9 +272,9 @@ def _check_learning(learned: Learning, z: np.ndarray, own: dict, who: str) -> No
 def _call(method: Callable, who: str, where: str, name: str = "") -> Callable:
     """The method, with what goes wrong in it said in a sentence."""
 
-    def call(*args: object) -> object:
+    def call(*args: object, **more: object) -> object:
         with _in_words(f"{who} fails in {name or method.__name__}", where):
-            return method(*args)
+            return method(*args, **more)
 
     return call
 

@@ -1,6 +1,6 @@
 """One step of learning: from inputs to the dW of every module."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,12 +13,28 @@ from plasticity.layers import gru, norm
 from plasticity.learning.losses import Loss, Modules, keys, losses_of
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.reading import Reading, post_factor, read_map, read_space
+from plasticity.learning.synapses import constrains, settle, settles
 from plasticity.learning.watched import Scored, Watched
 from plasticity.network import Layer, Network, Parameters, Seen
 from plasticity.rule import Draw, Rule, looks_up
 
 NETWORKS_OWN = ("weight", "bias", "feedback", *gru.PARAMETERS, *norm.PARAMETERS)
 """What a layer keeps besides the rule's own parameters."""
+
+
+def rules_own(kept: dict[str, Array]) -> dict[str, Array]:
+    """Of what is kept for a layer the rule's own parameters, without those of each synapse."""
+    return {n: w for n, w in kept.items() if n not in NETWORKS_OWN and "." not in n}
+
+
+def needed(needs: Collection[str], kept: dict[str, Array], x: Array) -> dict[str, Array]:
+    """What a rule reads of a layer besides its output: see `Rule.needs`.
+
+    Args:
+        kept: for the layer; x: its input.
+    """
+    found = {n: kept[n] for n in ("weight", "bias") if "weight" in needs}
+    return found | ({"input": x} if "input" in needs else {})
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class Update:
         reports: by the names of the losses whose parameters the module keeps, see `losses.keys`.
         finish: waits until `changes` are summed over all ranks.
         gates: the fraction of open gates of every loss that the module learns from.
+        constrained: the layer whose weights the rule bounds after they have moved, if it does.
     """
 
     module: int
@@ -50,6 +67,7 @@ class Update:
     finish: Callable[[], None] = lambda: None
     state: Parameters = field(default_factory=dict)
     gates: tuple[Array, ...] = ()
+    constrained: Layer | None = None
 
     @property
     def loss(self) -> Array | None:
@@ -97,8 +115,17 @@ def prepare(
     for number, (loss, key) in enumerate(zip(losses, keys(network, modules, losses), strict=True)):
         rng = seeds.generator(seed, seeds.WEIGHTS, len(network.convolutions) + number)
         target, context = (network.layers[end].outputs for end in loss.ends(modules))
-        own = rule.prepare(target, rng, *([context] if loss.crosses else []))
+        inputs = network.layers[loss.ends(modules)[0]].inputs
+        more = {"inputs": inputs} if "input" in rule.needs else {}
+        own = rule.prepare(target, rng, *([context] if loss.crosses else []), **more)
         weights[key] = weights.get(key, {}) | own
+    for module in modules:
+        for unit in network.layers[module[-1]].read:
+            number = 3 * len(network.convolutions) + network.convolutions.index(unit)
+            rng = seeds.generator(seed, seeds.WEIGHTS, number)
+            for name in [n for n in weights[unit.name] if n in ("weight", "bias")]:
+                kept = rule.prepare_synapses(weights[unit.name][name], rng)
+                weights[unit.name] |= {f"{name}.{what}": w for what, w in kept.items()}
     if rule.feedback == "random":  # an error comes down by these, not by the weights
         for module in modules:
             inside = [conv for i in module for conv in network.layers[i].convolutions]
@@ -129,7 +156,11 @@ def draws(
     of = [layout] * count if isinstance(layout, Layout) else layout
     known = labels if isinstance(labels, list) else [labels] * count
     return [
-        replace(rule.draw(of[i], seeds.generator(seed, seeds.DRAWS, step, i)), labels=known[i])
+        replace(
+            rule.draw(of[i], seeds.generator(seed, seeds.DRAWS, step, i)),
+            labels=known[i],
+            step=step,
+        )
         for i in range(count)
     ]
 
@@ -145,16 +176,25 @@ class _Read:
 
 @dataclass(frozen=True)
 class _Fed:
-    """A module after its forward pass: its layers from below with what they kept, and its output.
+    """A module after its forward pass: its layers by number with what they kept, and its output.
 
     `reads` are by number the layers that a loss compares; `posts` their post factors, where the
-    rule names them.
+    rule names them, and `met` their inputs, where it needs them.
     """
 
-    tape: list[tuple[Layer, tuple]]
+    tape: dict[int, tuple[Layer, tuple]]
     y: Array
     reads: dict[int, _Read]
     posts: dict[int, Array | None]
+    met: dict[int, Array]
+
+    def learn(
+        self, i: int, error: Array, weights: Parameters, below: bool
+    ) -> tuple[list[Seen], Array | None]:
+        """dW of layer i by an error at its output, and the error at its input: see `Conv.learn`."""
+        (layer, kept), post = self.tape[i], self.posts.get(i)
+        how = kept, error, weights, below
+        return layer.learn(*how) if post is None else layer.learn(*how, post)
 
 
 def updates(
@@ -230,20 +270,22 @@ def _feed(
     ranks: Ranks | None,
     rule: Rule,
 ) -> _Fed:
-    tape, reads, posts = [], {}, {}
+    tape, reads, posts, inputs = {}, {}, {}, {}
     for i in module:
         layer, met = network.layers[i], x
         x, kept, mean = layer.forward(met, weights)
-        tape.append((layer, kept))
+        tape[i] = layer, kept
         if i in compared:
             y, mean = read_map(layer, rule.reads, met, x, mean, weights)
             posts[i] = post_factor(layer, rule.post, met, x, weights)
+            if "input" in rule.needs:
+                inputs[i] = met
             space = y.shape[1:-1]
             of, z = reading.layout(layout, space), reading.read(y, mean)
             if posts[i] is not None:  # the drive goes to the places before the pool
                 space = read_space(layer, "places", met.shape[1:-1])
             reads[i] = _Read(ranks.gather(z, of) if ranks else z, of, space)
-    return _Fed(tape, x, reads, posts)
+    return _Fed(tape, x, reads, posts, inputs)
 
 
 def _score(
@@ -258,7 +300,11 @@ def _score(
 ) -> Scored:
     """What the rule makes of the encodings of a loss's two ends."""
     target, context = fed[loss.target].reads[ends[0]], fed[loss.context].reads[ends[1]]
-    own = {n: w for n, w in weights[name].items() if n not in NETWORKS_OWN}
+    own = rules_own(weights[name])
+    if rule.needs:
+        here, i = fed[loss.target], ends[0]
+        top = here.tape[i][0].convolutions[-1].name
+        own |= needed(rule.needs, weights[top], here.met.get(i))
     read = (target.z, own, draw, target.layout, *((context.z,) if loss.crosses else ()))
     learning = rule.learn(*read)
     roles = learning.roles or (tuple(rule.roles(*read)) if watching else ())
@@ -277,30 +323,32 @@ def _learn(
     ranks: Ranks | None,
 ) -> Update:
     """The update of a module: the drives of its losses add up, and go down through its layers."""
-    last, watched = here.tape[-1][0], Watched(number, [], tuple(losses), reading)
-    name = last.convolutions[-1].name
+    last, watched = here.tape[module[-1]][0], Watched(number, [], tuple(losses), reading)
     drives: dict[int, Array] = {}
     for scored in watched.ordered:
         for i, drive in scored.drives(number):
             drives[i] = drives[i] + drive if i in drives else drive
     error, changes, state, waits = None, {}, {}, []
-    for i, (layer, kept) in zip(reversed(module), reversed(here.tape), strict=True):
+    for i, (layer, _) in zip(reversed(module), reversed(here.tape.values()), strict=True):
         if i in drives:
             error = _added(error, _spread(drives[i], here.reads[i], reading, ranks))
         if error is None:  # a top that nothing drives
             error = array_module(here.y).zeros_like(here.y)
-        how = kept, error, weights, layer is not here.tape[0][0]
-        post = here.posts.get(i)
-        parts, error = layer.learn(*how) if post is None else layer.learn(*how, post)
+        below = i != module[0]
+        parts, error = here.learn(i, error, weights, below)
         if layer is last:
             parts = [replace(part, read=part.layer in layer.read) for part in parts]
             if not rule.biases:
                 parts = [_without_bias(part) if part.read else part for part in parts]
+            if settles(rule):
+                parts, state = _settled(rule, watched, parts, weights, here, i, reading)
         changes |= {part.layer.name: part.changes for part in parts}
-        state |= {part.layer.name: part.state for part in parts if part.state}
+        for part in (part for part in parts if part.state):
+            state[part.layer.name] = state.get(part.layer.name, {}) | part.state
         if layer is last and watched.decay is not None and (ranks is None or ranks.rank == 0):
             # The others' sums are added to the first rank's, so decay is taken there alone.
-            _decay(changes[name], weights[name], watched.decay.sum(axis=0))
+            for unit in layer.read:
+                _decay(changes[unit.name], weights[unit.name], watched.decay.sum(axis=0))
         if ranks:
             waits += [ranks.add(part.changes) for part in parts]
         if watch is not None:
@@ -324,7 +372,39 @@ def _learn(
         finish,
         state,
         tuple(scored.learning.open_gates for scored in losses),
+        last if constrains(rule) else None,
     )
+
+
+def _settled(
+    rule: Rule,
+    watched: Watched,
+    parts: list[Seen],
+    weights: Parameters,
+    here: _Fed,
+    i: int,
+    reading: Reading,
+) -> tuple[list[Seen], Parameters]:
+    """The dW of a module's top as the rule makes it of its sums, and what its synapses then keep.
+
+    Where a rule has several roles, each has a sum of its own.
+    """
+    scored, state, drives = watched.losses[0], {}, {}
+    for role in watched.roles:
+        if role.name not in drives:
+            drives[role.name] = array_module(scored.z).zeros_like(scored.z)
+        role.onto(drives[role.name])
+    sums = {next(iter(drives), "drive"): parts}
+    if len(drives) > 1:
+        for name, drive in drives.items():
+            error = reading.spread(drive, here.reads[i].space)
+            sums[name] = here.learn(i, error, weights, False)[0]
+    for number, part in enumerate(parts):
+        if part.read:
+            of = {name: every[number].changes for name, every in sums.items()}
+            parts[number], made, kept = settle(rule, part, of, scored, weights)
+            watched.settled[part.layer.name], state[part.layer.name] = made, kept
+    return parts, state
 
 
 def _without_bias(part: Seen) -> Seen:

@@ -7,7 +7,7 @@ from plasticity.events import Layout
 from plasticity.learning.losses import Loss
 from plasticity.learning.reading import Reading
 from plasticity.network import Seen
-from plasticity.rule import Draw, Learning, Role
+from plasticity.rule import Change, Draw, Learning, Role
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ class Watched:
         layers: what each of its convolutions met, from below.
         reading: how maps became encodings.
         losses: in their order; it changes the parameters of those that it keeps.
+        settled: what the rule has made of its sums, by unit and parameter, see `Rule.synapses`.
     """
 
     module: int
     layers: list[Seen]
     losses: tuple[Scored, ...]
     reading: Reading = field(default_factory=Reading)
+    settled: dict[str, dict[str, Change]] = field(default_factory=dict)
 
     @property
     def roles(self) -> tuple[Role, ...]:

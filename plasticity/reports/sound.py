@@ -87,7 +87,7 @@ def _surprise(
         return {}
     layout = Layout(len(z), 1, 1, skip=0)
     draw = rule.draw(layout, seeds.generator(seed, seeds.VIEWS))
-    own = {n: to_host(w) for n, w in state.weights[name].items() if n not in learning.NETWORKS_OWN}
+    own = {n: to_host(w) for n, w in learning.rules_own(state.weights[name]).items()}
     roles = rule.roles(z, own, draw.on("cpu", z.dtype), layout, *((c,) if loss.crosses else ()))
     found = {}
     for role in (role for role in roles if role.name == "target"):

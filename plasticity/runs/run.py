@@ -17,6 +17,7 @@ from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import Adam, Plain
 from plasticity.learning.ranks import Ranks
+from plasticity.learning.rule_check import check_fits
 from plasticity.network import Network, Parameters
 from plasticity.rule import Rule, reads_labels
 from plasticity.runs import sets
@@ -162,15 +163,7 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     if ranks:
         ranks.share(options.batch)  # says if the batch cannot be shared
         ranks.connect(device)
-    _check_post(rule, network)
-    if type(rule).decay is not Rule.decay:
-        for layer in network.layers:
-            if layer.recurrent:
-                raise UserError(
-                    f"{rule.name} takes a part of every weight from it, which has no meaning for "
-                    f"the gates of {layer.name}: take --layers {len(network.layers) - 1}, or "
-                    "another --rule"
-                )
+    check_fits(rule, network, several=ranks is not None)
     modules = network.modules(options.split_of(rule, network))
     check_room(network, rule, dtype)
     losses = learning.losses_of(rule, modules, network, options.below_gru)
@@ -198,23 +191,6 @@ def restore(
     return state
 
 
-def _check_post(rule: Rule, network: Network) -> None:
-    """Refuse a post factor of the rule's own where a layer has none, or loses its time steps.
-
-    Raises:
-        UserError: a recurrent layer, or a pool over time.
-    """
-    if rule.post == "winner":
-        return
-    for number, layer in enumerate(network.layers):
-        if layer.recurrent:
-            raise UserError(
-                f"{rule.name} names its post factor, '{rule.post}', and {layer.name} has none: the "
-                "slopes of its gates stand in the traces of its synapses; take "
-                f"--layers {number}, or another --rule"
-            )
-
-
 def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:
     """Refuse a network whose weights alone would not fit the machine's memory.
 
@@ -226,6 +202,8 @@ def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:
     count = sum(conv.parameters for conv in network.convolutions)
     count += sum(2 * getattr(rule, "steps", 0) * layer.outputs**2 for layer in network.layers)
     needed = count * (8 + 3 * dtype.itemsize)  # drawn in float64; with two moments each
+    each = rule.prepare_synapses(np.ones((1, 1)), np.random.default_rng(0))
+    needed += count * len(each) * (8 + dtype.itemsize)
     try:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # not POSIX

@@ -78,6 +78,8 @@ def apply(state: State, update: learning.Update, step: int) -> None:
     for layer, own in update.state.items():
         for name, value in own.items():
             state.weights[layer][name][...] = value
+    if update.constrained is not None:
+        learning.constrain(state.rule, update.constrained, state.weights)
 
 
 class Onlooker(Protocol):

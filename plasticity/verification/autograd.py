@@ -11,7 +11,7 @@ import numpy as np
 
 from plasticity.errors import UserError, installs
 from plasticity.events import Events, Layout
-from plasticity.learning import NETWORKS_OWN, Loss, Modules, Reading, keys, layerwise
+from plasticity.learning import Loss, Modules, Reading, keys, layerwise, needed, rules_own
 from plasticity.network import Network, Parameters
 from plasticity.rule import Draw
 
@@ -64,6 +64,7 @@ def encodings(
     reads: str = "encoding",
     reading: Reading | None = None,
     also: Collection[int] = (),
+    inputs: dict[int, Tensor] | None = None,
 ) -> dict[int, Tensor]:
     """Encodings `(N, D)` at the top of every module, by layer, from inputs `(M, C, *space)`.
 
@@ -73,6 +74,7 @@ def encodings(
 
     Args:
         also: layers below the top of a module whose encodings are wanted too.
+        inputs: gets the inputs of these layers, `(M, *space, C)`, without a gradient.
     """
     x, found = patches, {}
     for module in modules:
@@ -82,6 +84,8 @@ def encodings(
             x = layer.in_torch(F, met, params)
             if i != module[-1] and i not in also:
                 continue
+            if inputs is not None:
+                inputs[i] = met.detach().movedim(1, -1)
             y = x
             if reads in ("places", "potential"):
                 y = layer.unpooled(reads == "potential").in_torch(F, met, params)
@@ -260,6 +264,7 @@ def negative_gradients(
     *,
     loss: str | Callable[..., Tensor] = "hinge",
     reads: str = "encoding",
+    needs: Collection[str] = (),
     symmetric: bool = False,
     gate: str = "own",
     block_grad: bool = False,
@@ -282,7 +287,7 @@ def negative_gradients(
         loss: `hinge`, `infonce` or `cross_entropy` (draws with labels, `W_readout (C, D)` and
             `b_readout (C,)` at the top of a module, no variants), or a rule's `objective`, with
             draws from `torch_draw`; eps: the constant in InfoNCE's logarithm.
-        reads: what an objective is a function of, see `Rule.reads`.
+        reads, needs: what an objective is a function of, see `Rule.reads` and `Rule.needs`.
         symmetric: `W_retro = W_pred^T`; gate: `own`, `shared` or `off`; block_grad: Eq. (13);
             dendrites: False puts 1 for every dendritic signal; context: `same`, or `above` for
             contexts of the module above (the last is its own); the gradient of each loss stops at
@@ -312,7 +317,8 @@ def negative_gradients(
     x = torch.tensor(np.moveaxis(patches, -1, 1).copy())
     shape = {"symmetric": symmetric, "block_grad": block_grad}
     ends = {end for of in losses for end in of.ends(modules)}
-    found = encodings(network, modules, tensors, x, reads, reading, ends)
+    met: dict[int, Tensor] = {}
+    found = encodings(network, modules, tensors, x, reads, reading, ends, met)
     values, whole = [], x.new_zeros(())
     names = keys(network, modules, losses)
     for number, (name, draw) in enumerate(zip(names, draws, strict=True)):
@@ -322,7 +328,8 @@ def negative_gradients(
         above = found[source] if of.crosses else None
         here = replace(layout, time=len(z) // (layout.samples * layout.lanes))
         if callable(loss):
-            top = {name: w for name, w in own.items() if name not in NETWORKS_OWN}
+            unit = network.layers[target].convolutions[-1].name
+            top = rules_own(own) | needed(needs, tensors[unit], met[target])
             held = () if above is None else (above, above.detach())
             value = objective = loss(z, z.detach(), top, draw, here, *held)
         elif loss == "cross_entropy":

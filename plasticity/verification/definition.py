@@ -56,6 +56,7 @@ class _Meets:
     def __init__(self, made: Case, layer: Layer, seen: Seen, scored: Scored) -> None:
         self.seen, self.scored = seen, scored
         self.own = {name: w.astype(float) for name, w in scored.own.items()}
+        self.kept = made.weights
         self.weights = {
             unit.name: {n: w.astype(float) for n, w in made.weights[unit.name].items()}
             for unit in layer.convolutions
@@ -73,16 +74,19 @@ class _Meets:
     def one(self, parameter: str, index: tuple[int, ...]) -> OneSynapse:
         """Everything that one synapse meets."""
         j, W = self.seen.neuron(index), self.weights[self.seen.layer.name][parameter]
+        kept = learning.state_of(self.kept[self.seen.layer.name], parameter)
         pre = self.seen.pre(parameter, index).reshape(self.a.shape[:-1])
         return OneSynapse(
             pre=self._rows(pre[..., None], j)[..., 0],
             post=self._rows(self.y[..., j : j + 1], j)[..., 0],
             potential=self._rows(self.a[..., j : j + 1], j)[..., 0],
             posts=self._rows(self.y),
+            potentials=self._rows(self.a),
             W=float(W[index]),
             weights=W[(slice(None), *index[1:])],
             j=j,
             index=index,
+            state={n: float(w[index]) for n, w in kept.items()},
             own=self.own,
             draw=self.scored.draw,
             layout=self.scored.layout,

@@ -102,8 +102,11 @@ class _Loss:
     def _objective(self, read: dict[int, np.ndarray]) -> float:
         rule, total = self.made.state.rule, 0.0
         for loss, name, draw, layout in self.losses:
-            own = {n: w for n, w in self.weights[name].items() if n not in learning.NETWORKS_OWN}
             ends = loss.ends(self.made.state.modules)
+            top = self.made.state.network.layers[ends[0]]
+            x, kept = self.made.met[top.name], self.weights[top.convolutions[-1].name]
+            own = learning.rules_own(self.weights[name])
+            own |= learning.needed(rule.needs, kept, x.astype(float))
             z, c = (read.get(end, self.held[end]) for end in ends)
             held, held_c = (self.held[end] for end in ends)
             above = (c, held_c) if loss.crosses else ()

@@ -171,7 +171,7 @@ def compare(made: Case, tolerance: float | None = None) -> list[Comparison]:
     if _shipped(state.rule):
         words, draws = in_words_of_the_reference(state.rule, made.draws)
     elif has_loss(state):
-        words = {"loss": state.rule.objective, "reads": state.rule.reads}
+        words = {"loss": state.rule.objective, "reads": state.rule.reads, "needs": state.rule.needs}
         draws = [torch_draw(draw) for draw in made.draws]
     else:
         raise UserError(f"the rule {state.rule.name} is the gradient of no loss")

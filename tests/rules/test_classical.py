@@ -16,12 +16,12 @@ ONE = Network("one", (Conv("layer", 1, 2, kernel=(1,), padding=0),))
 LAYOUT = Layout(2, 1, 1)  # two patches
 
 
-def by_hand(rule, weight, bias, x, **own):
+def by_hand(rule, weight, bias, x, labels=None, **own):
     """dW of a layer of two neurons that see one input each at two positions of two patches."""
     weights = {"layer": {"weight": np.array(weight).reshape(2, 1, 1), "bias": np.array(bias)}}
     weights["layer"] |= {name: np.array(value) for name, value in own.items()}
     patches = np.array(x, float).reshape(2, 2, 1)
-    draws = learning.draws(rule, LAYOUT, [[0]], 0, 0)
+    draws = learning.draws(rule, LAYOUT, [[0]], 0, 0, labels)
     (update,) = learning.updates(ONE, rule, [[0]], weights, patches, LAYOUT, draws)
     dW = update.changes["layer"]
     bias = dW["bias"].tolist() if "bias" in dW else None
@@ -87,6 +87,76 @@ def test_stdp_by_hand():
     # xbar = (1/2, 0) at the second step, ybar_1 = (1, 0), ybar_2 = (1/2, 0)
     assert dW == pytest.approx([(2 * 6 / 2 - 0.5 * 3) / 4, (2 * 3 / 2 - 0.5 * 3 / 2) / 4])
     assert db is None
+
+
+def test_sanger_by_hand():
+    """y_1 = 2, 0, 6, -2 and y_2 = -1, 0, -3, 1: the second neuron hears of the first one's W."""
+    dW, db, _ = by_hand(rules.get("sanger"), [2.0, -1.0], [0.0, 0.0], [[1, 0], [3, -1]])
+    assert dW == [(22 - 44 * 2) / 4, (-11 - -22 * 2 - 11 * -1) / 4] and db is None
+
+
+def test_sangers_neurons_find_the_principal_components_in_their_order():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 1, 4)) @ np.diag([3.0, 2.0, 1.0, 0.5]) @ rng.random((4, 4))
+    x -= x.mean(axis=0)
+    net = Network("one", (Conv("layer", 4, 3, kernel=(1,), padding=0),))
+    weights = {"layer": {"weight": 0.1 * rng.standard_normal((3, 4, 1)), "bias": np.zeros(3)}}
+    rule, layout = rules.get("sanger"), Layout(400, 1, 1)
+    draws = learning.draws(rule, layout, [[0]], 0, 0)
+    largest, vectors = np.linalg.eigh(x[:, 0].T @ x[:, 0] / 400)
+    for _ in range(20_000):
+        (update,) = learning.updates(net, rule, [[0]], weights, x, layout, draws)
+        weights["layer"]["weight"] += 0.3 / largest[-1] * update.changes["layer"]["weight"]
+    found = weights["layer"]["weight"][..., 0]
+    np.testing.assert_allclose(np.abs(found @ vectors[:, ::-1]), np.eye(3, 4), atol=1e-6)
+
+
+def test_normalised_hebb_by_hand():
+    rule = rules.get("normalised_hebb", length=2.0)
+    dW, db, _ = by_hand(rule, [2.0, -1.0], [0.0, 0.0], [[1, 0], [3, -1]])
+    assert dW == [20 / 4, -1 / 4] and db is None
+    W = rule.constrain(np.array([[[3.0, 4.0]], [[0.0, 0.0]]]), {})
+    np.testing.assert_allclose(W, [[[1.2, 1.6]], [[0, 0]]])
+
+
+def test_softhebb_by_hand():
+    """W = (ln 3, 0): at x = 1 y = (3/4, 1/4), at x = -1 (1/4, 3/4); at x = 0 nothing changes."""
+    W = np.log(3)
+    for anti, wanted in ((False, [(1 - W * W) / 8, -1 / 8]), (True, [(1 - W * W) / 4, -1 / 4])):
+        rule = rules.get("softhebb", anti_hebbian=anti)
+        dW, db, _ = by_hand(rule, [W, 0.0], [0.0, 0.0], [[1, 0], [-1, 0]])
+        assert dW == pytest.approx(wanted, rel=1e-14) and db is None
+
+
+def test_reward_hebb_by_hand():
+    """Neuron 0 votes most, for class 0, which is right: R = 1, where 1/4 was expected."""
+    rule = rules.get("reward_hebb", classes=2, tau=2.0, tau_reward=4.0)
+    own = {"expected": [0.25], "weight.eligibility": np.array([4.0, 8.0]).reshape(2, 1, 1)}
+    x = [[1, 0], [3, -1]]
+    dW, db, state = by_hand(rule, [2.0, -1.0], [0.0, 0.0], x, np.array([0]), **own)
+    e = [4 / 2 + 7 / 2, 8 / 2 - 7 / 16]  # what is left, and the covariances
+    assert dW == [0.75 * e[0], 0.75 * e[1]] and db is None
+    assert state["weight.eligibility"].reshape(-1).tolist() == e
+    assert state["expected"].tolist() == [0.25 + 0.75 / 4]
+    dW, _, state = by_hand(rule, [2.0, -1.0], [0.0, 0.0], x, np.array([1]), **own)
+    assert dW == [-0.25 * e[0], -0.25 * e[1]]  # less than was expected
+
+
+def test_predictive_coding_by_hand():
+    """z = (1, 0), (3, 1/2), means of the input 1/2 and 1, U = (1, 1): e = -1/2 and -5/2."""
+    weights = {
+        "weight": np.array([2.0, -1.0]).reshape(2, 1, 1),
+        "bias": np.zeros(2),
+        "U": np.ones((1, 2)),
+    }
+    x = np.array([[1, 0], [3, -1.0]]).reshape(2, 2, 1)
+    rule = rules.get("predictive_coding")
+    draws = learning.draws(rule, LAYOUT, [[0]], 0, 0)
+    (update,) = learning.updates(ONE, rule, [[0]], {"layer": weights}, x, LAYOUT, draws)
+    dW = update.changes["layer"]
+    assert update.loss == (1 / 4 + 25 / 4) / 4
+    assert dW["U"].tolist() == [[(-1 / 2 * 1 - 5 / 2 * 3) / 2, -5 / 2 * 1 / 2 / 2]]
+    assert dW["weight"].reshape(-1).tolist() == [(-1 / 2 * 1 - 5 / 2 * 3) / 4, -5 / 2 * -1 / 4]
 
 
 def test_a_trace_is_the_leaky_sum_over_earlier_or_later_time_steps():
@@ -198,7 +268,20 @@ def test_options_out_of_range_are_said(name, options, sentence):
 
 
 @pytest.mark.parametrize(
-    "name", ["bcm", "hebbian", "oja", "feedback_alignment", "covariance", "stdp"]
+    "name",
+    [
+        "bcm",
+        "hebbian",
+        "oja",
+        "feedback_alignment",
+        "covariance",
+        "stdp",
+        "sanger",
+        "normalised_hebb",
+        "reward_hebb",
+        "softhebb",
+        "predictive_coding",
+    ],
 )
 def test_a_run_in_two_parts_is_the_run_in_one_bit_for_bit(name, tmp_path):
     small = ("--rule", name, "--width", 0.02, "--layers", 2, "--batch", 4, "--no-probe")

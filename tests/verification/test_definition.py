@@ -43,7 +43,20 @@ def test_a_factor_that_the_equation_does_not_have_is_caught(wrong, right):
         assert found.holds == (rule.__class__ is right) and found.compared
 
 
-@pytest.mark.parametrize("name", ["oja", "bcm", "hebbian", "covariance", "stdp"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "oja",
+        "bcm",
+        "hebbian",
+        "covariance",
+        "stdp",
+        "sanger",
+        "normalised_hebb",
+        "softhebb",
+        "reward_hebb",
+    ],
+)
 def test_shipped_rules_are_their_equations_in_every_layer(name):
     rule = rules.get(name)
     state = state_of(rule)
@@ -118,3 +131,12 @@ def test_feedback_by_random_weights_is_compared_with_autograd_through_them():
     other["conv2"]["feedback"] = -other["conv2"]["feedback"]
     rows = gradient.compare(replace(made, updates=list(made.learn(weights=other))))
     assert {row.layer for row in rows if row.verdict == "differs"} == {"conv1"}
+
+
+def test_a_loss_of_sound_gets_the_layout_of_its_frames():
+    """The predictive layer cuts its input by the frames it makes of it."""
+    options = RunOptions(rule="predictive_coding", net="audio", width=0.02, layers=2, batch=2,
+                         dtype="float64", device="cpu")  # fmt: skip
+    made = gradient.case(run.begin(options), seed=0, batch=2, gain=2.0)
+    rows = gradient.compare(made)
+    assert verdicts(rows) == {"ok"} and {row.parameter for row in rows} == {"weight", "bias", "U"}
