@@ -7,7 +7,12 @@ from plasticity import plugins
 from plasticity.errors import UserError
 from plasticity.network import Network
 
-NETWORKS = {"vgg6": "vgg6", "resnet50": "resnet50", "audio": "audio"}  # name -> module
+NETWORKS = {  # name -> module
+    "vgg6": "vgg6",
+    "resnet50": "resnet50",
+    "audio": "audio",
+    "vgg5_video": "vgg5_video",
+}
 
 
 def find(name: str, bound: str = "") -> Callable[..., Network]:

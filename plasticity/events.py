@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from plasticity import kernels
 from plasticity.arrays import Array, array_module, to_device
 from plasticity.errors import UserError
 
@@ -112,6 +113,33 @@ class Events:
         floor = layout.offset(self.k) if self.floor is None else self.floor
         return slice(floor, layout.rows)
 
+    def scores(self, targets: Array, contexts: Array, layout: Layout) -> Array:
+        """For each event the scalar product of its target's row and its context's, `(E,)`.
+
+        Args:
+            targets: rows of what may be a target; contexts: rows of what is a context.
+        """
+        target, context = self.within(layout)
+        return kernels.scores(targets, contexts, target, context)
+
+    def onto_targets(self, out: Array, gamma: Array, contexts: Array, layout: Layout) -> None:
+        """`out[target] += gamma contexts[context]`, event after event; rows as of `scores`."""
+        target, context = self.within(layout)
+        kernels.add_rows(out, target, gamma, contexts, context)
+
+    def onto_contexts(self, out: Array, gamma: Array, targets: Array, layout: Layout) -> None:
+        """`out[context] += gamma targets[target]`, event after event; rows as of `scores`."""
+        target, context = self.within(layout)
+        kernels.add_rows(out, context, gamma, targets, target)
+
+    def within(self, layout: Layout) -> tuple[Array, Array]:
+        """Target and context of each event among the rows that may be one."""
+        return self.target - self.targets(layout).start, self.context - self.first
+
+    def open(self, gates: Array) -> Array:
+        """The fraction of gates that are open, a scalar array."""
+        return gates.mean()
+
     def on(self, device: str, dtype: np.dtype) -> "Events":
         """The same events as arrays of `device`, labels and weights in `dtype`."""
         return Events(
@@ -124,6 +152,119 @@ class Events:
             self.first,
             self.floor,
         )
+
+
+@dataclass(frozen=True)
+class AllPairs:
+    """Every context of one prediction step compared with every target: products of matrices.
+
+    The context of row i, counted from `first`, has its true future in target i, `offset` rows
+    later, and all other targets are its negatives. Scores, `label`, `weight` and gamma are matrices
+    `(n, n)` [context, target], and nothing is listed event by event.
+
+    Attributes:
+        number: 0 to n - 1; true, other: what turns sums into averages, see `Events`, for each
+            context `(n,)` that of its true pair and that of each of the others, 0 for those that
+            take no part.
+    """
+
+    k: int
+    number: Array
+    true: Array
+    other: Array
+    offset: int
+    first: int = 0
+
+    @property
+    def same(self) -> Array:
+        """Whether the target is the true future, bool."""
+        return self.number[:, None] == self.number
+
+    @property
+    def label(self) -> Array:
+        """y, +1 or -1."""
+        one = (self.true * 0 + 1)[:, None]
+        return self.same * one - ~self.same * one
+
+    @property
+    def weight(self) -> Array:
+        return self.same * self.true[:, None] + ~self.same * self.other[:, None]
+
+    def contexts(self, layout: Layout) -> slice:
+        """The rows that are contexts."""
+        return slice(self.first, self.first + len(self.number))
+
+    def targets(self, layout: Layout) -> slice:
+        """The rows that are targets."""
+        start = self.first + self.offset
+        return slice(start, start + len(self.number))
+
+    def scores(self, targets: Array, contexts: Array, layout: Layout) -> Array:
+        """`u_ij`, the scalar products of all contexts with all targets."""
+        return kernels.product(contexts, targets.T)
+
+    def onto_targets(self, out: Array, gamma: Array, contexts: Array, layout: Layout) -> None:
+        """`out_j += sum over i of gamma_ij contexts_i`."""
+        out += kernels.product(gamma.T, contexts)
+
+    def onto_contexts(self, out: Array, gamma: Array, targets: Array, layout: Layout) -> None:
+        """`out_i += sum over j of gamma_ij targets_j`."""
+        out += kernels.product(gamma, targets)
+
+    def open(self, gates: Array) -> Array:
+        """The fraction of gates that are open, of those that take part."""
+        parts = (self.weight != 0).sum()
+        return gates.sum() / array_module(gates).maximum(parts, 1)
+
+    def listed(self) -> tuple[Events, Array]:
+        """The same, one event after the other, and which of the pairs `(n n,)` take part."""
+        xp, n = array_module(self.true), len(self.number)
+        weight = self.weight.reshape(-1)
+        taken = xp.flatnonzero(weight)
+        context, target = taken // n + self.first, taken % n + self.first + self.offset
+        label = self.label.reshape(-1)[taken]
+        start = self.first + self.offset
+        return Events(
+            self.k, context, target, label, weight[taken], first=self.first, floor=start
+        ), taken
+
+    def on(self, device: str, dtype: np.dtype) -> "AllPairs":
+        """The same as arrays of `device`, weights in `dtype`."""
+        return replace(
+            self,
+            number=to_device(self.number, device),
+            true=to_device(self.true.astype(dtype), device),
+            other=to_device(self.other.astype(dtype), device),
+        )
+
+
+def all_pairs(
+    layout: Layout,
+    k: int,
+    steps: int,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    start: int = 0,
+    factor: float = 1.0,
+) -> AllPairs:
+    """All pairs of prediction step `k` of `steps`; contexts are the same at every step.
+
+    They are those that have a future at the last step, T - K frames of each sample. Their targets
+    are the frames k later, n = B (T - K) of them, so that each has n - 1 negatives, among them
+    other frames of its own sample, its own frame too. The appendix of Illing et al. 2021 counts
+    B T - 3 of them, the published code B (T - 3) - 1, as here.
+
+    Args:
+        positive, negative: bool `(B,)`, as of `events`; start: the time of the first context;
+        factor: of all weights.
+    """
+    n, each = layout.contexts(steps), layout.samples * layout.lanes
+    number = np.arange(n)
+    sample = layout.sample(number)
+    fixation, saccade = positive[sample], negative[sample]
+    true = fixation * (factor / max(1, np.count_nonzero(fixation)) / steps)
+    other = saccade * (factor / max(1, np.count_nonzero(saccade) * (n - 1)) / steps)
+    return AllPairs(k, number, true, other, layout.offset(k), start * each)
 
 
 def events(
@@ -195,7 +336,8 @@ def draw(
     coin: bool = True,
     negatives: int = 1,
     negatives_from: str = "patch",
-) -> tuple[Events, ...]:
+    factor: float = 1.0,
+) -> tuple[Events, ...] | tuple[AllPairs, ...]:
     """Draw the events of every prediction step.
 
     Args:
@@ -203,9 +345,12 @@ def draw(
             steps (CLAPP); otherwise with both (CLAPP-s).
         negatives: how many for each context, drawn anew for each prediction step.
         negatives_from: `patch`, the same place in other samples (one sample for all places);
-            `batch`, any target of the batch; or `all`, any encoding of the batch, as GIM's audio
+            `batch`, any target of the batch; `all`, any encoding of the batch, as GIM's audio
             code has it: of as many random orders of all rows as there are negatives, the last
-            entries are those of the contexts, at every prediction step.
+            entries are those of the contexts, at every prediction step; or `others`, each other
+            target of the batch, as the published video code has it, see `all_pairs`, whatever
+            `negatives` says.
+        factor: of the loss over all pairs.
 
     Raises:
         UserError: too few rows of patches for `steps`, or no other image to take negatives from.
@@ -225,6 +370,9 @@ def draw(
     saccade = ~fixation if coin else fixation
     later = layout.time - layout.within
     start = int(rng.integers(0, later)) if later else 0
+    if negatives_from == "others":
+        how = fixation, saccade, start, factor
+        return tuple(all_pairs(layout, k, steps, *how) for k in range(1, steps + 1))
     shuffled = None
     if negatives_from == "all":
         shuffled = np.stack([rng.permutation(layout.rows) for _ in range(negatives)], axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from plasticity import fields, kernels
 from plasticity.arrays import Array, array_module, to_device, to_host
-from plasticity.events import Events, Layout
+from plasticity.events import AllPairs, Events, Layout
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Draw:
     its further arrays come to the device with the others.
     """
 
-    pred: tuple[Events, ...]
-    retro: tuple[Events, ...] | None = None
+    pred: tuple[Events, ...] | tuple[AllPairs, ...]
+    retro: tuple[Events, ...] | tuple[AllPairs, ...] | None = None
     labels: Array | None = None
     step: int = 0
 
@@ -69,16 +69,17 @@ class Role:
         score: u, `(E,)`; gamma: gate times sign times the event's weight in the average, `(E,)`.
         dendrite: dendritic signals, `(rows, D)`, or a map of them for each row in a rule that
             reads maps; source: the row that reaches event e, `(E,)`.
+            Where all pairs are compared score and gamma are matrices, and `listed` names the rows.
         through: W, where the dendritic signals are `W x` of rows x that stand in `dendrite`. Their
             sum over the events of a neuron then goes through W, and not each of them.
     """
 
     name: str
-    events: Events
+    events: Events | AllPairs
     score: Array
     gamma: Array
     dendrite: Array
-    source: Array
+    source: Array | None
     through: Array | None = None
 
     @property
@@ -86,7 +87,19 @@ class Role:
         """The dendritic signals, `(rows, D)` or maps of them."""
         if self.through is None:
             return self.dendrite
-        return kernels.product(self.dendrite, self.through.T)
+        rows = self.dendrite.reshape(-1, self.dendrite.shape[-1])
+        signals = kernels.product(rows, self.through.T)
+        return signals.reshape(*self.dendrite.shape[:-1], signals.shape[1])
+
+    def listed(self) -> "Role":
+        """The same event by event, where all pairs are compared at once."""
+        if not isinstance(self.events, AllPairs):
+            return self
+        events, taken = self.events.listed()
+        target = self.name == "target"
+        source = events.context - events.first if target else events.target - events.floor
+        score, gamma = (a.reshape(-1)[taken] for a in (self.score, self.gamma))
+        return replace(self, events=events, score=score, gamma=gamma, source=source)
 
     def onto(self, drive: Array) -> None:
         """Add the dendritic signals of all events, with their gates, to the drive on patches."""

@@ -10,7 +10,7 @@ from plasticity.rules import circuit
 from plasticity import events, kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
-from plasticity.events import Events, Layout
+from plasticity.events import AllPairs, Events, Layout
 from plasticity.fields import option
 from plasticity.rule import Draw, Learning, Parameter, Role, Rule
 
@@ -38,8 +38,9 @@ class Clapp(Rule):
 
     Attributes:
         steps: prediction steps K.
-        negatives: how many a context has; negatives_from: `patch`, `batch` or `all`, see
-            `events.draw`.
+        negatives: how many a context has; negatives_from: `patch`, `batch`, `all` or `others`, see
+            `events.draw`. With `others` all pairs are compared, as for film: the loss then has the
+            factor 1/2 of the published video code, `all_pairs_factor`.
         symmetric: `W_retro = W_pred^T`, one set of matrices.
         gate: `own`, each half of Eq. (14) has its own draw and gate (the exact gradient of L~
             without its factor 1/2); `shared`, one gate from W_pred's score for both (Eq. 17);
@@ -50,6 +51,7 @@ class Clapp(Rule):
         dendrites: False puts 1 for every dendritic signal.
         learn_prediction: False freezes `W_pred` and `W_retro`.
         context: `same`, the layer itself, or `above`, the layer above it.
+        start: how W_pred and W_retro are drawn, see `prepare`.
     """
 
     steps: int = option(
@@ -67,10 +69,10 @@ class Clapp(Rule):
     negatives_from: str = option(
         "patch",
         "patch: other images, same position; batch: any target of the batch; all: any encoding of "
-        "the batch.",
+        "the batch; others: every other target of the batch.",
         flag="negatives_from",
-        shown="the rule's, for sound all",
-        choices=("patch", "batch", "all"),
+        shown="the rule's, for sound all, for film others",
+        choices=("patch", "batch", "all", "others"),
         unset="",
     )
     symmetric: bool = option(
@@ -120,12 +122,19 @@ class Clapp(Rule):
         unset="",
     )
 
+    start: str = option(
+        "uniform",
+        "How W_pred and W_retro start: uniform, or normal as in the published video code.",
+        choices=("uniform", "normal"),
+    )
+
     name: ClassVar[str] = "clapp"
     predicts: ClassVar[bool] = True
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "W_pred": Parameter("(prediction step, target neuron j, context neuron k)", "target"),
         "W_retro": Parameter("(prediction step, context neuron k, target neuron j)", "context"),
     }
+    all_pairs_factor: ClassVar[float] = 0.5
     coin: ClassVar[bool] = True  # each image takes part with one sign, drawn by a fair coin
     modules: ClassVar[str] = "layers"  # every layer a module of its own
     equation: ClassVar[str] = "dW_ji = gamma * (dendritic signal)_j * rho'(a_j) * x_i, gamma = y H"
@@ -139,18 +148,26 @@ class Clapp(Rule):
                 "--circuit-noise and --burst-probability are of the surprise circuit: they go with "
                 f"--gate circuit, not with {self.gate}"
             )
+        if self.gate == "circuit" and self.negatives_from == "others":
+            raise UserError(
+                "--gate circuit looks at one event after the other, and --negatives-from others "
+                "compares all at once: take --negatives-from batch with it"
+            )
 
     def prepare(
         self, neurons: int, rng: np.random.Generator, above: int | None = None
     ) -> dict[str, np.ndarray]:
         """`W_pred (K, D, C)` [k, target neuron, context neuron], `W_retro` the other way round.
 
-        Uniform within 1/sqrt(D), the default of the published code's 1x1 convolutions. C = D,
-        unless the context is a layer `above` with neurons of its own number.
+        Uniform within 1/sqrt(D), the default of the published code's 1x1 convolutions, or normal
+        with variance 2 / D, as its video code starts them. C = D, unless the context is a layer
+        `above` with neurons of its own number.
         """
         K, D, C, bound = self.steps, neurons, above or neurons, neurons**-0.5
         shapes = {"W_pred": (K, D, C), "W_retro": (K, C, D)}
         names = ("W_pred",) if self.symmetric or self.block_grad else ("W_pred", "W_retro")
+        if self.start == "normal":
+            return {name: rng.normal(0, 2**0.5 * bound, shapes[name]) for name in names}
         return {name: rng.uniform(-bound, bound, shapes[name]) for name in names}
 
     def draw(self, layout: Layout, rng: np.random.Generator) -> Draw:
@@ -164,6 +181,7 @@ class Clapp(Rule):
                 coin=self.coin,
                 negatives=self.negatives,
                 negatives_from=self.negatives_from,
+                factor=self.all_pairs_factor,
             )
 
         pred = half()
@@ -233,12 +251,10 @@ class Clapp(Rule):
         context = c if self.symmetric and not self.block_grad else held_c
         total = 0.0
         for event, W in zip(draw.pred, own["W_pred"], strict=True):
-            prediction = context[event.context] @ W.T
-            total = total + self.loss((z[event.target] * prediction).sum(-1), event)
+            total = total + self.loss(_scores(event, z, context @ W.T, layout), event)
         if self._own_halves:
             for event, W in zip(draw.retro, own["W_retro"], strict=True):
-                retrodiction = held[event.target] @ W.T
-                total = total + self.loss((c[event.context] * retrodiction).sum(-1), event)
+                total = total + self.loss(_scores(event, held @ W.T, c, layout), event)
         return total
 
     def roles(
@@ -257,43 +273,45 @@ class Clapp(Rule):
             retro = draw.pred if draw.retro is None else draw.retro
             futures = [z[e.targets(layout)] for e in retro]  # what may be a target
             contexts = [c[e.contexts(layout)] for e in retro]
-            # Where targets are more than contexts, W_retro waits for their sum: `Role.through`.
+            # Where targets are more than contexts, or all pairs meet, W_retro waits for their sum:
+            # `Role.through`.
             summed = self.dendrites and self.gate != "circuit"
-            summed = summed and len(futures[0]) > len(contexts[0])
+            pairs = isinstance(retro[0], AllPairs)
+            summed = summed and (pairs or len(futures[0]) > len(contexts[0]))
             if not summed:
                 retrodictions = _seen(futures, W_retro)  # W_retro z
             elif draw.retro is not None:
                 carried = _seen(contexts, W_retro.transpose(0, 2, 1))  # W_retro^T c
 
         for i, event in enumerate(draw.pred):
-            prediction, source = predictions[i], event.context - event.first
-            meet = (z, prediction, event.target, source)
-            u = kernels.scores(*meet)
-            gamma = self.gamma(self._heard(u, event, *meet), event)
+            prediction, targets = predictions[i], z[event.targets(layout)]
+            u = event.scores(_flat(targets), _flat(prediction), layout)
+            gamma = self.gamma(self._heard(u, event, targets, prediction, layout), event)
+            source = None if isinstance(event, AllPairs) else event.context - event.first
             yield Role("target", event, u, gamma, self._dendrite(prediction), source)
 
             if self.block_grad:
                 continue
-            event = retro[i]
-            source = event.target - event.targets(layout).start
+            event, start = retro[i], retro[i].targets(layout).start
+            source = None if isinstance(event, AllPairs) else event.target - start
             if draw.retro is not None:
-                meet = (c, None if summed else retrodictions[i], event.context, source)
-                if summed:
-                    meet = (z, carried[i], event.target, event.context - event.first)
-                u = kernels.scores(*meet)
-                gamma = self.gamma(self._heard(u, event, *meet), event)
+                meet = (futures[i], carried[i]) if summed else (retrodictions[i], contexts[i])
+                u = event.scores(*map(_flat, meet), layout)
+                gamma = self.gamma(self._heard(u, event, *meet, layout), event)
             if summed:
                 yield Role("context", event, u, gamma, futures[i], source, W_retro[i])
             else:
                 yield Role("context", event, u, gamma, self._dendrite(retrodictions[i]), source)
 
-    def _heard(self, u: Array, event: Events, *meet: Array) -> Array:
+    def _heard(
+        self, u: Array, event: Events, targets: Array, contexts: Array, layout: Layout
+    ) -> Array:
         """What the gate compares with 1: the score, or what a circuit makes of it."""
         if self.gate != "circuit":
             return u
-        return circuit.evidence(
-            *meet, u, noise=self.circuit_noise, probability=self.burst_probability, key=event.key
-        )
+        how = {"noise": self.circuit_noise, "probability": self.burst_probability}
+        meet = (_flat(targets), _flat(contexts), *event.within(layout))
+        return circuit.evidence(*meet, u, key=event.key, **how)
 
     def _dendrite(self, signal: Array) -> Array:
         return signal if self.dendrites else array_module(signal).ones_like(signal)
@@ -309,7 +327,9 @@ class Clapp(Rule):
         """Sum the events: the drive `delta (N, D)` of Eq. (6) and (7), dW_pred, dW_retro, Eq. (8).
 
         Args:
-            z: encodings `(N, D)`, in the order of `layout`; own: `W_pred` and `W_retro`.
+            z: encodings `(N, D)`, or with positions kept `(N, *P, D)`, in the order of `layout`;
+                a score is then the scalar product of flattened maps, and W_pred and W_retro are
+                shared by the positions. own: `W_pred` and `W_retro`.
             above: encodings `(N, C)` of the context's layer, if that is another one.
         """
         xp, c = array_module(z), z if above is None else above
@@ -324,32 +344,34 @@ class Clapp(Rule):
         for role in self.roles(z, own, draw, layout, above):
             summed.append(role)
             event, first = role.events, role.name == "target"
-            rows = event.contexts(layout)
+            rows, targets = event.contexts(layout), event.targets(layout)
             if gamma is not role.gamma and (pairs or role.through is not None):
                 # The targets as each context meets them: sum over events of gamma z.
-                met, gamma = xp.zeros((len(c[rows]), z.shape[1]), z.dtype), role.gamma
-                kernels.add_rows(met, event.context - event.first, gamma, z, event.target)
-            if role.through is None:
-                to = drive if first else context_drive
-                kernels.add_rows(to, role.learner, role.gamma, role.dendrite, role.source)
-            else:
+                met, gamma = xp.zeros((len(c[rows]), *z.shape[1:]), z.dtype), role.gamma
+                event.onto_contexts(_flat(met), gamma, _flat(z[targets]), layout)
+            if role.through is not None:
                 through.append((rows, met, role.through.T))
+            elif first:
+                event.onto_targets(_flat(drive[targets]), role.gamma, _flat(role.dendrite), layout)
+            else:
+                to = _flat(context_drive[rows])
+                event.onto_contexts(to, role.gamma, _flat(role.dendrite), layout)
 
             if first or draw.retro is not None:  # a score of its own
                 loss = loss + self.loss(role.score, event) / halves
                 open_gates = role.gamma != 0
-                opened = opened + open_gates.mean() / (halves * self.steps)
+                opened = opened + event.open(open_gates) / (halves * self.steps)
                 if self.gate == "circuit":
                     as_H = open_gates == self.surprise(role.score, event)
                     agreed = agreed + as_H.mean() / (halves * self.steps)
             if pairs and (first or not self.symmetric):
                 if first:
-                    pairs["W_pred"].append((met.T, c[rows]))
+                    pairs["W_pred"].append((_rows(met).T, _rows(c[rows])))
                 else:
-                    pairs["W_retro"].append((c[rows].T, met))
-        carried = kernels.products([(met, W) for _, met, W in through])
+                    pairs["W_retro"].append((_rows(c[rows]).T, _rows(met)))
+        carried = kernels.products([(_rows(met), W) for _, met, W in through])
         for (rows, _, _), part in zip(through, carried, strict=True):
-            context_drive[rows] += part
+            context_drive[rows] += part.reshape(context_drive[rows].shape)
         changes = {name: kernels.empty_like(own[name]) for name in names}
         for name, dW in changes.items():
             kernels.products(pairs[name], out=dW)
@@ -358,6 +380,26 @@ class Clapp(Rule):
         return Learning(drive, loss, opened, changes, measures, up, roles=tuple(summed))
 
 
-def _seen(rows: list[Array], W: Array) -> Sequence[Array]:
-    """`W x` of the rows x of every prediction step."""
-    return kernels.products([(x, W_k.T) for x, W_k in zip(rows, W, strict=True)])
+def _flat(rows: Array) -> Array:
+    """Encodings as rows `(n, P D)`, where they keep P positions."""
+    return rows.reshape(len(rows), -1)
+
+
+def _rows(maps: Array) -> Array:
+    """Every position a row, `(n P, D)`: W_pred is the same for all of them."""
+    return maps.reshape(-1, maps.shape[-1])
+
+
+def _seen(maps: list[Array], W: Array) -> Sequence[Array]:
+    """`W x` of the rows x, at every position, of every prediction step."""
+    made = kernels.products([(_rows(x), W_k.T) for x, W_k in zip(maps, W, strict=True)])
+    return [y.reshape(*x.shape[:-1], y.shape[1]) for x, y in zip(maps, made, strict=True)]
+
+
+def _scores(event: Events | AllPairs, of_targets: Array, of_contexts: Array, layout: Layout):
+    """The scores of all events, plainly, from rows of all encodings."""
+    if isinstance(event, AllPairs):
+        targets, contexts = of_targets[event.targets(layout)], of_contexts[event.contexts(layout)]
+        return contexts.reshape(len(contexts), -1) @ targets.reshape(len(targets), -1).T
+    product = of_targets[event.target] * of_contexts[event.context]
+    return product.reshape(len(product), -1).sum(-1)

@@ -7,7 +7,7 @@ from plasticity.rules.clapp import Clapp
 
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
-from plasticity.events import Events
+from plasticity.events import AllPairs, Events
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Cpc(Clapp):
     name: ClassVar[str] = "cpc"
     blocks_target: ClassVar[bool] = True
     coin: ClassVar[bool] = False
+    all_pairs_factor: ClassVar[float] = 1.0  # the mean over contexts, each with n targets
     modules: ClassVar[str] = "1"
     equation: ClassVar[str] = "dW = grad log softmax(u)_true through all layers of the module"
     citation: ClassVar[str] = "van den Oord, Li & Vinyals 2018, Eq. (4); Illing et al. 2021, App. A"
@@ -48,28 +49,36 @@ class Cpc(Clapp):
                 "input: --gate and --no-dendrites are for clapp, clapp_s and hinge_cpc"
             )
 
-    def _choice(self, u: Array) -> tuple[Array, Array]:
-        """`log pi (contexts, 1 + N)`, the true target first, and pi."""
+    def _by_context(self, values: Array, event: Events | AllPairs) -> tuple[Array, Array]:
+        """Values of events by context, `(contexts, targets)`, and of each the true one's."""
+        if isinstance(event, AllPairs):
+            return values, array_module(values).diagonal(values)[:, None]
+        values = values.reshape(-1, 1 + self.negatives)
+        return values, values[:, :1]
+
+    def _choice(self, u: Array, event: Events | AllPairs) -> tuple[Array, Array]:
+        """`log pi` and pi of the targets of each context, `(contexts, targets)`."""
         xp = array_module(u)
-        u = u.reshape(-1, 1 + self.negatives)
+        u, _ = self._by_context(u, event)
         u = u - u.max(axis=1, keepdims=True)  # large scores do not overflow
         pi = xp.exp(u)
         total = pi.sum(axis=1, keepdims=True)
         return u - xp.log(total), pi / total
 
-    def gamma(self, u: Array, event: Events) -> Array:
+    def gamma(self, u: Array, event: Events | AllPairs) -> Array:
         """Eq. (9), times the weight of the context in the average."""
-        _, pi = self._choice(u)
-        gamma, true = -pi, pi[:, :1]
-        gamma[:, 0] += 1
-        gamma = gamma * event.weight.reshape(pi.shape)[:, :1]
+        _, pi = self._choice(u, event)
+        (label, _), (pi, true) = (self._by_context(a, event) for a in (event.label, pi))
+        _, weight = self._by_context(event.weight, event)
+        gamma = ((label > 0) - pi) * weight
         if self.epsilon:
             gamma = gamma * true / (true + self.epsilon)
-        return gamma.reshape(-1)
+        return gamma.reshape(u.shape)
 
-    def loss(self, u: Array, event: Events) -> Array:
+    def loss(self, u: Array, event: Events | AllPairs) -> Array:
         """`-log pi_true`, averaged over contexts and prediction steps."""
-        log, pi = self._choice(u)
-        weight = event.weight.reshape(pi.shape)[:, 0]
-        true = array_module(u).log(pi[:, 0] + self.epsilon) if self.epsilon else log[:, 0]
+        log, pi = self._choice(u, event)
+        (_, log), (_, pi) = (self._by_context(a, event) for a in (log, pi))
+        _, weight = self._by_context(event.weight, event)
+        true = array_module(u).log(pi + self.epsilon) if self.epsilon else log
         return -(weight * true).sum()

@@ -18,7 +18,8 @@ class Supervised(Rule):
     """Classic supervised learning, end to end (Illing et al. 2021, appendix B.1, tables 1 and 4).
 
     A fully connected layer with an output for each class reads the mean over the patch encodings
-    of an image, as the published code and the linear probe do; of sound it reads every frame, whose
+    of an image, as the published code and the linear probe do, and of film the mean over frames and
+    positions; of sound it reads every frame, whose
     class is its phone (Loewe et al. 2019), and averages over frames with a label. With
     `pi = softmax(W_readout z + b)` the loss is the cross entropy `-log pi_label`, averaged over
     images. With `gamma_c = [c is the label] - pi_c`
@@ -70,6 +71,7 @@ class Supervised(Rule):
         Args:
             by_frame: read every row by itself, `(N, C)`.
         """
+        z = _over_positions(z)
         read = z if by_frame else z.reshape(*layout.shape, -1).mean(axis=(0, 2))
         return kernels.product(read, own["W_readout"].T) + own["b_readout"]
 
@@ -114,6 +116,7 @@ class Supervised(Rule):
         scores, labels = role.score.reshape(len(z), self.classes), draw.labels.reshape(-1)
         if draw.labels.ndim == 1:  # the readout, which all patches of an image share
             scores = scores.reshape(*layout.shape, self.classes)[0, :, 0]
+        z = _over_positions(z)
         xp, known, told = array_module(z), labels >= 0, scores.argmax(axis=1)
         return Learning(
             kernels.product(gamma, own["W_readout"]),
@@ -123,6 +126,11 @@ class Supervised(Rule):
             measures={"accuracy": (told == labels).sum() / xp.maximum(known.sum(), 1)},
             roles=(role,),
         )
+
+
+def _over_positions(z: Array) -> Array:
+    """Encodings `(N, D)`: the mean, where they have kept positions."""
+    return z if z.ndim == 2 else z.mean(axis=tuple(range(1, z.ndim - 1)))
 
 
 def _cross_entropy(scores: Array, labels: Array) -> Array:

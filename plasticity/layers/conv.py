@@ -8,8 +8,11 @@ import numpy as np
 
 from plasticity import kernels
 from plasticity.arrays import Array, array_module, to_host
+from plasticity.errors import UserError
 from plasticity.kernels.geometry import Geometry, Pool, Sizes
 from plasticity.layers.layer import Parameters
+
+STARTS = ("uniform", "fan out")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,11 @@ class Conv:
 
     Its spatial dimensions are those of `kernel`: one for sound, two for images, three for video.
     A `linear` one has neither ReLU nor MaxPool.
+
+    Attributes:
+        start: how its weights are drawn: `uniform` within 1/sqrt(fan in), biases too, as torch
+            does; or `fan out`, normal with variance 2 / (outputs x kernel) (He et al. 2015), and
+            biases 0, as the published video code does.
     """
 
     name: str
@@ -164,6 +172,7 @@ class Conv:
     padding: Sizes = 1
     pool: Sizes | Pool = 1
     linear: bool = False
+    start: str = "uniform"
     formula: ClassVar[str] = ""
     recurrent: ClassVar[bool] = False
     main: ClassVar[str] = "weight"  # the matrix that its input meets
@@ -171,6 +180,8 @@ class Conv:
 
     def __post_init__(self) -> None:
         made = Geometry.of(self.kernel, self.stride, self.padding, self.pool, self.linear)
+        if self.start not in STARTS:
+            raise UserError(f"start '{self.start}' of {self.name}: expected {' or '.join(STARTS)}")
         object.__setattr__(self, "geometry", made)
 
     @property
@@ -231,9 +242,12 @@ class Conv:
         return self.geometry.space(space)
 
     def prepare(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Weight `(O, C, *kernel)` and bias `(O,)`, float64, uniform within 1/sqrt(fan in)."""
+        """Weight `(O, C, *kernel)` and bias `(O,)`, float64: see `start`."""
         bound = 1 / math.sqrt(self.inputs * math.prod(self.kernel))
         shape = (self.outputs, self.inputs, *self.kernel)
+        if self.start == "fan out":
+            std = math.sqrt(2 / (self.outputs * math.prod(self.kernel)))
+            return {"weight": rng.normal(0, std, shape), "bias": np.zeros(self.outputs)}
         return {
             "weight": rng.uniform(-bound, bound, shape),
             "bias": rng.uniform(-bound, bound, self.outputs),

@@ -308,6 +308,8 @@ def _score(
     read = (target.z, own, draw, target.layout, *((context.z,) if loss.crosses else ()))
     learning = rule.learn(*read)
     roles = learning.roles or (tuple(rule.roles(*read)) if watching else ())
+    if watching:
+        roles = tuple(role.listed() for role in roles)
     return Scored(loss, name, target.z, context.z, own, draw, target.layout, learning, roles, ends)
 
 

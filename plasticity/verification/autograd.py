@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from plasticity.errors import UserError, installs
-from plasticity.events import Events, Layout
+from plasticity.events import AllPairs, Events, Layout
 from plasticity.learning import Loss, Modules, Reading, keys, layerwise, needed, rules_own
 from plasticity.network import Network, Parameters
 from plasticity.rule import Draw
@@ -44,12 +44,37 @@ class Groups:
     weight: np.ndarray
 
 
+@dataclass(frozen=True)
+class Everyone:
+    """Every context with every target at prediction step `k`, the true ones on the diagonal.
+
+    `contexts` and `targets` are the rows of both; the weights `(n,)` of the true pair and of each
+    of the others turn sums over pairs into averages.
+    """
+
+    k: int
+    contexts: slice
+    targets: slice
+    true: np.ndarray
+    other: np.ndarray
+
+    @property
+    def label(self) -> np.ndarray:
+        return 2 * np.eye(len(self.true)) - 1
+
+    @property
+    def weight(self) -> np.ndarray:
+        weight = np.repeat(self.other[:, None], len(self.other), axis=1)
+        np.fill_diagonal(weight, self.true)
+        return weight
+
+
 def torch_draw(draw: Draw) -> Draw:
     """The same draw as tensors, for a rule that states its loss in array operations."""
 
-    def tensors(event: Events) -> Events:
-        names = ("context", "target", "label", "weight")
-        return replace(event, **{n: torch.as_tensor(getattr(event, n)) for n in names})
+    def tensors(event: Events | AllPairs) -> Events | AllPairs:
+        arrays = {n: w for n, w in vars(event).items() if isinstance(w, np.ndarray)}
+        return replace(event, **{n: torch.as_tensor(w) for n, w in arrays.items()})
 
     pred, retro = (half and tuple(map(tensors, half)) for half in (draw.pred, draw.retro))
     labels = None if draw.labels is None else torch.as_tensor(draw.labels)
@@ -97,9 +122,28 @@ def encodings(
     return found
 
 
-def score(learner: Tensor, W: Tensor, other: Tensor) -> Tensor:
-    """`u = learner^T W other`, over the last axis: `z^T W_pred c` or `c^T W_retro z`."""
-    return (learner * (other @ W.T)).sum(-1)
+Compared = Events | Groups | Everyone
+
+
+def score(learner: Tensor, W: Tensor, other: Tensor, event: Compared) -> Tensor:
+    """`u = learner^T W other`, `z^T W_pred c` or `c^T W_retro z`, over positions and neurons.
+
+    Events have one axis, comparisons within groups or of all with all two.
+    """
+    axes = 1 if isinstance(event, Events) else 2
+    learner, signal = (a.flatten(axes) for a in (learner, other @ W.T))
+    return torch.einsum("...d,...d->...", learner, signal)
+
+
+def compared(z: Tensor, event: Compared, source: Tensor) -> tuple[Tensor, Tensor]:
+    """The targets and contexts of events `(E, ...)`; groups have contexts `(M, 1, ...)` and targets
+    `(M, 1 + N, ...)`, the positive one first, and all with all `(n, 1, ...)` and `(1, n, ...)`."""
+    if isinstance(event, Everyone):
+        return z[event.targets][None], source[event.contexts][:, None]
+    if isinstance(event, Groups):
+        targets = np.concatenate([event.positive[:, None], event.negatives], axis=1)
+        return z[targets], source[event.context][:, None]
+    return z[event.target], source[event.context]
 
 
 def hinge(u: Tensor, events: Events) -> Tensor:
@@ -116,13 +160,16 @@ def ungated(u: Tensor, events: Events) -> Tensor:
     return -(torch.as_tensor(events.label * events.weight) * u).sum()
 
 
-def info_nce(u: Tensor, groups: Groups, eps: float) -> Tensor:
-    """`-log(softmax + eps)` of the positive score, the first of `u (M, 1 + N)`, averaged.
+def info_nce(u: Tensor, groups: Groups | Everyone, eps: float) -> Tensor:
+    """`-log(softmax + eps)` of the positive score, averaged: the first of `u (M, 1 + N)` of groups,
+    the diagonal of `u (n, n)` where all are compared with all.
 
     van den Oord, Li & Vinyals 2018, Eq. (4); the published code has `eps` = 1e-11.
     """
-    probability = torch.softmax(u, 1)[:, 0]
-    return -(torch.as_tensor(groups.weight) * torch.log(probability + eps)).sum()
+    everyone, pi = isinstance(groups, Everyone), torch.softmax(u, 1)
+    probability = pi.diagonal() if everyone else pi[:, 0]
+    weight = torch.as_tensor(groups.true if everyone else groups.weight)
+    return -(weight * torch.log(probability + eps)).sum()
 
 
 def clapp_loss(
@@ -146,15 +193,15 @@ def clapp_loss(
     average, source = ungated if gate == "off" else hinge, z if above is None else above
     total = z.new_zeros(())
     for pred in draw.pred:
-        c, t = source[pred.context], z[pred.target]
+        t, c = compared(z, pred, source)
         if block_grad or not symmetric:
             c = c.detach()
-        total = total + average(score(t, own["W_pred"][pred.k - 1], c), pred)
+        total = total + average(score(t, own["W_pred"][pred.k - 1], c, pred), pred)
     if symmetric or block_grad:
         return total
     for retro in draw.retro or ():
-        c, t = source[retro.context], z[retro.target].detach()
-        total = total + average(score(c, own["W_retro"][retro.k - 1], t), retro)
+        t, c = compared(z.detach(), retro, source)
+        total = total + average(score(c, own["W_retro"][retro.k - 1], t, retro), retro)
     return total
 
 
@@ -180,33 +227,35 @@ def clapp_surrogate(
     the same.
     """
 
-    def gamma(u: Tensor, events: Events) -> Tensor:
+    def gamma(u: Tensor, events: Events | Everyone) -> Tensor:
         y, weight = torch.as_tensor(events.label), torch.as_tensor(events.weight)
         surprise = torch.ones_like(u) if gate == "off" else (1 - y * u > 0).to(u.dtype)
         return y * surprise * weight
 
-    def role(learner: Tensor, W: Tensor, other: Tensor) -> Tensor:
+    def role(learner: Tensor, W: Tensor, other: Tensor, event: Compared) -> Tensor:
         if dendrites:
-            return score(learner, W, other.detach())
-        return learner.sum(-1) + score(learner.detach(), W, other.detach())
+            return score(learner, W, other.detach(), event)
+        axes = 1 if isinstance(event, Events) else 2
+        u = score(learner.detach(), W, other.detach(), event)
+        return learner.flatten(axes).sum(-1) + u
 
     total, source = z.new_zeros(()), z if above is None else above
     for i, pred in enumerate(draw.pred):
-        c, t = source[pred.context], z[pred.target]
+        t, c = compared(z, pred, source)
         W_pred = own["W_pred"][pred.k - 1]
         with torch.no_grad():
-            gates = gamma(score(t, W_pred, c), pred)
-        total = total - (gates * role(t, W_pred, c)).sum()
+            gates = gamma(score(t, W_pred, c, pred), pred)
+        total = total - (gates * role(t, W_pred, c, pred)).sum()
         if block_grad:
             continue
         # The symmetric pair is one matrix, and it has learned in the target role.
         W_retro = W_pred.T.detach() if symmetric else own["W_retro"][pred.k - 1]
+        retro = pred if draw.retro is None else draw.retro[i]
         if draw.retro is not None:
-            retro = draw.retro[i]
-            c, t = source[retro.context], z[retro.target]
+            t, c = compared(z, retro, source)
             with torch.no_grad():
-                gates = gamma(score(c, W_retro, t), retro)
-        total = total - (gates * role(c, W_retro, t)).sum()
+                gates = gamma(score(c, W_retro, t, retro), retro)
+        total = total - (gates * role(c, W_retro, t, retro)).sum()
     return total
 
 
@@ -220,25 +269,20 @@ def info_nce_loss(
     block_grad: bool,
     eps: float,
 ) -> Tensor:
-    """InfoNCE on encodings `(N, D)`; the halves of `draw` hold `Groups`, else as `clapp_loss`."""
+    """InfoNCE on encodings `(N, D)`; the halves of `draw` hold `Groups`, or `Everyone`; else as
+    `clapp_loss`."""
     total, source = z.new_zeros(()), z if above is None else above
     for pred in draw.pred:
-        c, t = _group(z, pred, source)
+        t, c = compared(z, pred, source)
         if block_grad or not symmetric:
             c = c.detach()
-        total = total + info_nce(score(t, own["W_pred"][pred.k - 1], c), pred, eps)
+        total = total + info_nce(score(t, own["W_pred"][pred.k - 1], c, pred), pred, eps)
     if symmetric or block_grad:
         return total
     for retro in draw.retro:
-        c, t = _group(z, retro, source)
-        total = total + info_nce(score(c, own["W_retro"][retro.k - 1], t.detach()), retro, eps)
+        t, c = compared(z.detach(), retro, source)
+        total = total + info_nce(score(c, own["W_retro"][retro.k - 1], t, retro), retro, eps)
     return total
-
-
-def _group(z: Tensor, groups: Groups, source: Tensor) -> tuple[Tensor, Tensor]:
-    """Contexts `(M, 1, D)` and targets `(M, 1 + N, D)`, the positive one first."""
-    targets = np.concatenate([groups.positive[:, None], groups.negatives], axis=1)
-    return source[groups.context][:, None], z[targets]
 
 
 def cross_entropy(z: Tensor, own: Own, draw: Draw, layout: Layout) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from plasticity import learning
 from plasticity.arrays import resolve_device, to_device, to_host
 from plasticity.errors import UserError
-from plasticity.events import Events, Layout
+from plasticity.events import AllPairs, Events, Layout
 from plasticity.network import Parameters
 from plasticity.rule import Draw, Rule, reads_labels
 from plasticity.runs.run import State
@@ -287,7 +287,7 @@ def in_words_of_the_reference(
     from plasticity.rules.clapp import Clapp
     from plasticity.rules.cpc import Cpc
     from plasticity.rules.supervised import Supervised
-    from plasticity.verification.autograd import Groups
+    from plasticity.verification.autograd import Everyone, Groups
 
     if isinstance(rule, Supervised):
         return {"loss": "cross_entropy"}, list(draws)
@@ -302,10 +302,15 @@ def in_words_of_the_reference(
                 "it without --circuit-noise and --burst-probability, where it opens where H does"
             )
         words["gate"] = "own"
-    if not isinstance(rule, Cpc):
-        return words, list(draws)
+    if isinstance(rule, Cpc):
+        words |= {"loss": "infonce", "eps": rule.epsilon}
 
-    def group(e: Events) -> Groups:
+    def group(e: Events | AllPairs) -> Events | Groups | Everyone:
+        if isinstance(e, AllPairs):
+            rows = (slice(start, start + len(e.true)) for start in (e.first, e.first + e.offset))
+            return Everyone(e.k, *rows, e.true, e.other)
+        if not isinstance(rule, Cpc):
+            return e
         context, target, weight = (
             a.reshape(-1, 1 + rule.negatives) for a in (e.context, e.target, e.weight)
         )
@@ -315,4 +320,4 @@ def in_words_of_the_reference(
         Draw(*(half and tuple(group(e) for e in half) for half in (draw.pred, draw.retro)))
         for draw in draws
     ]
-    return {**words, "loss": "infonce", "eps": rule.epsilon}, grouped
+    return words, grouped
