@@ -154,7 +154,7 @@ def norm_back(
     """The drive before a norm, by that behind it, and dgain and dshift: see `definition.norm`."""
     array_module(a, winner, drive)
     drive = drive.astype(a.dtype, copy=False)
-    call = call_with(a, drive, gain, mean, var, geometry=geometry)
+    call = call_with(a, gain, mean, var, geometry=geometry)
     how = gain, mean, var, eps, geometry, relu_first, batch
     return form("norm_back", call)(a, winner, drive, *how)
 

@@ -72,6 +72,9 @@ WINOGRAD: Takes = lambda c: c.compiled and _three_by_three(c)  # noqa: E731
 IN_TIME: Takes = lambda c: c.geometry.dims == 1 and not c.geometry.pools  # noqa: E731
 CUDA_IN_TIME: Takes = lambda c: c.on_device and IN_TIME(c)  # noqa: E731
 CPU_IN_TIME: Takes = lambda c: c.compiled and IN_TIME(c)  # noqa: E731
+VOLUMES: Takes = lambda c: (  # noqa: E731
+    c.compiled and c.geometry.dims == 3 and not c.geometry.pools and not c.geometry.rectified
+)
 COMPILED: Takes = lambda c: c.compiled  # noqa: E731
 CONTIGUOUS: Takes = lambda c: c.compiled and c.contiguous  # noqa: E731
 ON_DEVICE: Takes = lambda c: c.on_device  # noqa: E731
@@ -83,6 +86,7 @@ BACK = (
     ("cuda.windows", CUDA_IN_TIME),
     ("cpu.winograd", WINOGRAD),
     ("cpu.windows", CPU_IN_TIME),
+    ("cpu.volumes", VOLUMES),
     ("cpu.blocked", COMPILED),
     ("definition.convolution", ALWAYS),
 )
@@ -92,7 +96,7 @@ CONVOLUTION = (
     *BACK[2:],
 )  # nothing asks for the image's error
 RESIDUAL = (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS))
-NORM = (("definition.norm", ALWAYS),)
+NORM = (("cpu.norm", CONTIGUOUS), ("definition.norm", ALWAYS))
 GRU = (
     ("cuda.gru", LYING_ON_DEVICE),
     ("cpu.gru", CONTIGUOUS),
