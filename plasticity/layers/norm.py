@@ -148,7 +148,8 @@ class NormConv(Conv):
 
     It keeps for each neuron a `gain` and a `shift`, which learn as weights do, and a `running_mean`
     and `running_var`, which follow the batches and which no optimiser moves. Winners are taken
-    after the norm.
+    after the norm. Where the norm comes first and takes the batch's own mean away, a bias changes
+    nothing, and does not learn.
 
     Attributes:
         order: `conv relu norm pool`, as the published video code has it, or `conv norm relu pool`.
@@ -169,6 +170,11 @@ class NormConv(Conv):
         """Whether ReLU comes before the norm."""
         return self.order == ORDERS[0]
 
+    @property
+    def biased(self) -> bool:
+        """Whether its bias means anything while it learns."""
+        return self.relu_first or self.norm.statistics != "batch"
+
     def branches(self, kept: tuple) -> list[Array]:
         _, a, *_, winner = kept
         return [a > 0, winner] if self.relu_first else [winner]
@@ -179,7 +185,8 @@ class NormConv(Conv):
         if not batch:
             constants = (own["running_mean"].detach(), own["running_var"].detach())
         how = *constants, own["gain"], own["shift"], batch, norm.momentum, norm.eps
-        y = self._convolved_in_torch(functional, x, own)
+        bias = own["bias"] if self.biased else own["bias"].detach()
+        y = self._convolved_in_torch(functional, x, {**own, "bias": bias})
         if self.relu_first:
             y = functional.batch_norm(functional.relu(y), *how)
         else:
@@ -249,6 +256,8 @@ class NormConv(Conv):
         inner, dgain, dshift = kernels.norm_back(a, winner, error, own["gain"], mean, var, *how)
         changes, back = self._correlated(x, None, inner, self.geometry.linear, weights, below)
         changes |= {"gain": dgain, "shift": dshift}
+        if not self.biased:
+            del changes["bias"]
         state = {} if met is None else self._followed(own, *met, a.size // self.outputs)
         given = {"a": a, "mean": mean, "var": var, "inner": inner}
         given |= {"gain": own["gain"].copy(), "shift": own["shift"].copy(), "state": state}

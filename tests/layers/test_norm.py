@@ -88,6 +88,20 @@ def test_a_drive_on_all_alike_or_along_the_activity_moves_no_synapse():
     assert seen.changes["gain"].min() > 0
 
 
+def test_a_bias_that_the_mean_takes_away_does_not_learn():
+    for order, statistics, learns in (
+        (ORDERS[0], "batch", True),
+        (ORDERS[1], "batch", False),
+        (ORDERS[1], "running", True),
+    ):
+        made = layer(order, statistics=statistics)
+        own = made.prepare(RNG)
+        y, _, seen = learned(made, own)
+        assert ("bias" in seen.changes) == learns
+        moved = made.forward(X, {"c": own | {"bias": own["bias"] + 0.1}})[0]
+        assert np.allclose(moved, y, atol=1e-12) != learns
+
+
 @pytest.mark.parametrize(
     ("make", "word"),
     [
