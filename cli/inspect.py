@@ -39,6 +39,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> tu
 
 FRESH = (
     "net", "width", "batch", "seed", "dtype", "data", "modules", "credit", "below_gru",
+    "norm", "norm_order",
     *OF_RULES, *OF_STIMULI,
 )  # fmt: skip
 FILE = Place(dir_okay=False)

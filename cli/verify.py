@@ -34,6 +34,8 @@ from plasticity.runs.options import OF_RULES, OF_STIMULI
         *(name for name in OF_STIMULI if name != "samples"),  # here of parameters
         "credit",
         "below_gru",
+        "norm",
+        "norm_order",
         "data",
         "data_dir",
         "dtype",

@@ -102,6 +102,24 @@ class Network:
         layers = (replace(la, credit=credit) if la.recurrent else la for la in self.layers)
         return replace(self, layers=tuple(layers))
 
+    def with_norm(self, statistics: str = "", order: str = "") -> "Network":
+        """The same network, its norms by other statistics or in another order, see `NormConv`.
+
+        Args:
+            statistics: `batch` or `running`; order: `relu-norm` or `norm-relu`; empty for what the
+                network has.
+        """
+
+        def changed(conv: NormConv) -> NormConv:
+            norm = replace(conv.norm, statistics=statistics or conv.norm.statistics)
+            words = order.replace("-", " ")
+            return replace(conv, norm=norm, order=f"conv {words} pool" if order else conv.order)
+
+        if not (statistics or order):
+            return self
+        layers = (changed(la) if isinstance(la, NormConv) else la for la in self.layers)
+        return replace(self, layers=tuple(layers))
+
     def shapes(self, space: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The map of every layer, `(*space, channels)`, for an input of this spatial shape.
 

@@ -175,6 +175,7 @@ class Conv:
     start: str = "uniform"
     formula: ClassVar[str] = ""
     recurrent: ClassVar[bool] = False
+    normalised: ClassVar[bool] = False
     main: ClassVar[str] = "weight"  # the matrix that its input meets
     geometry: Geometry = field(init=False, repr=False, compare=False)
 

@@ -135,6 +135,7 @@ class Gru:
     credit: str = "eprop"
 
     recurrent: ClassVar[bool] = True
+    normalised: ClassVar[bool] = False
     dims: ClassVar[int] = 1
     kernel: ClassVar[tuple[int, ...]] = ()
     linear: ClassVar[bool] = False

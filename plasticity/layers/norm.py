@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -157,6 +157,7 @@ class NormConv(Conv):
 
     norm: Norm = Norm()
     order: str = ORDERS[0]
+    normalised: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

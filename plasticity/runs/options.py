@@ -69,7 +69,8 @@ class RunOptions:
         rule, net: a name, or the path of a file (made absolute); files: the SHA-256 of these
             files by path, which the run is bound to.
         data, data_dir: paths are made absolute.
-        modules: see `Network.modules`; credit: see `Gru`; below_gru: see `learning.losses_of`.
+        modules: see `Network.modules`; credit: see `Gru`; below_gru: see `learning.losses_of`;
+            norm, norm_order: see `NormConv`.
         set: further fields of the rule by name, as `--set name=value` gives them.
         identity: of the examples that the run began with, by split, see `ImageSet.identity`.
     """
@@ -139,6 +140,18 @@ class RunOptions:
         "the GRU's; gru, the latter alone.",
         shown="both",
         choices=("", "both", "gru"),
+    )
+    norm: str = option(
+        "",
+        "Batch normalisation by the statistics of the batch, or by running ones as constants.",
+        shown="the network's, batch",
+        choices=("", "batch", "running"),
+    )
+    norm_order: str = option(
+        "",
+        "relu-norm: ReLU before the norm, as the published video code has it; norm-relu: after it.",
+        shown="the network's, relu-norm",
+        choices=("", "relu-norm", "norm-relu"),
     )
     lr: float = option(
         0.0, "Learning rate.", shown="the rule's, 2e-4 with Adam", least=0, most=1e30
@@ -229,6 +242,12 @@ class RunOptions:
                 raise UserError(
                     f"{dashed(name)} has no meaning for {network.name}: it has no recurrent layer"
                 )
+        for name in ("norm", "norm_order"):
+            if getattr(self, name) and not any(conv.normalised for conv in network.convolutions):
+                raise UserError(
+                    f"{dashed(name)} has no meaning for {network.name}: it normalises nothing"
+                )
+        network = network.with_norm(self.norm, self.norm_order)
         return network.with_credit(self.credit) if self.credit else network
 
     @cached_property

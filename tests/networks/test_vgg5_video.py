@@ -5,6 +5,7 @@ import pytest
 
 from plasticity import networks
 from plasticity.errors import UserError
+from plasticity.runs.options import RunOptions
 
 
 def test_full_width_is_table_5():
@@ -43,3 +44,14 @@ def test_modules_are_blocks_and_a_width_is_positive():
     assert net.modules("1") == [[0, 1, 2, 3, 4]]
     with pytest.raises(UserError, match="--width"):
         networks.get("vgg5_video", width=0)
+
+
+def test_statistics_and_order_of_its_norms_can_be_chosen_for_a_run():
+    net = RunOptions(net="vgg5_video", norm="running", norm_order="norm-relu")._network
+    for layer in net.layers:
+        assert (layer.norm.statistics, layer.order) == ("running", "conv norm relu pool")
+    same = RunOptions(net="vgg5_video", norm_order="relu-norm")._network
+    assert same == networks.get("vgg5_video")
+    for option in ({"norm": "batch"}, {"norm_order": "relu-norm"}):
+        with pytest.raises(UserError, match="no meaning for vgg6: it normalises nothing"):
+            RunOptions(**option).network()

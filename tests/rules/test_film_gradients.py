@@ -89,7 +89,7 @@ def test_every_dW_is_minus_the_gradient(name, order, statistics):
         halves = 1 if kind == "supervised" or rule.symmetric or rule.block_grad else 2
         halves = 1 if kind != "supervised" and rule.gate == "shared" else halves
         assert float(report.loss) * halves == pytest.approx(value, rel=1e-9)
-        assert 0 < float(update.open_gates)
+        assert float(update.open_gates) > 0
     found = {unit: dW for update in updates for unit, dW in update.changes.items()}
     for unit, changes in found.items():
         # Where all gates of a context are open its true future and the others balance, and a shift
