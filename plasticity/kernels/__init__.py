@@ -6,7 +6,7 @@ Each operation has a readable definition in array operations (any dtype, NumPy o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -150,12 +150,13 @@ def norm_back(
     geometry: Geometry,
     relu_first: bool,
     batch: bool,
+    over: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """The drive before a norm, by that behind it, and dgain and dshift: see `definition.norm`."""
     array_module(a, winner, drive)
     drive = drive.astype(a.dtype, copy=False)
     call = call_with(a, gain, mean, var, geometry=geometry)
-    how = gain, mean, var, eps, geometry, relu_first, batch
+    how = gain, mean, var, eps, geometry, relu_first, batch, over
     return form("norm_back", call)(a, winner, drive, *how)
 
 

@@ -3,7 +3,7 @@
 from plasticity.layers.block import Block
 from plasticity.layers.conv import Conv, ConvSeen
 from plasticity.layers.gru import Gru, GruSeen
-from plasticity.layers.layer import Parameters, Seen
+from plasticity.layers.layer import Parameters, Peers, Seen
 from plasticity.layers.norm import Norm, NormConv, NormSeen
 
 Layer = Conv | Block | Gru
@@ -20,5 +20,6 @@ __all__ = [
     "NormConv",
     "NormSeen",
     "Parameters",
+    "Peers",
     "Seen",
 ]

@@ -69,6 +69,7 @@ class Block:
         return ()
 
     recurrent: ClassVar[bool] = False
+    normalised: ClassVar[bool] = False
     linear: ClassVar[bool] = True  # its output
 
     @property

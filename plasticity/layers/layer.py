@@ -15,6 +15,15 @@ and what the rule keeps in a module's last unit.
 """
 
 
+class Peers(Protocol):
+    """Others that learn with as many inputs each, such as ranks."""
+
+    size: int
+
+    def mean(self, a: Array) -> Array:
+        """The mean over all of them of what each has."""
+
+
 class Seen(Protocol):
     """What one unit met in a step: all that its dW was made of, and how it is to be read.
 

@@ -11,7 +11,7 @@ from plasticity.arrays import Array, array_module, to_host
 from plasticity.errors import UserError
 from plasticity.kernels.geometry import SILENT
 from plasticity.layers.conv import Conv, ConvSeen
-from plasticity.layers.layer import Parameters
+from plasticity.layers.layer import Parameters, Peers
 
 ORDERS = ("conv relu norm pool", "conv norm relu pool")
 PARAMETERS = ("gain", "shift", "running_mean", "running_var")
@@ -71,7 +71,7 @@ class NormSeen(ConvSeen):
 
     @property
     def kept(self) -> tuple:
-        return self.x, self.a, self.mean, self.var, None, self.winner
+        return self.x, self.a, self.mean, self.var, None, self.winner, None
 
     def _normal(self, j: int) -> np.ndarray:
         """yh of neuron j at every place, `(M, places)`, float64."""
@@ -177,7 +177,7 @@ class NormConv(Conv):
         return self.relu_first or self.norm.statistics != "batch"
 
     def branches(self, kept: tuple) -> list[Array]:
-        _, a, *_, winner = kept
+        _, a, *_, winner, _ = kept
         return [a > 0, winner] if self.relu_first else [winner]
 
     def in_torch(self, functional: Any, x: Any, params: dict[str, dict[str, Any]]) -> Any:
@@ -212,22 +212,37 @@ class NormConv(Conv):
         return {**super().prepare(rng), **own}
 
     def forward(
-        self, x: Array, weights: Parameters, learning: bool = True
+        self,
+        x: Array,
+        weights: Parameters,
+        learning: bool = True,
+        peers: Peers | None = None,
     ) -> tuple[Array, tuple | None, None]:
         """Activity, what `learn` needs if it is wanted, and no mean: see `kernels.definition.norm`.
 
         Without learning the running statistics normalise.
+
+        Args:
+            peers: who has other inputs of the same batch; its statistics are those of all.
         """
         own = weights[self.name]
         a, _, _ = kernels.forward(x, own["weight"], own["bias"], self.geometry.linear, False)
         met = mean, var = own["running_mean"], own["running_var"]
         if learning:
-            met = kernels.norm_statistics(a, self.relu_first)
+            met = self._statistics(a, peers)
             if self.norm.statistics == "batch":
                 mean, var = met
         how = mean, var, self.norm.eps, self.geometry, self.relu_first
         y, winner = kernels.norm_forward(a, own["gain"], own["shift"], *how)
-        return y, (x, a, mean, var, met, winner) if learning else None, None
+        return y, (x, a, mean, var, met, winner, peers) if learning else None, None
+
+    def _statistics(self, a: Array, peers: Peers | None) -> tuple[Array, Array]:
+        """Mean and variance over the batch, of which peers have parts of the same size."""
+        mean, var = kernels.norm_statistics(a, self.relu_first)
+        if peers is None:
+            return mean, var
+        whole = peers.mean(mean)
+        return whole, peers.mean(var + (mean - whole) ** 2)
 
     def unpooled(self, potential: bool = False) -> "NormConv":
         """Nothing: rules that read it are of layers without a norm.
@@ -252,14 +267,16 @@ class NormConv(Conv):
         """
         if post is not None:
             raise UserError(_no_places(self.name))
-        (x, a, mean, var, met, winner), own = kept, weights[self.name]
+        (x, a, mean, var, met, winner, peers), own = kept, weights[self.name]
         how = self.norm.eps, self.geometry, self.relu_first, self.norm.statistics == "batch"
+        how = (*how, None if peers is None else peers.mean)
         inner, dgain, dshift = kernels.norm_back(a, winner, error, own["gain"], mean, var, *how)
         changes, back = self._correlated(x, None, inner, self.geometry.linear, weights, below)
         changes |= {"gain": dgain, "shift": dshift}
         if not self.biased:
             del changes["bias"]
-        state = {} if met is None else self._followed(own, *met, a.size // self.outputs)
+        count = a.size // self.outputs * (1 if peers is None else peers.size)
+        state = {} if met is None else self._followed(own, *met, count)
         given = {"a": a, "mean": mean, "var": var, "inner": inner}
         given |= {"gain": own["gain"].copy(), "shift": own["shift"].copy(), "state": state}
         return [NormSeen(self, x, winner, error, changes, self.geometry, **given)], back

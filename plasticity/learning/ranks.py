@@ -4,7 +4,8 @@ A layer's dW is a sum over patches, so each rank correlates its own and the rank
 What couples images is the rule: its negatives come from the whole batch. So the encodings, which
 are small, are gathered, and every rank lets the rule see all of them, by the same draws: any rule
 runs as it is, and gives what one process would give, to rounding. W_pred and what else a rule
-keeps change alike on all ranks and need not travel.
+keeps change alike on all ranks and need not travel. Where a layer normalises by the batch, two
+numbers for each neuron travel on the way up, and two on the way down.
 
 A local rule has the dW of a layer before the next layer computes, and nothing waits for it: the
 sum over ranks travels while the layers above are computed. Between hosts and between arrays of the
@@ -168,6 +169,16 @@ class Ranks:
                     dW[...] = part
 
         return wait
+
+    def mean(self, a: Array) -> Array:
+        """The mean over ranks of what each has, at once."""
+        a = array_module(a).ascontiguousarray(a)
+        total = array_module(a).empty_like(a)
+        if isinstance(a, np.ndarray):
+            self.comm.Allreduce(a, total)
+        else:
+            self.peers.all_reduce(a, total)
+        return total / a.dtype.type(self.size)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """For each flag whether it is set on any rank, so that all do the same."""

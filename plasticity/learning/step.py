@@ -273,7 +273,8 @@ def _feed(
     tape, reads, posts, inputs = {}, {}, {}, {}
     for i in module:
         layer, met = network.layers[i], x
-        x, kept, mean = layer.forward(met, weights)
+        together = {"peers": ranks} if ranks and layer.normalised else {}
+        x, kept, mean = layer.forward(met, weights, **together)
         tape[i] = layer, kept
         if i in compared:
             y, mean = read_map(layer, rule.reads, met, x, mean, weights)

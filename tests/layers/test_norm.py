@@ -1,5 +1,8 @@
 """Batch normalisation: what it keeps, who wins, and which way an update goes through it."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +49,7 @@ def test_with_a_negative_gain_the_least_active_neuron_wins():
     own = made.prepare(RNG) | {"weight": np.ones((1, 1, 1, 1)), "bias": np.zeros(1)}
     for gain, place in ((1.0, 3), (-1.0, 1)):
         own["gain"] = np.array([gain])
-        _, _, _, _, _, winner = made.forward(x, {"c": own})[1]
+        *_, winner, _ = made.forward(x, {"c": own})[1]
         assert winner.item() == place
 
 
@@ -86,6 +89,51 @@ def test_a_drive_on_all_alike_or_along_the_activity_moves_no_synapse():
         scale = np.abs(drive).sum() * np.abs(x).max()
         assert np.abs(seen.changes["weight"]).max() < 1e-12 * scale
     assert seen.changes["gain"].min() > 0
+
+
+class Half:
+    """One of two threads that wait for each other wherever a mean over both is taken."""
+
+    size = 2
+
+    def __init__(self, place, board, gate):
+        self.place, self.board, self.gate = place, board, gate
+
+    def mean(self, a):
+        self.board[self.place] = a
+        self.gate.wait()
+        found = (self.board[0] + self.board[1]) / 2
+        self.gate.wait()
+        return found
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("order", ORDERS)
+def test_two_that_have_half_a_batch_each_learn_what_one_with_all_of_it_does(order, dtype):
+    made = layer(order)
+    own = {n: w.astype(dtype) for n, w in made.prepare(RNG).items()}
+    x = X[:4].astype(dtype)
+    y, kept, _ = made.forward(x, {"c": own})
+    error = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+    (whole,), below = made.learn(kept, error, {"c": own}, True)
+    board, gate = [None, None], threading.Barrier(2, timeout=60)
+
+    def half(place):
+        part = slice(2 * place, 2 * place + 2)
+        peers = Half(place, board, gate)
+        found, kept, _ = made.forward(x[part], {"c": own}, peers=peers)
+        return found, *made.learn(kept, error[part], {"c": own}, True)
+
+    with ThreadPoolExecutor(2) as pool:
+        (y0, (a,), back0), (y1, (b,), back1) = pool.map(half, (0, 1))
+    close = {"rtol": 0, "atol": 1e-12 if dtype is np.float64 else 2e-4}
+    np.testing.assert_allclose(np.concatenate([y0, y1]), y, **close)
+    np.testing.assert_allclose(np.concatenate([back0, back1]), below, **close)
+    for name, dW in whole.changes.items():
+        np.testing.assert_allclose(a.changes[name] + b.changes[name], dW, **close)
+    for name, value in whole.state.items():
+        np.testing.assert_allclose(a.state[name], value, **close)
+        np.testing.assert_array_equal(a.state[name], b.state[name])
 
 
 def test_a_bias_that_the_mean_takes_away_does_not_learn():

@@ -63,7 +63,7 @@ def norm_forward(a, gain, shift, mean, var, eps, geometry, relu_first):
     return y, winner
 
 
-def norm_back(a, winner, drive, gain, mean, var, eps, geometry, relu_first, batch):
+def norm_back(a, winner, drive, gain, mean, var, eps, geometry, relu_first, batch, over=None):
     """See `definition.norm.norm_back`."""
     O, dims, M = a.shape[-1], geometry.dims, a.size // max(1, a.shape[-1])  # noqa: E741
     if drive.ndim == 2:
@@ -80,8 +80,13 @@ def norm_back(a, winner, drive, gain, mean, var, eps, geometry, relu_first, batc
         _pass(*maps, n, mean, 1 / s, pool, relu_first, found)
         return found
 
-    dshift, dgain = sum(threads.each(passed, range(N)), np.zeros((2, O))).astype(np.float32)
-    of_one, of_yh = (dshift / M, dgain / M) if batch else np.zeros((2, O), np.float32)
+    sums = sum(threads.each(passed, range(N)), np.zeros((2, O)))
+    dshift, dgain = sums.astype(np.float32)
+    of_one, of_yh = means = (
+        (sums / max(1, M)).astype(np.float32) if batch else np.zeros_like(sums, np.float32)
+    )
+    if batch and over is not None:
+        of_one, of_yh = over(means)
     rows, drives = (m.reshape(-1, O) for m in (a, inner))
 
     def through(span):

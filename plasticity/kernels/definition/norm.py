@@ -15,6 +15,8 @@ and at a that times rho'(a). Where the statistics are constants the two means ar
 is left is local to the synapse.
 """
 
+from collections.abc import Callable
+
 from plasticity.arrays import Array, array_module
 from plasticity.kernels.definition.convolution import compete, post_factor
 from plasticity.kernels.geometry import Geometry
@@ -65,18 +67,22 @@ def norm_back(
     geometry: Geometry,
     relu_first: bool,
     batch: bool,
+    over: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """From the drive on the pooled activity to that at a, `(N, *space, O)`, and dgain and dshift.
 
     Args:
         winner, drive: as of `convolution.post_factor`; batch: whether mu and s^2 are those of a,
-            so that the drive goes through them too, or constants.
+            so that the drive goes through them too, or constants; over: makes means over these
+            inputs those over all, where others have as many more.
     """
     xp, axes, M = array_module(a), tuple(range(a.ndim - 1)), a.size // max(1, a.shape[-1])
     D = post_factor(winner, drive, geometry, a.shape[1:-1])
     yh = _normal(a, mean, var, eps, relu_first)
     dgain, dshift = (D * yh).sum(axis=axes), D.sum(axis=axes)
     if batch:
-        D = D - dshift / M - yh * (dgain / M)
+        means = xp.stack([dshift, dgain]) / M
+        of_one, of_yh = means if over is None else over(means)
+        D = D - of_one - yh * of_yh
     D = gain / xp.sqrt(var + eps) * D
     return D * (a > 0) if relu_first else D, dgain, dshift
