@@ -51,6 +51,7 @@ class Clapp(Rule):
         dendrites: False puts 1 for every dendritic signal.
         learn_prediction: False freezes `W_pred` and `W_retro`.
         context: `same`, the layer itself, or `above`, the layer above it.
+        reads: `encoding`, or `map`, where a score is the scalar product of flattened maps.
         start: how W_pred and W_retro are drawn, see `prepare`.
     """
 
@@ -122,6 +123,11 @@ class Clapp(Rule):
         unset="",
     )
 
+    reads: str = option(
+        "encoding",
+        "What is predicted: encodings, or map, whole maps by matrices that all positions share.",
+        choices=("encoding", "map"),
+    )
     start: str = option(
         "uniform",
         "How W_pred and W_retro start: uniform, or normal as in the published video code.",

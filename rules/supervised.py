@@ -71,7 +71,6 @@ class Supervised(Rule):
         Args:
             by_frame: read every row by itself, `(N, C)`.
         """
-        z = _over_positions(z)
         read = z if by_frame else z.reshape(*layout.shape, -1).mean(axis=(0, 2))
         return kernels.product(read, own["W_readout"].T) + own["b_readout"]
 
@@ -116,7 +115,6 @@ class Supervised(Rule):
         scores, labels = role.score.reshape(len(z), self.classes), draw.labels.reshape(-1)
         if draw.labels.ndim == 1:  # the readout, which all patches of an image share
             scores = scores.reshape(*layout.shape, self.classes)[0, :, 0]
-        z = _over_positions(z)
         xp, known, told = array_module(z), labels >= 0, scores.argmax(axis=1)
         return Learning(
             kernels.product(gamma, own["W_readout"]),
@@ -126,11 +124,6 @@ class Supervised(Rule):
             measures={"accuracy": (told == labels).sum() / xp.maximum(known.sum(), 1)},
             roles=(role,),
         )
-
-
-def _over_positions(z: Array) -> Array:
-    """Encodings `(N, D)`: the mean, where they have kept positions."""
-    return z if z.ndim == 2 else z.mean(axis=tuple(range(1, z.ndim - 1)))
 
 
 def _cross_entropy(scores: Array, labels: Array) -> Array:

@@ -22,8 +22,8 @@ BLOCKS = (
     ((1, 3, 3), 1, (0, 1, 1), 1),
     ((1, 3, 3), 1, (0, 1, 1), POOL),
 )
-RULE = ClappS(steps=3, symmetric=True, negatives_from="others")
-FILM = Reading(time="map", positions="keep")
+RULE = ClappS(steps=3, symmetric=True, reads="map", negatives_from="others")
+FILM = Reading(time="map")
 NAMES = {"gain": "bn0/gain", "shift": "bn0/bias", "weight": "conv0/weight", "bias": "conv0/bias"}
 
 
@@ -132,7 +132,7 @@ def test_shares_of_events_through_the_norm_add_up_to_every_update(golden, step):
     """The published gradient again, event by event: gate, dendritic signal, post, pre'."""
     rng = np.random.default_rng(0)
     for watched in step[1]:
-        ((seen,), roles), read = (watched.layers, watched.roles), FILM
+        ((seen,), roles), read = (watched.layers, watched.roles), watched.reading
         for name in ("weight", "gain", "bias"):
             dW = seen.changes[name]
             at = tuple(int(i) for i in np.unravel_index(rng.integers(dW.size), dW.shape))

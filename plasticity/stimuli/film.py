@@ -41,7 +41,8 @@ class Film:
     """Clips from a random frame on, a frame of a map an encoding (Illing et al. 2021, B.3).
 
     The first axis of every map is time; an encoding is the mean over the positions of a frame. No
-    frame is skipped between a context and its first target.
+    frame is skipped between a context and its first target. Rules that predict read whole frames of
+    a map and compare a context with all targets of the batch, as the published video code has it.
 
     Attributes:
         length: frames of a clip; side: of a frame, in pixels, cropped from wider ones if there are;
@@ -62,7 +63,15 @@ class Film:
     name: ClassVar[str] = "film"
     example: ClassVar[str] = "clip"
     dims: ClassVar[int] = 3
-    usual: ClassVar[Mapping[str, Any]] = {"batch": 8, "prediction_steps": 3}
+    usual: ClassVar[Mapping[str, Any]] = {
+        "batch": 8,
+        "prediction_steps": 3,
+        "reads": "map",
+        "negatives_from": "others",
+        "symmetric": True,
+        "start": "normal",
+        "epsilon": 0.0,
+    }
     reading: ClassVar[Reading] = Reading(time="map")
     channels: ClassVar[int] = 3
     sets: ClassVar[tuple[str, ...]] = ("sample", *FILM)

@@ -292,7 +292,6 @@ def cross_entropy(z: Tensor, own: Own, draw: Draw, layout: Layout) -> Tensor:
     with labels `(T, B)`, of every frame.
     """
     labels = torch.as_tensor(draw.labels)
-    z = z if z.ndim == 2 else z.flatten(1, -2).mean(1)  # over positions, where they are kept
     read = z if labels.ndim == 2 else z.unflatten(0, layout.shape).mean((0, 2))
     scores = F.linear(read, own["W_readout"], own["b_readout"])
     return F.cross_entropy(scores, labels.flatten(), ignore_index=-1)

@@ -293,7 +293,7 @@ def in_words_of_the_reference(
         return {"loss": "cross_entropy"}, list(draws)
     if not isinstance(rule, Clapp):
         raise UserError(f"the rule {rule.name} is the gradient of no loss")
-    names = ("symmetric", "gate", "block_grad", "dendrites", "learn_prediction", "context")
+    names = ("symmetric", "gate", "block_grad", "dendrites", "learn_prediction", "context", "reads")
     words: dict[str, object] = {name: getattr(rule, name) for name in names}
     if rule.gate == "circuit":
         if rule.circuit_noise or rule.burst_probability < 1:

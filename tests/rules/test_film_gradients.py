@@ -16,8 +16,9 @@ from plasticity.verification.gradient import in_words_of_the_reference
 ORDERS = ("conv relu norm pool", "conv norm relu pool")
 STATISTICS = ("batch", "running")
 T, B = 9, 2
-FILM = Reading(time="map", positions="keep")
-OTHERS = {"steps": 2, "negatives_from": "others"}
+FILM = Reading(time="map")
+MAPS = {"steps": 2, "reads": "map"}
+OTHERS = MAPS | {"negatives_from": "others"}
 CASES = {
     "clapp": ("clapp", OTHERS),
     "clapp, symmetric": ("clapp", OTHERS | {"symmetric": True}),
@@ -27,14 +28,15 @@ CASES = {
     "clapp_s, symmetric": ("clapp_s", OTHERS | {"symmetric": True}),
     "clapp_s, without gates": ("clapp_s", OTHERS | {"gate": "off"}),
     "clapp_s, without dendrites": ("clapp_s", OTHERS | {"dendrites": False}),
-    "clapp_s, negatives of the same place": ("clapp_s", {"steps": 2}),
-    "clapp_s, negatives of the batch": ("clapp_s", {"steps": 2, "negatives_from": "batch"}),
+    "clapp_s, negatives of the same place": ("clapp_s", MAPS),
+    "clapp_s, negatives of the batch": ("clapp_s", MAPS | {"negatives_from": "batch"}),
+    "clapp_s, means of maps": ("clapp_s", OTHERS | {"reads": "encoding"}),
     "hinge_cpc": ("hinge_cpc", OTHERS | {"symmetric": True}),
     "hinge_cpc, W_retro": ("hinge_cpc", OTHERS),
     "gim": ("gim", OTHERS | {"epsilon": 0.0}),
     "gim, W_retro": ("gim", OTHERS | {"symmetric": False}),
     "cpc": ("cpc", OTHERS),
-    "cpc, drawn negatives": ("cpc", {"steps": 2, "negatives": 3}),
+    "cpc, drawn negatives": ("cpc", MAPS | {"negatives": 3}),
     "supervised": ("supervised", {"classes": 3}),
 }
 
