@@ -128,6 +128,8 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
             + ", 'with' the one that it is compared with",
         )
     table("By role, prediction step and sign", found.by_role())
+    if ways := found.by_way():
+        table("By way through the norm", [{"way": n, "share": v} for n, v in ways.items()])
     if post := found.inhibition():
         fractions = [{"post, over patches and positions": n, "of all": v} for n, v in post.items()]
         table("Inhibition and rho'", fractions)

@@ -251,16 +251,31 @@ def _entries(scored: Scored, wish: Wish, own: Mapping[str, Array]) -> dict[str, 
             if one.name != role or not len(here):
                 continue
             at = xp.asarray(here)
-            its_post = post[one.learner[:, None], j[at]]
-            its_pre = pre[one.other[:, None], i[at]]
+            its_post, its_pre, both = _met(post, pre, one, j[at], i[at])
             for s, sign in enumerate(SIGNS):
                 gamma = xp.where(one.events.label == sign, one.gamma, 0)
                 opened = xp.abs(gamma) / xp.maximum(xp.abs(gamma).sum(), 1e-30)
-                sums["share"][at, s] = gamma @ (its_post * its_pre)
+                sums["share"][at, s] = gamma @ both
                 sums["gate"][at, s] = gamma.sum()
                 sums["post"][at, s], sums["pre"][at, s] = opened @ its_post, opened @ its_pre
         found |= {f"{name}/{factor}": values for factor, values in sums.items()}
     return {path: to_host(array) for path, array in found.items()}
+
+
+def _met(post: Array, pre: Array, role: Role, j: Array, i: Array) -> tuple[Array, Array, Array]:
+    """Post and pre of every event at these neurons `(E, entries)`, and their product.
+
+    Of maps they are means over positions, and the product is summed over them.
+    """
+    if post.ndim == 2:
+        mine, others = post[role.learner[:, None], j], pre[role.other[:, None], i]
+        return mine, others, mine * others
+    mine, others = (a.reshape(len(a), -1, a.shape[-1]) for a in (post, pre))
+    mine, others = mine[..., j], others[..., i]
+    # One matrix of rows for each entry, since events are many times as many.
+    products = array_module(post).einsum("npe,mpe->nme", mine, others)
+    both = products[role.learner, role.other]
+    return mine.mean(axis=1)[role.learner], others.mean(axis=1)[role.other], both
 
 
 def _error(seen: Seen, wish: Wish) -> dict[str, np.ndarray]:

@@ -40,7 +40,9 @@ class Synapse:
         won, active: what post is made of, bool `(rows, positions)`: the neuron won its pool, and
             rho'(a) = 1; None where there is no pool to win.
         signal: the error from above `(rows, positions)`, in layers below the top of a module,
-            where it takes the place of the dendritic signal; otherwise None.
+            where it takes the place of the dendritic signal; otherwise None. Its rows are those
+            of post, or `signal_row` names that of each event.
+        ways: the terms of pre, where a norm adds to it what comes by the whole batch.
         added: terms that are no sum over events, by name; where a rule makes something of its sums,
             `columns` have the factor `synapse` too, see `Rule.synapses`.
         constraint: by how much the rule's constraint moves the weight after the optimiser has.
@@ -73,6 +75,8 @@ class Synapse:
     factor: str = "winner"
     added: dict[str, float] = field(default_factory=dict)
     constraint: float | None = None
+    signal_row: np.ndarray | None = None
+    ways: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -85,16 +89,25 @@ class Synapse:
 
     def _shares(self, pre: np.ndarray, sizes: bool = False) -> np.ndarray:
         """The shares with this pre factor; as sums of absolute values if `sizes` are wanted."""
-        c = self.columns
-        post, signal = (
-            (self.post, c["dendrite"]) if self.signal is None else (self.post * self.signal, 1.0)
-        )
-        factor = c["gate"] * c["weight"] * signal / self.positions * c.get("synapse", 1.0)
+        c, post, signal = self.columns, self.post, self.signal
+        factor = c["gate"] * c["weight"] / self.positions * c.get("synapse", 1.0)
+        factor = factor * c["dendrite"] if signal is None else factor
         if sizes:
             post, pre, factor = np.abs(post), np.abs(pre), np.abs(factor)
-        if self.space:  # post and pre of the same patch: summed over positions once for each patch
+            signal = signal if signal is None else np.abs(signal)
+        if self.signal_row is not None:  # summed over positions once for each pair of rows
+            return factor * ((post * pre) @ signal.T)[self.post_row, self.signal_row]
+        post = post if signal is None else post * signal
+        if self.pre_row is self.post_row:  # the same patch: summed over positions once for each
             return factor * (post * pre).sum(axis=1)[self.post_row]
-        return factor * post[self.post_row, 0] * pre[self.pre_row, 0]
+        if post.shape[1] == 1:
+            return factor * post[self.post_row, 0] * pre[self.pre_row, 0]
+        return factor * (post @ pre.T)[self.post_row, self.pre_row]
+
+    def by_way(self) -> dict[str, float]:
+        """The sum of the shares by the ways in which a drive comes through a norm to the synapse:
+        `direct`, its own, and by the `mean` and the `variance` of its neuron over the batch."""
+        return {name: float(self._shares(pre).sum()) for name, pre in self.ways.items()}
 
     @property
     def total(self) -> float:
@@ -130,7 +143,8 @@ class Synapse:
             place = np.unravel_index(position, self.space) if self.space else ()
             found |= dict(zip(names, place, strict=True))
             if self.signal is not None:
-                found["dendrite"] = self.signal[self.post_row[event], position]
+                row = self.post_row if self.signal_row is None else self.signal_row
+                found["dendrite"] = self.signal[row[event], position]
             if self.won is not None:
                 found["won"] = self.won[self.post_row[event], position]
                 found["active"] = self.active[self.post_row[event], position]
@@ -208,6 +222,7 @@ class Synapse:
             "post": self.inhibition(),
             "by_role": self.by_role(),
             "constraint": self.constraint,
+            **({"by_way": self.by_way()} if self.ways else {}),
         }
 
     def _repr_html_(self) -> str:
@@ -255,8 +270,10 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
     pres = [made.pre]
     if parameter not in _matrices(step) and dtype == "float32":
         near = step.seen.around(parameter, at)
-        if len(made.pre) == len(step.seen.x):
-            pres = [step.seen.pre(parameter, other) for other in near]
+        if len(made.pre) == len(step.seen.x) or (
+            made.signal_row is not None and step.decay is None
+        ):
+            pres = [_by_row(step, step.seen.pre(parameter, other)) for other in near]
         else:  # events with maps of their own, or what decays
             pres = [_synaptic(step, parameter, other)["pre"] for other in near]
     scale = max(float(made._shares(pre, sizes=True).sum()) for pre in pres)
@@ -338,13 +355,14 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
     seen, roles, N = step.seen, list(step.roles), len(step.seen.x)
     j = seen.neuron(at)
     post, signal, positions = seen.through(j, np.ones((N, 1))), None, step.positions
-    pre, inhibition, space = seen.pre(parameter, at), seen.inhibition(j, step.weights), seen.space
+    parts = seen.parts(parameter, at) if step.layer.normalised else {}
+    ways = {name: _by_row(step, pre) for name, pre in parts.items() if len(parts) > 1}
+    pre = _by_row(step, sum(parts.values()) if parts else seen.pre(parameter, at))
+    inhibition, space, signal_row = seen.inhibition(j, step.weights), seen.space, None
     if roles and step.timed:  # a row is one frame of one input
-        T = step.layout.time
-        post, pre = _frames(seen.wins(j), T), _frames(seen.windows(pre), T)
+        post = _frames(seen.wins(j), step.layout.time)
         if inhibition["won"] is not None:
-            active = _frames(seen.windows(inhibition["active"]), T)
-            inhibition = {"won": post != 0, "active": active}
+            inhibition = {"won": post != 0, "active": _by_row(step, inhibition["active"])}
         space, positions = post.shape[1:] if post.shape[1] > 1 else (), step.in_frame
     if roles:
         learner = [role.learner for role in roles]
@@ -355,19 +373,24 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
             counts = [len(role.gamma) for role in roles]
             columns["synapse"] = np.repeat(np.array(each, float), counts)
         row = np.concatenate(learner)
-        dendrite = np.concatenate([role.dendrite[..., j : j + 1][role.source] for role in roles])
-        if dendrite.ndim == 2:
-            columns["dendrite"] = dendrite[:, 0].astype(float)
-        else:  # a signal for every position: each event has a map of its own
+        signals = [role.dendrite[..., j : j + 1] for role in roles]
+        if signals[0].ndim == 2:
+            found = np.concatenate([a[r.source] for a, r in zip(signals, roles, strict=True)])
+            columns["dendrite"] = found[:, 0].astype(float)
+        elif step.timed:  # a signal for every position: rows of their own
             columns["dendrite"], positions = np.full(len(row), np.nan), 1
-            if step.timed:
-                signal = dendrite.reshape(len(row), -1).astype(float)
-                signal = np.repeat(signal, post.shape[1] // signal.shape[1], axis=1)
-                post, pre = post[row], pre[row]
-            else:
-                passed = seen.through(j, dendrite, row)
-                post, pre = post[row], pre[row]
-                signal = _without(passed, post)
+            firsts = np.cumsum([0, *(len(a) for a in signals[:-1])])
+            signal_row = np.concatenate(
+                [first + role.source for first, role in zip(firsts, roles, strict=True)]
+            )
+            signal = np.concatenate([a.reshape(len(a), -1) for a in signals]).astype(float)
+            signal = np.repeat(signal, post.shape[1] // signal.shape[1], axis=1)
+        else:  # each event has a map of its own
+            columns["dendrite"], positions = np.full(len(row), np.nan), 1
+            found = np.concatenate([a[r.source] for a, r in zip(signals, roles, strict=True)])
+            passed = seen.through(j, found, row)
+            post, pre, ways = post[row], pre[row], {n: way[row] for n, way in ways.items()}
+            signal = _without(passed, post)
             inhibition = {n: None if a is None else a[row] for n, a in inhibition.items()}
             row = np.arange(len(row))
     else:  # an error from above, or a drive without events; the mean over P is in it already
@@ -393,6 +416,8 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
         "signal": signal,
         "space": space,
         "positions": positions,
+        "signal_row": signal_row,
+        "ways": ways,
     }
     if step.decay is None:
         return parts
@@ -402,6 +427,13 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
 def _without(passed: np.ndarray, post: np.ndarray) -> np.ndarray:
     """A signal without the post factor that it went through; 0 where that is."""
     return np.divide(passed, post, out=np.zeros_like(passed), where=post != 0)
+
+
+def _by_row(step: Step, values: np.ndarray) -> np.ndarray:
+    """Values at the places of inputs `(M, places)`, as the rows and places of events have them."""
+    if not (step.roles and step.timed):
+        return values
+    return _frames(step.seen.windows(values), step.layout.time)
 
 
 def _frames(values: np.ndarray, time: int) -> np.ndarray:
@@ -430,6 +462,9 @@ def _with_decay(
         new = place.get(name.removeprefix("other_"), np.full(N, more.get(name, 0)))
         columns[name] = np.concatenate([column, new])
     signal = parts["signal"]
+    signal_row = parts["signal_row"]
+    if signal_row is not None:
+        signal_row = np.concatenate([signal_row, len(signal) + np.arange(N)])
     if signal is not None:
         signal = np.concatenate([signal, -np.ones((N, signal.shape[1]))])
     nowhere = np.zeros(post.shape, bool)
@@ -446,6 +481,8 @@ def _with_decay(
         "post_row": row,
         "pre_row": row,
         "signal": signal,
+        "signal_row": signal_row,
+        "ways": {name: np.concatenate([way, 0 * pre]) for name, way in parts["ways"].items()},
     }
 
 
@@ -461,13 +498,13 @@ def _prediction(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, ob
     columns["dendrite"] = np.ones(len(post_row))
     return {
         "columns": columns,
-        "post": post[:, at[1] : at[1] + 1].astype(float),
-        "pre": pre[:, at[2] : at[2] + 1].astype(float),
+        "post": post[..., at[1]].reshape(len(post), -1).astype(float),
+        "pre": pre[..., at[2]].reshape(len(pre), -1).astype(float),
         "post_row": post_row,
         "pre_row": pre_row,
         "won": None,
         "active": None,
         "signal": None,
-        "space": (),
+        "space": post.shape[1:-1],
         "positions": 1,
     }
