@@ -12,7 +12,8 @@ from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
 @click.option(
     "--task",
     default="",
-    help="classes of images; of sound phones, by frame, or speakers.  [default: classes or phones]",
+    help="classes of images; clips, the classes of film; of sound phones, by frame, or speakers.  "
+    "[default: the first of these]",
 )
 @click.option(
     "--protocol",
@@ -20,7 +21,8 @@ from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
     default="regularised",
     show_default=True,
     help="regularised: logistic regression on standardised encodings of centre crops; published: "
-    "Adam on raw encodings of random crops and flips.",
+    "Adam on raw encodings of random crops and flips; of film behind batch normalisation and "
+    "dropout.",
 )
 @click.option(
     "--train", type=COUNT, default=5000, show_default=True, help="Labelled examples to fit, 0: all."
@@ -32,7 +34,7 @@ from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
     "--epochs",
     type=POSITIVE,
     default=None,
-    help="Of the published protocol's layer.  [default: 300; phones 20, speakers 50]",
+    help="Of the published protocol's layer.  [default: 300; clips 200, phones 20, speakers 50]",
 )
 @click.option(
     "--views",
@@ -57,8 +59,8 @@ def probe(
 ) -> None:
     """Measure by a linear probe what the layers of RUN learned, beside its random start.
 
-    Both protocols encode an image as the mean over its patches. The result is printed and kept
-    in the run's folder.
+    Both protocols encode an image as the mean over its patches, a clip as the mean over time of
+    its flattened maps. The result is printed and kept in the run's folder.
     """
     from plasticity.cli.console import console, say
     from plasticity.cli.screens import run as screen

@@ -6,6 +6,7 @@ import numpy as np
 
 from plasticity.arrays import Array, to_host
 from plasticity.device import prefetched
+from plasticity.learning import Reading
 from plasticity.network import Network, Parameters
 from plasticity.stimuli import Stimulus
 
@@ -23,21 +24,23 @@ def encodings(
     size: int,
     device: str,
     rng: np.random.Generator | None = None,
+    reading: Reading | None = None,
 ) -> Iterator[list[Array]]:
     """Batch by batch, for each layer the encodings of examples, `(examples, time, lanes, D)`.
 
     The lanes of images are the columns of their patches. Centre crops, or varied ones by `rng`.
 
     Args:
-        size: examples in a batch.
+        size: examples in a batch; reading: how maps become encodings, by default the stimulus's;
+            positions that it keeps are flattened into D.
     """
-    dtype = dtype_of(weights)
+    dtype, reading = dtype_of(weights), reading or stimulus.reading
     for batch in prefetched(stimulus.in_order(indices, size, rng), device):
         x, layout = stimulus.inputs(batch, dtype), stimulus.layout(len(batch.index))
         found = []
         for y, mean in network.maps(x, weights):
-            of = stimulus.reading.layout(layout, y.shape[1:-1])
-            z = stimulus.reading.read(y, mean)
+            of = reading.layout(layout, y.shape[1:-1])
+            z = reading.read(y, mean)
             found.append(z.reshape(*of.shape, -1).swapaxes(0, 1))
         yield found
 
@@ -52,17 +55,19 @@ def encode(
     rng: np.random.Generator | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> list[np.ndarray]:
-    """The encoding of whole examples, layer by layer: the mean over time and lanes.
+    """The encoding of whole examples, as a probe reads it, layer by layer: the mean over time and
+    lanes.
 
     Args:
         indices: which examples of the set; size: examples in a batch.
         report: called with the number of examples encoded.
 
     Returns:
-        For each layer `(len(indices), D)`, float32 or float64 as the weights are.
+        For each layer `(len(indices), D)`, D with the positions that are kept, float32 or float64
+        as the weights are.
     """
-    found, done = [], 0
-    for layers in encodings(network, weights, stimulus, indices, size, device, rng):
+    found, done, read = [], 0, stimulus.read_out
+    for layers in encodings(network, weights, stimulus, indices, size, device, rng, read):
         found.append([to_host(z.mean(axis=(1, 2))) for z in layers])
         done += len(layers[0])
         report(done)

@@ -29,9 +29,14 @@ class ProbeResult:
     told: np.ndarray = field(repr=False, compare=False, default=None)
 
 
-def _check(
+def check(
     train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray, classes: int
 ) -> None:
+    """Refuse encodings and labels that no probe can be fitted to.
+
+    Raises:
+        UserError: as `logistic`.
+    """
     if len(train_x) != len(train_y) or len(test_x) != len(test_y):
         raise UserError(
             f"a probe needs a label for each encoding, got {len(train_y)} for {len(train_x)} "
@@ -146,7 +151,7 @@ def logistic(
         UserError: fewer than two classes, labels out of range or not one for each encoding,
             encodings that are not finite.
     """
-    _check(train_x, train_y, test_x, test_y, classes)
+    check(train_x, train_y, test_x, test_y, classes)
     mean, std = train_x.mean(axis=0, dtype=np.float64), train_x.std(axis=0, dtype=np.float64)
     std[std <= 1e-12 + 1e-10 * np.abs(mean)] = np.inf  # a neuron that never changes tells nothing
     x, test = ((a - mean) / std for a in (train_x, test_x))
@@ -197,7 +202,7 @@ def adam(
     """
     views = train_x if callable(train_x) else lambda epoch: train_x
     first = views(0)
-    _check(first, train_y, test_x, test_y, classes)
+    check(first, train_y, test_x, test_y, classes)
     rng = seeds.generator(seed, seeds.PROBE, 1)
     bound = 1 / math.sqrt(first.shape[1])  # the default of torch's Linear
     flat = rng.uniform(-bound, bound, (first.shape[1] + 1) * classes).astype(first.dtype)

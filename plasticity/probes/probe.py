@@ -12,7 +12,7 @@ import numpy as np
 from plasticity import data, seeds
 from plasticity.errors import UserError
 from plasticity.network import Parameters
-from plasticity.probes import linear, phones
+from plasticity.probes import linear, normalised, phones
 from plasticity.probes.encodings import encode
 from plasticity.runs import run, sets
 from plasticity.runs.run import State
@@ -86,14 +86,15 @@ def probe_run(
     """Linear probes on every layer, of the run's weights and of its random start.
 
     Args:
-        task: `classes` of images; of sound `phones`, by frame, or `speakers`. By default `classes`
-            and `phones`, or `speakers` where the data have no phones.
+        task: `classes` of images; `clips`, the classes of film; of sound `phones`, by frame, or
+            `speakers`. By default the first of these, and `speakers` where the data have no phones.
         data_name: a data set with labels, by default the run's own.
         train_images, test_images: how many examples, 0 for all.
         epochs, views: of the published protocol: passes over the examples (0: as published), and
             how many random crops of each it cycles through.
         protocol: `regularised`, logistic regression on standardised encodings of centre crops;
-            `published`, raw encodings of random crops, softmax layer, Adam (THEORY).
+            `published`, raw encodings of random crops, softmax layer, Adam (THEORY); of film batch
+            normalisation and dropout before that layer.
         beside_random: False leaves the random start out.
         report: called with what is going on, how far, of how much.
 
@@ -130,8 +131,8 @@ def probe_run(
     )
 
 
-EPOCHS = {"classes": 300, "speakers": 50, "phones": 20}
-"""Of the published protocols: Illing et al. 2021 for images, Loewe et al. 2019 for sound."""
+EPOCHS = {"classes": 300, "speakers": 50, "phones": 20, "clips": 200}
+"""Of the published protocols: Illing et al. 2021 for images and film; Loewe et al. 2019, sound."""
 
 
 def _task(asked: str, stimulus: Stimulus, source: sets.Source) -> str:
@@ -168,6 +169,7 @@ class OfExamples:
         "for each class, or take --no-probe"
     )
     batch, rate = 32, 1e-3
+    fit = staticmethod(linear.adam)  # of the published protocol
 
     @staticmethod
     def labels(of: sets.Source) -> np.ndarray | None:
@@ -205,7 +207,7 @@ class OfExamples:
         found, labels = [], (self.train_y, self.test_y)
         for i, (b, *views_of_layer) in enumerate(zip(test_z, *train_z, strict=True), 1):
             if protocol == "published":
-                result = linear.adam(
+                result = self.fit(
                     lambda epoch, of=views_of_layer: of[epoch % len(of)],
                     labels[0],
                     b,
@@ -236,6 +238,17 @@ class OfSpeakers(OfExamples):
     @staticmethod
     def names(of: sets.Source) -> tuple[str, ...]:
         return of.speakers
+
+
+class OfClips(OfExamples):
+    """The class of a clip, from the mean over time of flattened maps (Illing et al. 2021, B.3)."""
+
+    missing = (
+        "the clips of {name} have no labels, a probe needs them: sort them into a folder for each "
+        "class, or take --no-probe"
+    )
+    rate = 1e-4
+    fit = staticmethod(normalised.fit)
 
 
 class OfPhones:
@@ -303,7 +316,12 @@ class OfPhones:
         return found
 
 
-PROBES = {"classes": OfExamples, "speakers": OfSpeakers, "phones": OfPhones}
+PROBES = {
+    "classes": OfExamples,
+    "speakers": OfSpeakers,
+    "phones": OfPhones,
+    "clips": OfClips,
+}
 
 
 def _equal(a: Parameters, b: Parameters) -> bool:

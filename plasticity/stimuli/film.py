@@ -73,9 +73,10 @@ class Film:
         "epsilon": 0.0,
     }
     reading: ClassVar[Reading] = Reading(time="map")
+    read_out: ClassVar[Reading] = Reading(time="map", positions="keep")
     channels: ClassVar[int] = 3
     sets: ClassVar[tuple[str, ...]] = ("sample", *FILM)
-    tasks: ClassVar[tuple[str, ...]] = ("classes",)
+    tasks: ClassVar[tuple[str, ...]] = ("clips",)
     figures: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class Film:
     @staticmethod
     def task(source: ClipSet) -> str:
         """The classes of clips."""
-        return "classes"
+        return "clips"
 
     def open(self, name: str, split: str, data_dir: str | None, skip_damaged: bool) -> ClipSet:
         """A split of a set of clips.

@@ -55,6 +55,7 @@ class Images:
     dims: ClassVar[int] = 2
     usual: ClassVar[Mapping[str, Any]] = {"batch": 32}
     reading: ClassVar[Reading] = Reading()
+    read_out: ClassVar[Reading] = Reading()
     sets: ClassVar[tuple[str, ...]] = tuple(data.SETS)
     tasks: ClassVar[tuple[str, ...]] = ("classes",)
     figures: ClassVar[tuple[str, ...]] = ("kernels", "patches")

@@ -78,6 +78,7 @@ class Sound:
         "epsilon": 0.0,
     }
     reading: ClassVar[Reading] = Reading(time="map")
+    read_out: ClassVar[Reading] = Reading(time="map")
     channels: ClassVar[int] = 1
     sets: ClassVar[tuple[str, ...]] = ("sample", *speech.SETS)
     tasks: ClassVar[tuple[str, ...]] = ("phones", "speakers")

@@ -38,7 +38,8 @@ class Stimulus(Protocol):
             examples, in a word.
         usual: options of a run, and fields of its rule, that differ from their defaults here.
         space, channels: of one input of the network.
-        reading: how maps become encodings; dims: the spatial dimensions of a map.
+        reading: how maps become encodings; read_out: how a probe reads them, which takes the mean
+            over time; dims: the spatial dimensions of a map.
         sets: the names of the data sets that it knows; any other is a folder's.
         tasks: what probes may tell of it (`probes.PROBES`), the usual one first.
         figures: the figures of a run (`reports.PLOTS`) that are its alone.
@@ -49,6 +50,7 @@ class Stimulus(Protocol):
     dims: ClassVar[int]
     usual: ClassVar[Mapping[str, Any]]
     reading: ClassVar[Reading]
+    read_out: ClassVar[Reading]
     sets: ClassVar[tuple[str, ...]]
     tasks: ClassVar[tuple[str, ...]]
     figures: ClassVar[tuple[str, ...]]
