@@ -73,9 +73,20 @@ def test_signals_times_eligibility_traces_add_up_to_dW_of_every_synapse(sizes, c
     (seen,), _ = layer.learn(layer.forward(x, weights)[1], error, weights, False)
     for name in PARAMETERS:
         for index in np.ndindex(seen.changes[name].shape):
-            signal = error[..., index[0] % layer.outputs]
+            signal = error[..., seen.neuron(index)]
             dW = (signal * seen.pre(name, index)).sum()
             assert dW == pytest.approx(seen.changes[name][index], rel=1e-12, abs=1e-13)
+
+
+@pytest.mark.parametrize("credit", kernels.CREDITS)
+def test_a_drive_that_all_times_share_is_that_drive_at_each_of_them(credit):
+    layer, weights, x, error = made(2, 5, 3, 4, credit)
+    kept = layer.forward(x, weights)[1]
+    (one,), below = layer.learn(kept, error[:, 0], weights, True)
+    (each,), same = layer.learn(kept, np.repeat(error[:, :1], 5, axis=1), weights, True)
+    np.testing.assert_array_equal(below, same)
+    for name in PARAMETERS:
+        np.testing.assert_array_equal(one.changes[name], each.changes[name])
 
 
 def test_credit_in_time_is_what_the_three_differ_in():
@@ -108,4 +119,6 @@ def test_what_synapses_have_in_common_does_not_depend_on_how_many_are_asked_at_o
         dW = wanted.sum(axis=0).reshape(seen.changes["weight_ih"].shape)
         np.testing.assert_allclose(dW, seen.changes["weight_ih"], rtol=0, atol=1e-13)
     monkeypatch.setattr("plasticity.layers.gru.TRACED", 5 * 3 * 6)
+    # What is not written is not what lay there by chance.
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 77, dtype))
     np.testing.assert_allclose(seen.coactivity(at, drive), wanted, rtol=0, atol=1e-14)

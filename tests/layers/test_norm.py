@@ -43,6 +43,17 @@ def test_its_running_statistics_are_those_of_torchs_batch_norm(order, statistics
     np.testing.assert_allclose(own["running_var"], there.running_var, rtol=1e-12)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_where_nothing_is_learned_the_running_statistics_normalise(order):
+    """As where they are constants, which autograd and torch's norm in `eval` are compared with."""
+    batch, running = layer(order), layer(order, statistics="running")
+    moved = {"running_mean": RNG.random(4), "running_var": 0.5 + RNG.random(4)}
+    own = {"c": batch.prepare(RNG) | moved}
+    y, kept, _ = batch.forward(X, own, learning=False)
+    assert kept is None and not np.allclose(y, batch.forward(X, own)[0])
+    np.testing.assert_array_equal(y, running.forward(X, own)[0])
+
+
 def test_with_a_negative_gain_the_least_active_neuron_wins():
     made = NormConv("c", 1, 1, (1, 1), padding=0, pool=2)
     x = np.array([[3.0, 1.0], [2.0, 5.0]]).reshape(1, 2, 2, 1)

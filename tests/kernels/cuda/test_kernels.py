@@ -348,6 +348,27 @@ def test_in_time_a_neuron_at_zero_is_silent():
     np.testing.assert_array_equal(winner, np.broadcast_to([SILENT, 0], y.shape))
 
 
+def test_no_winner_is_written_where_none_are_kept(monkeypatch):
+    """Where there would be room for them."""
+    rooms, launched = [], launch.run
+
+    def roomy(file, name, columns, rows, *args):
+        kept = [a for a in args if isinstance(a, np.ndarray) and a.dtype == np.uint8]
+        assert all(a.size == 0 for a in kept)
+        rooms.extend(np.full(5000, 7, np.uint8) for _ in kept)
+        args = [rooms[-1] if any(a is one for one in kept) else a for a in args]
+        launched(file, name, columns, rows, *args)
+
+    monkeypatch.setattr(launch, "run", roomy)
+    for name in ("grey first layer", "without pool", "2x2 map, pooled"):
+        *sizes, pool = CASES[name]
+        x, weight, bias, _ = case(5, np.float32, *sizes, pool, True)
+        convolution.forward(x, weight, bias, three_by_three(pool), winners=False)
+    x, weight, bias, _, _, geometry = in_time("conv2", np.float32, True)
+    windows.forward(x, weight, bias, geometry, winners=False)
+    assert len(rooms) == 4 and all((room == 7).all() for room in rooms)
+
+
 def test_closed_gates_pass_on_nothing_not_even_what_is_no_number():
     values, out = np.array([[np.nan], [2.0]]), np.ones((1, 1))
     rows.add_rows(out, np.zeros(2, int), np.array([0.0, 3]), values, np.array([0, 1]))
