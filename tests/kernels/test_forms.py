@@ -28,7 +28,18 @@ CASES = {
     "1x1, linear": (Geometry.of((1, 1), 2, 0, linear=True), (5, 6), 4),
     "5x5, padding 2": (Geometry.of((5, 5), padding=2), (7, 6), 3),
     "stride 2": (Geometry.of((3, 3), 2), (7, 8), 4),
+    "pools of two that overlap": (Geometry.of((3, 3), pool=Pool(2, 1)), (7, 7), 4),
     "pools that overlap": (Geometry.of((3, 3), pool=Pool(3, 2)), (7, 7), 4),
+    "linear film": (
+        Geometry.of((2, 3, 3), (1, 2, 1), (0, 1, 1), linear=True),
+        (4, 8, 6),
+        3,
+    ),
+    "linear film, frame by frame": (
+        Geometry.of((1, 3, 3), 1, (0, 1, 1), linear=True),
+        (3, 6, 5),
+        4,
+    ),
     "film": (Geometry.of((2, 3, 3), (1, 2, 1), (0, 1, 1), (1, 2, 2)), (4, 8, 6), 3),
     "film, overlapping pools": (
         Geometry.of((1, 5, 5), (1, 2, 2), (0, 1, 1), Pool((1, 3, 3), (1, 2, 2))),
@@ -113,9 +124,31 @@ def test_every_geometry_is_some_fast_forms_but_those_that_only_the_definition_ta
         "a first layer, ": "cpu.few_channels",
         "a first layer with": "cpu.winograd",
         "in time": "cpu.windows",
+        "linear film": "cpu.volumes",
     }
     for name, (geometry, _, channels) in CASES.items():
         call = forms.Call(True, frozenset("f"), True, geometry, channels)
         first = next(place for place, takes in forms.FORMS["forward"] if takes(call))
         promised = next((form for start, form in wanted.items() if name.startswith(start)), None)
         assert first == (promised or "cpu.blocked"), name
+
+
+@pytest.mark.parametrize("operation", ["add_rows", "adam", "gru_states", "gru_posts"])
+def test_arrays_that_do_not_lie_in_order_are_the_definitions_where_forms_take_them_as_they_lie(
+    operation,
+):
+    for host in (True, False):
+        places = []
+        for contiguous in (True, False):
+            call = forms.Call(host, frozenset("f"), contiguous)
+            places.append(next(p for p, takes in forms.FORMS[operation] if takes(call)))
+        assert places[0].startswith("cpu." if host else "cuda.")
+        assert places[1].startswith("definition.")
+
+
+def test_a_drive_of_chosen_synapses_is_nothing_that_the_compiled_form_knows():
+    geometry, chosen = Geometry.of(**THREE, pool=2), []
+    for driven in (False, True):
+        call = forms.Call(True, frozenset("f"), True, geometry, driven=driven)
+        chosen.append(next(p for p, takes in forms.FORMS["coactivity"] if takes(call)))
+    assert chosen == ["cpu.pairs", "definition.pairs"]

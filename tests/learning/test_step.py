@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from plasticity import learning, rules
-from plasticity.learning import Adam
+from plasticity.learning import Adam, Update
+from plasticity.learning.step import Report
 from plasticity.network import Conv
 from tests.rounding import close_slope
 from tests.small import case
@@ -94,3 +95,13 @@ def test_draws_depend_on_seed_step_and_module_alone():
     for a, b in zip(*twice, strict=True):
         np.testing.assert_array_equal(a.pred[0].label, b.pred[0].label)
         np.testing.assert_array_equal(a.pred[0].target, b.pred[0].target)
+
+
+def test_what_a_module_reports_is_of_all_its_losses():
+    """Losses add up, fractions of open gates are a mean; without own losses of those it meets."""
+    reports = {"a": Report(np.float64(3), 0.2, {"x": 1}), "b": Report(np.float64(4), 0.6, {"y": 2})}
+    update = Update(0, {}, reports, gates=(0.9,))
+    assert update.loss == 7 and update.open_gates == pytest.approx(0.4)
+    assert update.measures == {"x": 1, "y": 2}
+    alone = Update(0, {}, {}, gates=(0.1, 0.5))
+    assert alone.loss is None and alone.open_gates == pytest.approx(0.3)

@@ -212,3 +212,38 @@ def test_where_everything_above_is_changed_the_draws_above_are(monkeypatch):
     for number, draws in enumerate(above):
         same = [a is b for a, b in zip(draws, made.draws, strict=True)]
         assert same[number] and not any(same[number + 1 :])
+
+
+def test_of_a_global_rule_nothing_is_stated_and_nothing_checked():
+    @dataclass(frozen=True)
+    class Global(Clapp):
+        locality: ClassVar[str] = "global"
+
+    assert locality.check(case_of(Global(steps=2), layers=2)) == []
+
+
+@pytest.mark.parametrize("changed", ["weight", "bias"])
+def test_an_update_depends_where_any_parameter_of_it_does(changed):
+    made = case_of(Clapp(steps=2), layers=1)
+    found = {"conv1": dict(made.updates[0].changes["conv1"])}
+    (same,) = locality._rows(made, "layer", [0], "nothing", found)
+    found["conv1"][changed] = found["conv1"][changed] * (1 + 1e-15)
+    (row,) = locality._rows(made, "layer", [0], "one bit", found)
+    assert not same.changes and row.changes
+
+
+def test_an_error_is_relative_to_what_dW_should_be():
+    made = case_of(Clapp(steps=2), layers=1)
+    wanted = np.array([1.0, -2, 0.5])
+    how = "conv1", "bias", wanted + np.array([0, 0, 8]), wanted, "torch", 1e-10
+    row = gradient.compared(made, made.updates[0], *how)
+    assert (row.error, row.difference, row.place) == (4.0, 8.0, (2,))
+
+
+def test_half_of_the_samples_are_where_dW_is_largest_and_the_others_anywhere():
+    dW = np.random.default_rng(0).standard_normal((20, 50))
+    order = np.argsort(-np.abs(dW).ravel())
+    at = gradient.chosen(dW, 12, np.random.default_rng(1))
+    assert set(at[:6]) == set(order[:6]) and len(set(at)) == 12
+    rank = np.argsort(order)[at[6:]]
+    assert rank.min() >= 6 and rank.max() > 500
