@@ -247,3 +247,12 @@ def test_half_of_the_samples_are_where_dW_is_largest_and_the_others_anywhere():
     assert set(at[:6]) == set(order[:6]) and len(set(at)) == 12
     rank = np.argsort(order)[at[6:]]
     assert rank.min() >= 6 and rank.max() > 500
+
+
+def test_a_gain_multiplies_every_weight_of_the_step_that_is_checked():
+    state = state_of(Clapp(steps=2), layers=2)
+    plain, made = (gradient.case(state, seed=0, batch=3, gain=gain) for gain in (1.0, 3.0))
+    for layer, own in plain.weights.items():
+        for name, w in own.items():
+            assert w.any()
+            np.testing.assert_array_equal(made.weights[layer][name], 3 * w)
