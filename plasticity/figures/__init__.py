@@ -10,6 +10,7 @@ from plasticity.figures.display import matplotlib  # before anything else import
 from matplotlib.figure import Figure
 
 from plasticity.figures.events import gates, hinge, predictions
+from plasticity.figures.film import Response, clips
 from plasticity.figures.images import embeddings, kernel_grid, kernels, mosaic, patches
 from plasticity.figures.published import beside_published, losses_of_splits, over_layers
 from plasticity.figures.run import losses, probe_bars
@@ -20,8 +21,10 @@ from plasticity.figures.updates import gate_history, kernel, layer_update, trace
 
 __all__ = [
     "Figure",
+    "Response",
     "beside_published",
     "check_suffix",
+    "clips",
     "confusions",
     "cpc_terms",
     "embeddings",

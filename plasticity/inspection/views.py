@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from plasticity import seeds
 from plasticity.arrays import to_host
 from plasticity.errors import MissingError, installs
-from plasticity.network import Parameters
+from plasticity.network import Network, Parameters
 from plasticity.probes.encodings import encodings
 from plasticity.probes.probe import chosen as chosen_examples
 from plasticity.runs import sets
@@ -101,6 +101,26 @@ def favourites(
     image = np.argsort(-best, axis=0, kind="stable")[:count].T
     at = image, chosen[:, None]
     return image, of.patch[at], of.best[at]
+
+
+def windows(network: Network, layer: int) -> list[tuple[int, int, int]]:
+    """What the places of a layer's map see of the input: for each dimension where the first one's
+    window begins (below 0 in the padding), the step from one to the next, and the size.
+
+    Raises:
+        MissingError: a layer up to it is no convolution.
+    """
+    found = [(0, 1, 1)] * network.dims
+    for one in network.layers[: layer + 1]:
+        of = getattr(one, "geometry", None)
+        if of is None:
+            raise MissingError(f"{one.name} is no convolution: what it sees is not worked out")
+        for axis, (begin, step, size) in enumerate(found):
+            begin, size = begin - step * of.padding[axis], size + step * (of.kernel[axis] - 1)
+            step *= of.stride[axis]
+            size += step * (of.pool[axis] - 1)
+            found[axis] = begin, step * of.pool_stride[axis], size
+    return found
 
 
 def tsne(encoding: np.ndarray, seed: int) -> np.ndarray:

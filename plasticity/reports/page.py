@@ -83,6 +83,11 @@ READING = {
         "For neurons drawn at random (rows), the patches of test images that excite them most, one "
         "from an image, the strongest on the left.",
     ),
+    "clips": (
+        "Preferred clips",
+        "For neurons drawn at random, the test clip with the frame that excites them most, boxed "
+        "where their map is strongest at the time, and below it their activity over time.",
+    ),
     "tsne": (
         "Encodings",
         "t-SNE of the encodings of test images, layer by layer: near points have similar "

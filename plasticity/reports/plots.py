@@ -19,7 +19,7 @@ from plasticity.inspection.step import index_of
 from plasticity.network import Parameters
 from plasticity.probes import probe
 from plasticity.probes.probe import Probed
-from plasticity.reports import sound
+from plasticity.reports import film, sound
 from plasticity.rule import learns
 from plasticity.runs import lifecycle
 from plasticity.runs.run import State
@@ -255,21 +255,26 @@ def kernels(look: Look) -> Figure:
     layer = look.state.network.layers[0]
     if look.layer:
         raise MissingError(f"kernels are drawn of the first layer alone, {layer.name}")
-    if len(layer.kernel) != 2:
+    if len(layer.kernel) < 2:
         raise MissingError(
-            f"the kernels of {layer.name} have {len(layer.kernel)} dimensions, not 2"
+            f"the kernels of {layer.name} have {len(layer.kernel)} dimensions, not 2 or 3"
         )
     sets = {"trained": look.state.weights} if look.moved else {}
     sets["random weights"] = look.start
     columns = 8 if layer.outputs > 12 else 4
     colour = look.state.stimulus.channels == 3
     tiles = {
-        name: figures.kernels(to_host(own[layer.name]["weight"]), colour)
+        name: figures.kernels(_in_space(to_host(own[layer.name]["weight"])), colour)
         for name, own in sets.items()
     }
     return figures.kernel_grid(
         {name: figures.mosaic(one, columns) for name, one in tiles.items()}, layer.name
     )
+
+
+def _in_space(weight: np.ndarray) -> np.ndarray:
+    """Kernels `(O, C, h, w)`; those in time `(O, C, t, h, w)` frame beside frame."""
+    return weight if weight.ndim == 4 else np.concatenate(list(np.moveaxis(weight, 2, 0)), axis=-1)
 
 
 def patches(look: Look) -> Figure:
@@ -316,6 +321,7 @@ PLOTS: dict[str, Callable[[Look], Figure]] = {
     "predictions": predictions,
     "kernels": kernels,
     "patches": patches,
+    "clips": film.clips,
     "tsne": tsne,
     "utterance": sound.utterance,
     "confusions": sound.confusions,

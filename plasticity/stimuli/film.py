@@ -77,7 +77,7 @@ class Film:
     channels: ClassVar[int] = 3
     sets: ClassVar[tuple[str, ...]] = ("sample", *FILM)
     tasks: ClassVar[tuple[str, ...]] = ("clips",)
-    figures: ClassVar[tuple[str, ...]] = ()
+    figures: ClassVar[tuple[str, ...]] = ("kernels", "clips")
 
     def __post_init__(self) -> None:
         fields.check(self)

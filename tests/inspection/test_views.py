@@ -9,6 +9,7 @@ from plasticity import figures
 from plasticity.errors import MissingError, UserError
 from plasticity.inspection import comparisons, views
 from plasticity.kernels.definition import convolution
+from plasticity.network import Conv, Network, Pool
 from plasticity.runs import run
 from plasticity.runs.options import RunOptions
 
@@ -239,3 +240,27 @@ def test_tsne_says_what_it_wants(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     with pytest.raises(MissingError, match=r"pip install '.\[plot\]'"):
         views.tsne(np.eye(5), 0)
+
+
+def test_what_a_place_of_a_map_sees_is_what_reaches_it():
+    """One pixel at a time, through weights of one: it reaches the places whose window holds it."""
+    pool = Pool((1, 3, 2), (1, 2, 2))
+    network = Network(
+        "seen",
+        (
+            Conv("a", 1, 1, kernel=(1, 5, 2), stride=(1, 2, 1), padding=(0, 1, 0), pool=pool),
+            Conv("b", 1, 1, kernel=(3, 3, 2), stride=(3, 1, 2), padding=(0, 1, 1)),
+        ),
+    )
+    ones = {name: {"weight": np.ones((1, 1, *kernel)), "bias": np.zeros(1)}
+            for name, kernel in (("a", (1, 5, 2)), ("b", (3, 3, 2)))}  # fmt: skip
+    space = (6, 15, 15)  # every pixel is in a window
+    every = np.eye(np.prod(space)).reshape(-1, *space, 1)
+    for layer, (y, _) in enumerate(network.maps(every, ones)):
+        for place in np.ndindex(y.shape[1:-1]):
+            reached = np.argwhere(y[(slice(None), *place, 0)].reshape(space) > 0)
+            for axis, (begin, step, size) in enumerate(views.windows(network, layer)):
+                first = begin + step * place[axis]
+                seen = np.arange(first, first + size)
+                wanted = seen[(seen >= 0) & (seen < space[axis])]
+                np.testing.assert_array_equal(np.unique(reached[:, axis]), wanted)
