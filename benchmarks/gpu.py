@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plasticity import kernels
-from plasticity.device import ahead
+from plasticity import kernels, networks
+from plasticity.device import prefetched
 from plasticity.kernels.cuda import launch
 from plasticity.runs import run, training
 from plasticity.runs.options import RunOptions
@@ -27,6 +27,7 @@ from plasticity.stimuli import Batches
 
 COVER = 4096  # the side of a product that keeps the card busy while the host launches
 COPY, PRODUCT = 2**28, 8192  # numbers, side: what the roofline is measured on
+SOUND = {"net": "audio", "weights": "symmetric", "credit": "eprop"}  # CLAPP-s, as its preset
 TIMES = 3  # each launch is repeated so often between two events
 
 # Arguments that are read and written; of adam, a parameter and its moments, four times.
@@ -55,6 +56,14 @@ def traffic(name: str, args: tuple) -> int:
     return sum(sizes) + sum(sizes[i] for i in TWICE.get(name, ()))
 
 
+def recurrent(name: str, args: tuple) -> int:
+    """The operations of a recurrent unit's products with its state, which its kernels take."""
+    if name not in ("gru_states", "gru_posts"):
+        return 0
+    M, times, H = map(int, args[4:7])
+    return 6 * M * times * H * H if name == "gru_states" or args[8] else 0
+
+
 class Clock:
     """Times every launch of `plasticity.kernels.cuda` and every matrix product while it is on.
 
@@ -73,7 +82,7 @@ class Clock:
         def run(file: str, name: str, columns: int, rows: int, *args: object) -> None:
             short = name.partition("<")[0]
             call = lambda: self.run(file, name, columns, rows, *args)  # noqa: E731
-            self.time(short, call, traffic(short, args), 0)
+            self.time(short, call, traffic(short, args), recurrent(short, args))
 
         def matmul(a: object, b: object, out: object = None) -> object:
             m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
@@ -164,13 +173,15 @@ def roofline() -> tuple[float, float]:
 
 
 @contextmanager
-def training_step(rule: str, width: float, batch: int) -> Iterator[Callable[[], None]]:
-    """A step of VGG-6 on the card as training takes it: a batch crosses in one copy, while the
-    batch before is learned from, and the host does not wait for the card."""
-    options = RunOptions(rule=rule, width=width, batch=batch, device="cuda")
+def training_step(
+    rule: str, width: float, batch: int, **how: object
+) -> Iterator[Callable[[], None]]:
+    """A step on the card as training takes it, of VGG-6 or another net: a batch crosses in one
+    copy, while the batch before is learned from, and the host does not wait for the card."""
+    options = RunOptions(rule=rule, width=width, batch=batch, device="cuda", **how)
     state = run.begin(options)
     with kernels.own_threads(), Batches(state.batch, 0, 2**20) as loaded:
-        fed = ahead(loaded, state.device)
+        fed = prefetched(loaded, state.device)
 
         def step() -> None:
             training.learn_batch(state, next(fed))
@@ -206,8 +217,38 @@ def synchronize() -> None:
     cupy.cuda.Device().synchronize()
 
 
-def report(rule: str, batch: int, width: float, repeat: int) -> float:
-    """Print the card, images/s, memory, and the kernels of a step against the roofline.
+def convolutions(width: float, batch: int, samples: int, ceilings: tuple[float, float]) -> None:
+    """Print each convolution of the audio network against the roofline: forwards, and its dW.
+
+    What it must move is the map below, the weights and the map or the drive above, once.
+    """
+    C, bytes_s, operations_s = 1, *ceilings
+    print(f"{'layer':8} {'frames':>7} {'forward, ms':>12} {'of roofline':>12}"
+          f" {'dW, ms':>8} {'of roofline':>12}")  # fmt: skip
+    for layer in networks.get("audio", width=width).convolutions:
+        if layer.recurrent:
+            continue
+        x, w = random_numbers(batch, samples, C), random_numbers(layer.outputs, C, *layer.kernel)
+        geometry, bias = layer.geometry, random_numbers(layer.outputs)
+        y, winner, _ = kernels.forward(x, w, bias, geometry)
+        calls = (
+            lambda: kernels.forward(x, w, bias, geometry),  # noqa: B023
+            lambda: kernels.correlate(x, winner, y, geometry),  # noqa: B023
+        )
+        least = max(
+            (x.nbytes + w.nbytes + y.nbytes + winner.nbytes) / bytes_s,
+            2 * y.size * w[0].size / operations_s,
+        )
+        told = "".join(f" {1e3 * s:10.3f} {least / s:12.0%}" for s in map(measure, calls))
+        print(f"{layer.name:8} {y.shape[1]:7} {told}", flush=True)
+        samples, C = y.shape[1:]
+
+
+def report(rule: str, batch: int, width: float, repeat: int, **how: object) -> float:
+    """Print the card, examples/s, memory, and the kernels of a step against the roofline.
+
+    Args:
+        how: other options of the run, such as `SOUND`.
 
     Returns:
         Seconds of a step.
@@ -215,13 +256,14 @@ def report(rule: str, batch: int, width: float, repeat: int) -> float:
     import cupy
 
     card = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-    with training_step(rule, width, batch) as step:
+    examples = "utterances" if how.get("net") == "audio" else "images"
+    with training_step(rule, width, batch, **how) as step:
         found = pace(step, synchronize, repeat)
         taken = cupy.get_default_memory_pool().total_bytes()
         print(
             f"{card}, CuPy {cupy.__version__}, {rule}, batch {batch}, width {width:g}: "
-            f"{batch / found.whole:.1f} images/s, {found.whole * 1e3:.2f} ms a step, of which the "
-            f"host launches for {found.host * 1e3:.2f} ms; {taken / 2**30:.2f} GiB taken",
+            f"{batch / found.whole:.1f} {examples}/s, {found.whole * 1e3:.2f} ms a step, of which "
+            f"the host launches for {found.host * 1e3:.2f} ms; {taken / 2**30:.2f} GiB taken",
             flush=True,
         )
         bytes_s, operations_s = roofline()
@@ -238,6 +280,9 @@ def report(rule: str, batch: int, width: float, repeat: int) -> float:
             f"{name:18} {t.launches:8} {t.milliseconds:8.3f} {t.bytes / 1e9:8.3f}"
             f" {t.operations / 1e9:8.1f} {least / t.milliseconds:11.0%}"
         )
+    if examples == "utterances":
+        print(flush=True)
+        convolutions(width, batch, int(how.get("samples", 20480)), (bytes_s, operations_s))
     return found.whole
 
 

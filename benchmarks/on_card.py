@@ -27,6 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+FEW_FRAMES = {"samples": 640, "prediction_steps": 1}
 LIMITS = {"float32": 1e-4, "float64": 1e-11}  # of a kernel's error, over the largest number
 
 
@@ -50,64 +51,68 @@ def card(small: bool) -> None:
 
 
 def kernels(small: bool) -> None:
-    """The convolutions of full-width VGG-6 against their definitions in float64."""
+    """The convolutions of full-width VGG-6 and of sound against their definitions in float64."""
+    width, patches = (0.02, 2) if small else (1.0, 49)
+    print(f"{'layer':8} {'map':>14} {'dtype':8} {'error, over the largest number':>30}")
+    worst = compared("vgg6", width, (patches, 16, 16, 1))
+    worst = max(worst, compared("audio", width, (2, 2560, 1)))
+    if worst > 1:
+        sys.exit(f"an error is {worst:.1f} times its limit of {LIMITS}")
+
+
+def compared(name: str, width: float, shape: tuple[int, ...]) -> float:
+    """Print the errors of a network's convolutions; the largest, over its limit."""
     import cupy
     import numpy as np
 
     from plasticity import kernels, networks
     from plasticity.kernels.definition import convolution
 
-    worst, patches = 0.0, 2 if small else 49
-    network, shape = networks.get("vgg6", width=0.02 if small else 1.0), (16, 16, 1)
-    rng = np.random.default_rng(0)
-    print(f"{'layer':8} {'map':>14} {'dtype':8} {'error, over the largest number':>30}")
-    for layer in network.layers:
-        H, W, C = shape
+    worst, rng = 0.0, np.random.default_rng(0)
+    for layer in networks.get(name, width=width).convolutions:
+        if layer.recurrent:
+            continue
+        *space, C = shape[1:]
         geometry, outputs = layer.geometry, layer.outputs
-        x = rng.standard_normal((patches, H, W, C))
-        weight = rng.standard_normal((outputs, C, 3, 3)) / np.sqrt(9 * C)
+        x = rng.standard_normal(shape)
+        weight = rng.standard_normal((outputs, C, *layer.kernel)) / np.sqrt(C * 9)
         bias = rng.standard_normal(outputs)
         y, winner, z = convolution.forward(x, weight, bias, geometry)
         drive = rng.standard_normal(y.shape)
         dW, db = convolution.correlate(x, winner, drive, geometry)
-        wanted = {
-            "y": y,
-            "z": z,
-            "dW": dW,
-            "db": db,
-            "error": convolution.back(winner, drive, weight, (H, W), geometry),
-        }
+        error = convolution.back(winner, drive, weight, tuple(space), geometry)
+        wanted = {"y": y, "z": z, "dW": dW, "db": db, "error": error}
         for dtype in (np.float32, np.float64):
             cx, cw, cb, cd = (cupy.asarray(a.astype(dtype)) for a in (x, weight, bias, drive))
             won = cupy.asarray(winner)
             found = kernels.forward(cx, cw, cb, geometry)
             got = (found[0], found[2], *kernels.correlate(cx, won, cd, geometry))
-            got = (*got, kernels.back(won, cd, cw, (H, W), geometry))
+            got = (*got, kernels.back(won, cd, cw, tuple(space), geometry))
             errors = {
                 name: np.abs(a.get() - exact).max() / np.abs(exact).max()
                 for a, (name, exact) in zip(got, wanted.items(), strict=True)
             }
             told = " ".join(f"{name} {e:.1e}" for name, e in errors.items())
-            print(f"{layer.name:8} {H}x{W}x{C}->{outputs:4} {np.dtype(dtype).name:8} {told}")
-            worst = max(
-                worst, *(e / (1e-4 if dtype == np.float32 else 1e-11) for e in errors.values())
-            )
-        shape = y.shape[1:]
-    if worst > 1:
-        sys.exit(f"an error is {worst:.1f} times its limit of {LIMITS}")
+            size = "x".join(map(str, shape[1:]))
+            print(f"{layer.name:8} {size}->{outputs:4} {np.dtype(dtype).name:8} {told}", flush=True)
+            worst = max(worst, *(e / LIMITS[np.dtype(dtype).name] for e in errors.values()))
+        shape = y.shape
+    return worst
 
 
 def step(small: bool) -> None:
-    """A training step: its time, launches, kernels and memory."""
+    """A training step, of images and of sound: its time, launches, kernels and memory."""
     import gpu
 
     if small:
         gpu.COVER, gpu.COPY, gpu.PRODUCT = 8, 2**10, 64
         gpu.report("clapp", 2, 0.02, 1)
+        gpu.report("clapp_s", 2, 0.02, 1, **FEW_FRAMES, **gpu.SOUND)
         return
     for rule in ("clapp", "clapp_s"):
         gpu.report(rule, 32, 1.0, 20)
         print(flush=True)
+    gpu.report("clapp_s", 8, 1.0, 20, **gpu.SOUND)
 
 
 def tests(small: bool) -> None:
@@ -128,8 +133,10 @@ def torch(small: bool) -> None:
 
     if small:
         torch_on_card.WAYS = {k: v for k, v in torch_on_card.WAYS.items() if not v[-1]}
+        torch_on_card.report_sound(2, 0.02, 1, device="cpu", **FEW_FRAMES)
         torch_on_card.report("clapp", 2, 0.02, 1, device="cpu")
     else:
+        torch_on_card.report_sound(8, 1.0, 20)
         torch_on_card.report("clapp", 32, 1.0, 20)
 
 

@@ -1,6 +1,7 @@
 """Torch's own training step on a card, in every way that makes it faster, beside ours."""
 
 from collections.abc import Callable
+from functools import partial
 
 import gpu
 import numpy as np
@@ -56,13 +57,58 @@ def report(
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     print(f"torch {torch.__version__}, {rule}, batch {batch}, width {width:g}:")
     for way in WAYS:
-        try:
-            found = gpu.pace(step_of(way, rule, width, batch, device), wait, repeat)
-        except Exception as error:  # the others are still worth their time
-            print(f"  {way:28} failed: {type(error).__name__}: {str(error)[:200]}", flush=True)
-            continue
-        ratio = f"   {found.whole / ours:5.2f} times our time" if ours else ""
-        print(
-            f"  {way:28} {found.whole * 1e3:8.2f} ms {batch / found.whole:8.1f} images/s{ratio}",
-            flush=True,
-        )
+        made = partial(step_of, way, rule, width, batch, device)
+        _told(way, made, wait, repeat, f"{batch} images", ours)
+
+
+def report_sound(batch: int, width: float, repeat: int, device: str = "cuda", **how: int) -> None:
+    """Print utterances/s of CLAPP-s with BPTT on the audio network, in float32 and in TF32.
+
+    Args:
+        how: other options of the run whose batch it takes.
+    """
+    import torch
+    import torch_sound
+
+    from plasticity.runs import run
+    from plasticity.runs.options import RunOptions
+
+    options = RunOptions(rule="clapp_s", width=width, batch=batch, device="cpu", **gpu.SOUND, **how)
+    state = run.begin(options)
+    made = state.batch(0)
+    x, events = (
+        state.stimulus.inputs(made, np.dtype("f4")),
+        torch_sound.events(made.draws, state.layouts),
+    )
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    print(f"torch {torch.__version__}, sound, clapp_s, batch {batch}, width {width:g}:")
+
+    def step_in(tf32: bool) -> Callable[[], None]:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = True
+        peer = torch_sound.Peer(width, device)
+        given = peer.given(x, events)
+        return lambda: peer.step(*given)
+
+    for name, tf32 in (("float32", False), ("TF32", True)):
+        _told(name, partial(step_in, tf32), wait, repeat, f"{batch} utterances")
+
+
+def _told(
+    way: str,
+    made: Callable[[], Callable[[], None]],
+    wait: Callable[[], None],
+    repeat: int,
+    examples: str,
+    ours: float = 0,
+) -> None:
+    """Print a peer's pace, or why it failed: the others are still worth their time."""
+    count, _, what = examples.partition(" ")
+    try:
+        found = gpu.pace(made(), wait, repeat)
+    except Exception as error:
+        print(f"  {way:28} failed: {type(error).__name__}: {str(error)[:200]}", flush=True)
+        return
+    ratio = f"   {found.whole / ours:5.2f} times our time" if ours else ""
+    rate = f"{int(count) / found.whole:8.1f} {what}/s"
+    print(f"  {way:28} {found.whole * 1e3:8.2f} ms {rate}{ratio}", flush=True)

@@ -37,3 +37,14 @@ def test_adam_moves_each_number_seven_times(monkeypatch):
         with gpu.Clock() as clock:
             kernels.adam(parts, 1, 1e-3)
             assert clock.timings()["adam"].bytes == 7 * 4 * 120
+
+
+def test_a_recurrent_units_products_are_counted():
+    """2 sequences of 3 times and 4 neurons: three gates, a product and a sum for each weight."""
+    drive, weight, bias = np.zeros((2, 3, 12)), np.zeros((4, 12)), np.zeros(12)
+    states = (drive, weight, bias, bias, *map(np.int64, (2, 3, 4)), drive, drive)
+    assert gpu.recurrent("gru_states", states) == 2 * 3 * 12 * 4 * 2
+    posts = (drive, drive, drive, weight, *map(np.int64, (2, 3, 4)), np.True_)
+    assert gpu.recurrent("gru_posts", (*posts, np.True_)) == 2 * 3 * 12 * 4 * 2
+    assert gpu.recurrent("gru_posts", (*posts, np.False_)) == 0
+    assert gpu.recurrent("adam", ()) == 0

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from plasticity.runs import run
+from plasticity.runs.options import RunOptions
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WIDTH = 0.05
 
@@ -121,3 +124,41 @@ def test_negatives_are_other_images(peers):
         assert (half.others != torch.arange(5)).all()
         assert (half.others.sort().values == torch.arange(5)).all()
         assert (half.fixation ^ half.saccade).all()
+
+
+def test_the_peer_of_sound_learns_as_the_rule_does(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    torch_sound = import_module("torch_sound")
+    how = {"rule": "clapp_s", "net": "audio", "weights": "symmetric", "credit": "bptt"}
+    how |= {"width": WIDTH, "batch": 2, "samples": 2560, "dtype": "float64", "device": "cpu"}
+    state = run.begin(RunOptions(**how))
+    batch, updates = state.next()
+    torch.set_default_dtype(torch.float64)
+    try:
+        peer = torch_sound.Peer(WIDTH)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+    def theirs(layer, parameter):
+        number = list(state.weights).index(layer)
+        if parameter == "W_pred":
+            return peer.W[number]
+        conv = number < len(peer.convs)
+        return getattr(*(peer.convs[number], parameter) if conv else (peer.gru, f"{parameter}_l0"))
+
+    with torch.no_grad():
+        for layer, own in state.weights.items():
+            for parameter, w in own.items():
+                theirs(layer, parameter).copy_(torch.from_numpy(w))
+    peer.optimiser.step = lambda: None
+    x = state.stimulus.inputs(batch, np.dtype(float))
+    loss = peer.step(*peer.given(x, torch_sound.events(batch.draws, state.layouts)))
+    ours = 0.0
+    for update in updates:
+        ours += sum(float(report.loss) for report in update.reports.values())
+        for layer, own in update.changes.items():
+            for parameter, dW in own.items():
+                found, size = -theirs(layer, parameter).grad.numpy(), np.abs(dW).max()
+                assert size > 0
+                np.testing.assert_allclose(found, dW, rtol=0, atol=1e-10 * size)
+    assert float(loss) == pytest.approx(ours, rel=1e-10)
