@@ -16,7 +16,7 @@ struct Place {
     Visit write, reads[2];  // the last reads of two threads
 };
 
-std::unordered_map<std::uintptr_t, Place> places;
+std::unordered_map<std::uintptr_t, Place> places, shared;  // of the launch, of the block
 std::uint64_t block, meeting, warp_meetings[32];
 unsigned current;
 std::uintptr_t bottom, top;
@@ -40,7 +40,7 @@ bool beside(const Visit& earlier) {
 void meet(const void* where, bool writes) {
     const auto at = std::uintptr_t(where);
     if (!follows || (at >= bottom && at < top)) return;
-    Place& place = places[at];
+    Place& place = (is_static(at) ? shared : places)[at];
     race |= beside(place.write);
     if (writes) {
         for (const Visit& read : place.reads) race |= beside(read);
@@ -63,8 +63,7 @@ void launched() {
 }
 
 void block_starts() {
-    for (auto at = places.begin(); at != places.end();)
-        at = is_static(at->first) ? places.erase(at) : ++at;
+    shared.clear();
     ++block;
 }
 
