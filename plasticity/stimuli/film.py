@@ -19,6 +19,7 @@ from plasticity.fields import option
 from plasticity.files import shown
 from plasticity.learning import Reading
 from plasticity.network import Network
+from plasticity.stimuli.colours import Variation
 from plasticity.stimuli.images import order
 from plasticity.stimuli.stimulus import Batch
 
@@ -46,7 +47,8 @@ class Film:
 
     Attributes:
         length: frames of a clip; side: of a frame, in pixels, cropped from wider ones if there are;
-            every: one frame of so many is taken; short: what becomes of films with too few.
+            every: one frame of so many is taken; short: what becomes of films with too few;
+            vary_colours: of every frame where a clip is varied at random, see `Variation`.
     """
 
     source: ClipSet
@@ -58,6 +60,12 @@ class Film:
         "Films with too few frames: drop leaves them out; pad repeats their last one.",
         flag="short_films",
         choices=("drop", "pad"),
+    )
+    vary_colours: bool = option(
+        False,
+        "Half of the frames grey, by one of their channels, and brightness, contrast, saturation "
+        "and hue of each at random, as published.",
+        flag="vary_colours",
     )
 
     name: ClassVar[str] = "film"
@@ -163,13 +171,17 @@ class Film:
         rng: np.random.Generator | None,
         share: slice = slice(None),
     ) -> Frames:
-        """Clips from their middle, cropped there; or by `rng` at random, flipped if they may be."""
+        """Clips from their middle, cropped there; or by `rng` at random, flipped and with other
+        colours if they may be."""
         room, wider, B = self._room[index], self.source.side - self.side, len(index)
         if rng is None:
             start, corner, flip = room // 2, np.full((B, 2), wider // 2), np.zeros(B, bool)
         else:
             start, corner = rng.integers(0, room + 1), rng.integers(0, wider + 1, (B, 2))
             flip = (rng.random(B) < 0.5) & self.source.flips
+        varied = None
+        if rng is not None and self.vary_colours:
+            varied = Variation.drawn((B, self.length), rng)[share]
         frames = self.source.frames(index[share], start[share], self.length)
         pixels = np.empty((*frames.shape[:2], self.side, self.side, 3), np.uint8)
         for clip, out, (top, left), turned in zip(
@@ -177,6 +189,9 @@ class Film:
         ):
             cut = clip[:, top : top + self.side, left : left + self.side]
             out[...] = cut[:, :, ::-1] if turned else cut
+        if varied is not None:
+            for place in np.ndindex(pixels.shape[:2]):
+                pixels[place] = varied[place].of(pixels[place])
         labels = None if self.source.labels is None else self.source.labels[index]
         return Frames(step, index, labels, (), pixels, start)
 
