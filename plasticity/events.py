@@ -220,7 +220,7 @@ class AllPairs:
         """The same, one event after the other, and which of the pairs `(n n,)` take part."""
         xp, n = array_module(self.true), len(self.number)
         weight = self.weight.reshape(-1)
-        taken = xp.flatnonzero(weight)
+        (taken,) = xp.nonzero(weight)
         context, target = taken // n + self.first, taken % n + self.first + self.offset
         label = self.label.reshape(-1)[taken]
         start = self.first + self.offset

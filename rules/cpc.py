@@ -52,7 +52,7 @@ class Cpc(Clapp):
     def _by_context(self, values: Array, event: Events | AllPairs) -> tuple[Array, Array]:
         """Values of events by context, `(contexts, targets)`, and of each the true one's."""
         if isinstance(event, AllPairs):
-            return values, array_module(values).diagonal(values)[:, None]
+            return values, values[event.number, event.number][:, None]
         values = values.reshape(-1, 1 + self.negatives)
         return values, values[:, :1]
 

@@ -9,9 +9,11 @@ from plasticity.rules.gim import Gim
 from plasticity.rules.hinge_cpc import HingeCpc
 
 from plasticity import events
+from plasticity.arrays import to_device, to_host
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.rule import Draw
+from tests import standin
 
 LAYOUT = Layout(6, 3, 1, skip=0)
 RULES = [
@@ -110,3 +112,26 @@ def test_by_a_coin_a_sample_takes_part_with_its_future_or_with_all_others():
 def test_a_circuit_that_looks_at_events_one_by_one_refuses_all_pairs():
     with pytest.raises(UserError, match="--negatives-from others"):
         Clapp(gate="circuit", negatives_from="others")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [ClappS(steps=2, negatives_from="others"), Gim(steps=2, negatives_from="others"), RULES[0]],
+    ids=str,
+)
+def test_on_a_device_it_is_the_same(rule):
+    z, own, draw = case(rule)
+    here = rule.learn(z, own, draw, LAYOUT)
+    with standin.installed():
+        own = {n: to_device(w, "cuda:0") for n, w in own.items()}
+        drawn = draw.on("cuda:0", np.dtype(float))
+        there = rule.learn(to_device(z, "cuda:0"), own, drawn, LAYOUT)
+        np.testing.assert_allclose(to_host(there.drive), here.drive, atol=1e-13)
+        assert float(there.loss) == pytest.approx(float(here.loss), rel=1e-12)
+        assert float(there.open_gates) == pytest.approx(float(here.open_gates))
+        for name, dW in there.changes.items():
+            np.testing.assert_allclose(to_host(dW), here.changes[name], atol=1e-13)
+        for one, other in zip(there.roles, here.roles, strict=True):
+            for name in ("learner", "source", "gamma"):
+                wanted = getattr(other.listed(), name)
+                np.testing.assert_allclose(to_host(getattr(one.listed(), name)), wanted, atol=1e-14)

@@ -127,8 +127,9 @@ class NormSeen(ConvSeen):
         found = xp.empty((len(self.x), len(synapses)), self.x.dtype)
         for s, index in enumerate(synapses):
             at = tuple(int(i) for i in index)
-            signal = xp.ones((len(self.x), 1)) if drive is None else drive[..., at[:1]]
-            post = self.through(at[0], signal)
+            j = at[0]
+            signal = xp.ones((len(self.x), 1)) if drive is None else drive[..., j : j + 1]
+            post = self.through(j, signal)
             found[:, s] = (post * self.pre(self.layer.main, at)).sum(axis=1)
         return found
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from plasticity.arrays import to_device, to_host
 from plasticity.errors import UserError
 from plasticity.kernels import Pool
 from plasticity.layers import Norm, NormConv
+from tests import standin
 
 ORDERS = ("conv relu norm pool", "conv norm relu pool")
 RNG = np.random.default_rng(0)
@@ -173,3 +175,27 @@ def test_a_bias_that_the_mean_takes_away_does_not_learn():
 def test_what_it_cannot_be_is_said(make, word):
     with pytest.raises(UserError, match=word):
         make()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_on_a_device_it_is_the_definition(order):
+    """CuPy's arrays take the definition, and nothing is copied to the host on the way."""
+    made = layer(order)
+    own = made.prepare(RNG)
+    y, kept, _ = made.forward(X, {"c": own})
+    error = np.random.default_rng(1).standard_normal(y.shape)
+    (here,), below = made.learn(kept, error, {"c": own}, True)
+    with standin.installed():
+        there = {"c": {n: to_device(w, "cuda:0") for n, w in own.items()}}
+        found, kept, _ = made.forward(to_device(X, "cuda:0"), there)
+        (seen,), back = made.learn(kept, to_device(error, "cuda:0"), there, True)
+        np.testing.assert_allclose(to_host(found), y, atol=1e-12)
+        np.testing.assert_allclose(to_host(back), below, atol=1e-11)
+        for name, dW in (seen.changes | seen.state).items():
+            np.testing.assert_allclose(to_host(dW), (here.changes | here.state)[name], atol=1e-11)
+        at = np.array([[1, 0, 0, 2, 2], [3, 2, 0, 1, 0]])
+        together = to_host(seen.coactivity(at, to_device(error, "cuda:0")))
+        np.testing.assert_allclose(together, here.coactivity(at, error), atol=1e-11)
+        assert seen.winners == pytest.approx(here.winners)
+        np.testing.assert_allclose(to_host(seen.activity()), here.activity())
+        assert seen.on_host().mean.shape == (4,)
