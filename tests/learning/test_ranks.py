@@ -25,6 +25,7 @@ SMALL = [
     "--width", "0.03", "--layers", "4", "--images", "80", "--batch", "8", "--dtype", "float64",
     "--no-probe", "--checkpoint-minutes", "0",
 ]  # fmt: skip
+PLAIN = ("--optimiser", "plain", "--lr", "1e-4")
 
 
 def _missing() -> str:
@@ -90,10 +91,12 @@ def largest_difference(a, b):
         ("--rule", "supervised"),
         ("--rule", "clapp_s", "--net", "audio", "--layers", "6", "--samples", "5120"),
         ("--rule", "supervised", "--net", "audio", "--layers", "6", "--samples", "5120"),
+        ("--rule", "clapp_s", "--net", "vgg5_video", "--layers", "3", "--clip-frames", "7", *PLAIN),
     ],
-    ids=["clapp", "gim", "oja", "supervised", "sound", "phones"],
+    ids=["clapp", "gim", "oja", "supervised", "sound", "phones", "film"],
 )
 def test_two_ranks_learn_what_one_process_learns(tmp_path, how):
+    """On film by the statistics of the whole batch, which travel."""
     process = start(tmp_path / "two", "--steps", 6, *how)
     one_process(*SMALL, "--steps", 6, "--out", tmp_path / "one", *how)
     code, output = ended(process)
