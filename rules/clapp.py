@@ -1,6 +1,6 @@
 """CLAPP: contrastive, local and predictive plasticity."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -273,7 +273,9 @@ class Clapp(Rule):
     ) -> Iterator[Role]:
         """The factors of every event, for each prediction step the target and the context role."""
         c = z if above is None else above
-        predictions = _seen([c[e.contexts(layout)] for e in draw.pred], own["W_pred"])  # W_pred c
+        pairs = isinstance(draw.pred[0], AllPairs)
+        seen = [c[e.contexts(layout)] for e in draw.pred]
+        predictions = _seen(seen, own["W_pred"], pairs)  # W_pred c
         if not self.block_grad:
             W_retro = own["W_pred"].transpose(0, 2, 1) if self.symmetric else own["W_retro"]
             retro = draw.pred if draw.retro is None else draw.retro
@@ -282,32 +284,32 @@ class Clapp(Rule):
             # Where targets are more than contexts, or all pairs meet, W_retro waits for their sum:
             # `Role.through`.
             summed = self.dendrites and self.gate != "circuit"
-            pairs = isinstance(retro[0], AllPairs)
             summed = summed and (pairs or len(futures[0]) > len(contexts[0]))
             if not summed:
-                retrodictions = _seen(futures, W_retro)  # W_retro z
+                retrodictions = _seen(futures, W_retro, pairs)  # W_retro z
             elif draw.retro is not None:
-                carried = _seen(contexts, W_retro.transpose(0, 2, 1))  # W_retro^T c
+                carried = _seen(contexts, W_retro.transpose(0, 2, 1), pairs)  # W_retro^T c
 
         for i, event in enumerate(draw.pred):
-            prediction, targets = predictions[i], z[event.targets(layout)]
+            prediction, targets = next(predictions), z[event.targets(layout)]
             u = event.scores(_flat(targets), _flat(prediction), layout)
             gamma = self.gamma(self._heard(u, event, targets, prediction, layout), event)
-            source = None if isinstance(event, AllPairs) else event.context - event.first
+            source = None if pairs else event.context - event.first
             yield Role("target", event, u, gamma, self._dendrite(prediction), source)
 
             if self.block_grad:
                 continue
             event, start = retro[i], retro[i].targets(layout).start
-            source = None if isinstance(event, AllPairs) else event.target - start
+            source = None if pairs else event.target - start
+            retrodiction = None if summed else next(retrodictions)
             if draw.retro is not None:
-                meet = (futures[i], carried[i]) if summed else (retrodictions[i], contexts[i])
+                meet = (futures[i], next(carried)) if summed else (retrodiction, contexts[i])
                 u = event.scores(*map(_flat, meet), layout)
                 gamma = self.gamma(self._heard(u, event, *meet, layout), event)
             if summed:
                 yield Role("context", event, u, gamma, futures[i], source, W_retro[i])
             else:
-                yield Role("context", event, u, gamma, self._dendrite(retrodictions[i]), source)
+                yield Role("context", event, u, gamma, self._dendrite(retrodiction), source)
 
     def _heard(
         self, u: Array, event: Events, targets: Array, contexts: Array, layout: Layout
@@ -347,8 +349,21 @@ class Clapp(Rule):
         met = gamma = None
         loss, opened, agreed, halves = 0.0, 0.0, 0.0, 2 if draw.retro is not None else 1
         summed: list[Role] = []
+        changes = {name: kernels.empty_like(own[name]) for name in names}
+        done = dict.fromkeys(names, 0)
+
+        def settle() -> None:
+            """Make the products that have been put off."""
+            carried = kernels.products([(_rows(met), W) for _, met, W in through])
+            for (rows, _, _), part in zip(through, carried, strict=True):
+                context_drive[rows] += part.reshape(context_drive[rows].shape)
+            through.clear()
+            for name, dW in changes.items():
+                first, done[name] = done[name], done[name] + len(pairs[name])
+                kernels.products(pairs[name], out=dW[first : done[name]])
+                pairs[name].clear()
+
         for role in self.roles(z, own, draw, layout, above):
-            summed.append(role)
             event, first = role.events, role.name == "target"
             rows, targets = event.contexts(layout), event.targets(layout)
             if gamma is not role.gamma and (pairs or role.through is not None):
@@ -375,12 +390,12 @@ class Clapp(Rule):
                     pairs["W_pred"].append((_rows(met).T, _rows(c[rows])))
                 else:
                     pairs["W_retro"].append((_rows(c[rows]).T, _rows(met)))
-        carried = kernels.products([(_rows(met), W) for _, met, W in through])
-        for (rows, _, _), part in zip(through, carried, strict=True):
-            context_drive[rows] += part.reshape(context_drive[rows].shape)
-        changes = {name: kernels.empty_like(own[name]) for name in names}
-        for name, dW in changes.items():
-            kernels.products(pairs[name], out=dW)
+            # Whole maps of all prediction steps would fill the memory: they are let go at once.
+            if isinstance(event, AllPairs):
+                settle()
+            else:
+                summed.append(role)
+        settle()
         measures = {"agreement": agreed} if self.gate == "circuit" else {}
         up = None if above is None else context_drive
         return Learning(drive, loss, opened, changes, measures, up, roles=tuple(summed))
@@ -396,10 +411,16 @@ def _rows(maps: Array) -> Array:
     return maps.reshape(-1, maps.shape[-1])
 
 
-def _seen(maps: list[Array], W: Array) -> Sequence[Array]:
-    """`W x` of the rows x, at every position, of every prediction step."""
-    made = kernels.products([(_rows(x), W_k.T) for x, W_k in zip(maps, W, strict=True)])
-    return [y.reshape(*x.shape[:-1], y.shape[1]) for x, y in zip(maps, made, strict=True)]
+def _seen(maps: list[Array], W: Array, one_by_one: bool) -> Iterator[Array]:
+    """`W x` of the rows x, at every position, of every prediction step.
+
+    Args:
+        one_by_one: each when it is asked for; otherwise all are made at once, which is faster.
+    """
+    products = [(_rows(x), W_k.T) for x, W_k in zip(maps, W, strict=True)]
+    made = (kernels.product(*p) for p in products) if one_by_one else kernels.products(products)
+    for x, y in zip(maps, made, strict=True):
+        yield y.reshape(*x.shape[:-1], y.shape[1])
 
 
 def _scores(event: Events | AllPairs, of_targets: Array, of_contexts: Array, layout: Layout):

@@ -51,7 +51,8 @@ def test_matrices_give_what_a_list_of_events_gives(rule):
     assert float(found.open_gates) == pytest.approx(float(wanted.open_gates))
     for name, dW in wanted.changes.items():
         np.testing.assert_allclose(found.changes[name], dW, atol=1e-14)
-    for one, other in zip(found.roles, wanted.roles, strict=True):
+    roles = rule.roles(z, own, draw, LAYOUT)
+    for one, other in zip(roles, wanted.roles, strict=True):
         flat = one.listed()
         for name in ("learner", "other", "source"):
             np.testing.assert_array_equal(getattr(flat, name), getattr(other, name))
@@ -121,7 +122,7 @@ def test_a_circuit_that_looks_at_events_one_by_one_refuses_all_pairs():
 )
 def test_on_a_device_it_is_the_same(rule):
     z, own, draw = case(rule)
-    here = rule.learn(z, own, draw, LAYOUT)
+    here, host = rule.learn(z, own, draw, LAYOUT), own
     with standin.installed():
         own = {n: to_device(w, "cuda:0") for n, w in own.items()}
         drawn = draw.on("cuda:0", np.dtype(float))
@@ -131,7 +132,8 @@ def test_on_a_device_it_is_the_same(rule):
         assert float(there.open_gates) == pytest.approx(float(here.open_gates))
         for name, dW in there.changes.items():
             np.testing.assert_allclose(to_host(dW), here.changes[name], atol=1e-13)
-        for one, other in zip(there.roles, here.roles, strict=True):
+        its = rule.roles(to_device(z, "cuda:0"), own, drawn, LAYOUT)
+        for one, other in zip(its, rule.roles(z, host, draw, LAYOUT), strict=True):
             for name in ("learner", "source", "gamma"):
                 wanted = getattr(other.listed(), name)
                 np.testing.assert_allclose(to_host(getattr(one.listed(), name)), wanted, atol=1e-14)
