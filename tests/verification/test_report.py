@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from plasticity import learning
 from plasticity.rule import Role, Rule
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
-from plasticity.verification import differences, gradient, locality
+from plasticity.verification import Verified, differences, gradient, locality
 from plasticity.verification.gradient import has_loss
 
 
@@ -191,8 +192,6 @@ def test_a_comparison_says_what_it_proves(changed, verdict):
 
 
 def test_a_report_holds_only_if_every_row_is_ok():
-    from plasticity.verification import Verified
-
     for rows, holds in (([compared()], True), ([compared(), compared(zero=True)], False),
                         ([compared(error=1.0)], False), ([], False)):  # fmt: skip
         found = Verified("r", "n", "layer", rows, [], [], "", "")
@@ -256,3 +255,21 @@ def test_a_gain_multiplies_every_weight_of_the_step_that_is_checked():
         for name, w in own.items():
             assert w.any()
             np.testing.assert_array_equal(made.weights[layer][name], 3 * w)
+
+
+@pytest.mark.parametrize("cosines, said", [
+    ((-1.0, -1.0), "check the signs"), ((1.0, 1.0), "check the factors"), ((-1.0, 1.0), ""),
+    ((0.5,), ""), ((), ""),
+])  # fmt: skip
+def test_what_all_that_differs_has_in_common_is_said(cosines, said):
+    rows = [replace(compared(error=1.0), cosine=cosine) for cosine in cosines]
+    found = Verified("r", "n", "layer", [*rows, compared()], [], [])
+    assert found.hint.endswith(said) and bool(found.hint) == bool(said)
+
+
+def test_what_proves_nothing_fails_in_JUnit_as_what_differs_does():
+    rows = [compared(), compared(zero=True), compared(error=1.0)]
+    suite = ElementTree.fromstring(Verified("r", "n", "layer", rows, [], []).junit())
+    failed = [case.find("failure") is not None for case in suite]
+    assert failed == [False, True, True]
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "2")
