@@ -1,5 +1,7 @@
 """One synapse: its events add up to the dW of training, and share training's factors."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -182,6 +184,24 @@ def test_closed_gates_are_in_the_table_only_when_asked_for():
     some, every = found.table(), found.table(all_events=True)
     assert (some["share"] != 0).all() and len(every["share"]) == len(found.post_row) * 256
     assert (every["gate"] == 0).any() and every["share"].sum() == pytest.approx(found.total)
+
+
+def test_the_largest_rows_are_those_of_all_parts_of_the_table(monkeypatch):
+    found = inspection.inspect(inspection.look(fresh(gain=3.0), 2), "bias", (3,))
+    sizes = np.sort(np.abs(found.table()["share"]))[::-1]
+    monkeypatch.setattr("plasticity.inspection.synapse.ROWS", 3 * found.post.shape[1])
+    assert len(list(found.rows())) > 3
+    np.testing.assert_array_equal(np.abs(found.largest(12)["share"]), sizes[:12])
+
+
+def test_events_are_counted_by_role_step_and_sign():
+    look = inspection.look(fresh(gain=2.0, crop=40, prediction_steps=2), 2)
+    found = inspection.inspect(look, "weight", (2, 1, 0, 2))
+    wanted = Counter(zip(*(found.columns[n].tolist() for n in ("role", "k", "sign")), strict=True))
+    rows = found.by_role()
+    assert {(r["role"], r["k"], r["sign"]): r["events"] for r in rows} == wanted
+    assert len({r["sign"] for r in rows}) == len({r["k"] for r in rows}) == 2
+    assert sum(r["share"] for r in rows) == pytest.approx(found.total, abs=1e-12 * found.scale)
 
 
 def test_what_is_not_there_is_named():

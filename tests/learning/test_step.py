@@ -9,7 +9,7 @@ import pytest
 from plasticity import learning, rules
 from plasticity.learning import Adam, Update
 from plasticity.learning.step import Report
-from plasticity.network import Conv
+from plasticity.network import Conv, Gru, Network
 from tests.rounding import close_slope
 from tests.small import case
 
@@ -105,3 +105,12 @@ def test_what_a_module_reports_is_of_all_its_losses():
     assert update.measures == {"x": 1, "y": 2}
     alone = Update(0, {}, {}, gates=(0.1, 0.5))
     assert alone.loss is None and alone.open_gates == pytest.approx(0.3)
+
+
+def test_a_layer_below_a_gru_learns_from_both_losses_or_from_the_grus_alone():
+    network = Network("n", (Conv("c", 1, 2, (4,), 2, 1), Gru("g", 2, 3)))
+    how, modules = rules.get("clapp_s"), [[0], [1]]
+    own, met = learning.Loss(0, 0), learning.Loss(0, 1, keeper=1)
+    assert learning.losses_of(how, modules, network) == [own, met]
+    assert learning.losses_of(how, modules, network, "both") == [own, met]
+    assert learning.losses_of(how, modules, network, "gru") == [met]

@@ -207,3 +207,13 @@ def test_an_unknown_choice_is_said_in_a_sentence():
         rules.get("clapp", gate="ajar")
     with pytest.raises(UserError, match="steps must be at least 1"):
         rules.get("clapp", steps=0)
+
+
+@pytest.mark.parametrize(
+    "options, own",
+    [({}, True), ({"gate": "shared"}, False), ({"symmetric": True}, False),
+     ({"block_grad": True}, False), ({"gate": "off"}, True)],
+)  # fmt: skip
+def test_context_and_target_have_draws_of_their_own_but_where_one_gate_is_for_both(options, own):
+    draw = rules.get("clapp_s", steps=2, **options).draw(Layout(5, 3, 2), np.random.default_rng(0))
+    assert (draw.retro is not None) == own

@@ -80,12 +80,13 @@ def test_covariance_by_hand():
 
 
 def test_stdp_by_hand():
-    """Two time steps, traces that halve: y_1 = (2, 0), (6, 0), y_2 = (1, 0), (3, 0)."""
-    half = 1 / np.log(2)
-    rule = rules.get("stdp", A_plus=2.0, A_minus=0.5, tau_plus=half, tau_minus=half)
+    """Two time steps, y_1 = (2, 0), (6, 0), y_2 = (1, 0), (3, 0); pre fades to a half, post to a
+    quarter."""
+    half, quarter = 1 / np.log(2), 1 / np.log(4)
+    rule = rules.get("stdp", A_plus=2.0, A_minus=0.5, tau_plus=half, tau_minus=quarter)
     dW, db, _ = by_hand(rule, [2.0, 1.0], [0.0, 0.0], [[1, 0], [3, -1]])
-    # xbar = (1/2, 0) at the second step, ybar_1 = (1, 0), ybar_2 = (1/2, 0)
-    assert dW == pytest.approx([(2 * 6 / 2 - 0.5 * 3) / 4, (2 * 3 / 2 - 0.5 * 3 / 2) / 4])
+    # xbar = (1/2, 0) at the second step, ybar_1 = (1/2, 0), ybar_2 = (1/4, 0)
+    assert dW == pytest.approx([(2 * 6 / 2 - 0.5 * 3 / 2) / 4, (2 * 3 / 2 - 0.5 * 3 / 4) / 4])
     assert db is None
 
 

@@ -140,3 +140,9 @@ def test_a_loss_of_sound_gets_the_layout_of_its_frames():
     made = gradient.case(run.begin(options), seed=0, batch=2, gain=2.0)
     rows = gradient.compare(made)
     assert verdicts(rows) == {"ok"} and {row.parameter for row in rows} == {"weight", "bias", "U"}
+
+
+def test_of_equal_neurons_of_a_window_the_first_is_the_most_excited():
+    a = np.array([[3.0, 1, 2, 0], [3, 2, 1, 2]]).reshape(1, 2, 4, 1)
+    found = definition._most_excited(a, Conv("c", 1, 1, (1, 1), padding=0, pool=2))
+    assert found.ravel().tolist() == [0, 2]  # of places 0 to 7
