@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from plasticity.cli import main
 
 from plasticity import inspection, runs
 from plasticity.errors import UserError
-from plasticity.inspection import recording
+from plasticity.inspection import measure, recording
 from plasticity.inspection.spec import parse
 from plasticity.runs import run
 from plasticity.runs.options import RunOptions
@@ -376,3 +377,15 @@ def test_layers_inside_a_module_record_their_error(tmp_path):
     found = inspection.read(tmp_path / "m")
     assert found["conv1/synapses/error"].shape == (1, 3) and "conv1/gates" not in found
     assert found["conv3/synapses/share"].shape == (1, 3, 2, 5)
+
+
+def test_an_error_that_positions_share_is_summed_over_them():
+    """As the same error, written out for each of three positions."""
+    error = np.random.default_rng(0).standard_normal((4, 5))
+    wish = SimpleNamespace(synapses=np.zeros((0, 4), int), neurons=np.array([3, 1]))
+    shared, apart = (
+        measure._error(SimpleNamespace(error=e, positions=3), wish)["neurons/error"]
+        for e in (error, np.repeat(error[:, None], 3, axis=1))
+    )
+    np.testing.assert_allclose(shared, apart, rtol=1e-12)
+    np.testing.assert_allclose(shared, 3 * error.sum(axis=0)[[3, 1]], rtol=1e-12)

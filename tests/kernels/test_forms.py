@@ -24,6 +24,7 @@ CASES = {
     "odd sides": (Geometry.of(**THREE, pool=2), (5, 7), 5),
     "a first layer, grey": (Geometry.of(**THREE), (6, 6), 1),
     "a first layer, in colour": (Geometry.of(**THREE), (6, 5), 3),
+    "a first layer, one row": (Geometry.of(**THREE), (1, 6), 1),
     "a first layer with pool": (Geometry.of(**THREE, pool=2), (6, 6), 1),
     "1x1, linear": (Geometry.of((1, 1), 2, 0, linear=True), (5, 6), 4),
     "5x5, padding 2": (Geometry.of((5, 5), padding=2), (7, 6), 3),

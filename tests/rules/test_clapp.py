@@ -217,3 +217,8 @@ def test_an_unknown_choice_is_said_in_a_sentence():
 def test_context_and_target_have_draws_of_their_own_but_where_one_gate_is_for_both(options, own):
     draw = rules.get("clapp_s", steps=2, **options).draw(Layout(5, 3, 2), np.random.default_rng(0))
     assert (draw.retro is not None) == own
+
+
+def test_how_local_a_rule_is_depends_on_its_modules_and_on_where_its_context_is():
+    assert rules.get("clapp_s").locality == "layer" and rules.get("gim").locality == "module"
+    assert rules.get("clapp_s", context="above").locality == "neighbours"
