@@ -66,3 +66,12 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path, monkeypatch, place
     with told, whole(Path(place)) as part:
         part.write_text("x")
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_what_is_written_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    done, flush, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda n: (done.append(os.fstat(n).st_size), flush(n)))
+    monkeypatch.setattr(os, "replace", lambda *a: (done.append("its place"), replace(*a)))
+    with whole(tmp_path / "a") as part:
+        part.write_bytes(b"twelve bytes")
+    assert done == [12, "its place"] and (tmp_path / "a").read_bytes() == b"twelve bytes"

@@ -128,6 +128,18 @@ def test_both_protocols_measure_every_layer_beside_random_weights(state, protoco
     assert all(0 <= a <= 1 for a in (*found.trained, *found.random)) and found.error > 0
 
 
+def test_frames_are_told_of_utterances_that_nothing_was_fitted_to(state, monkeypatch):
+    met, frames = [], phones.frames
+
+    def watched(network, weights, source, indices, *rest):
+        met.append((source.part, len(indices)))
+        return frames(network, weights, source, indices, *rest)
+
+    monkeypatch.setattr(phones, "frames", watched)
+    probe_run(state, train_images=6, test_images=3, beside_random=False)
+    assert sorted(met) == [("test", 3), ("train", 6)]
+
+
 def test_speakers_are_probed_by_utterance(state):
     found = probe_run(state, task="speakers", train_images=24, test_images=12, beside_random=False)
     assert (found.task, found.classes, found.random) == ("speakers", 4, [])

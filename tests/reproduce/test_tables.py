@@ -138,4 +138,4 @@ def test_a_row_of_a_layer_shows_that_layer(monkeypatch, tmp_path):
 def test_greys_of_stl10_are_normalised_as_published():
     from plasticity.data import sets
 
-    assert sets.STL10_GREY == (0.4120, 0.2570)
+    assert sets.STL10_GREY == ((0.4120,), (0.2570,))  # a mean and a deviation for each channel
