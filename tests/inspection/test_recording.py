@@ -65,6 +65,13 @@ def test_a_record_holds_what_the_inspector_finds(recorded):
             for name, parts in (("share", shares[here]), ("dendrite", drives)):
                 got = found[f"conv2/synapses/{name}"][0, 0, r, k - 1]
                 assert got == pytest.approx(parts.sum(), abs=1e-5 * np.abs(parts).sum())
+            opened = np.abs(c["gate"] * c["weight"])[here]  # closed gates count for nothing
+            means = {"post": one.post.sum(axis=1) / one.positions}
+            means["pre"] = step.seen.x[..., 1].mean(axis=(1, 2))
+            for name, mean in means.items():
+                wanted = (opened * mean[one.post_row[here]]).sum() / max(opened.sum(), 1e-30)
+                got = found[f"conv2/synapses/{name}"][0, 0, r, k - 1]
+                assert got == pytest.approx(wanted, rel=1e-4, abs=1e-6)
     view = inspection.inspect_layer(step)
     for row in view.gates:
         at = (0, ("target", "context").index(row["role"]), row["k"] - 1, int(row["sign"] < 0))
@@ -72,6 +79,7 @@ def test_a_record_holds_what_the_inspector_finds(recorded):
     cosines = [row["cosine"] for row in view.alignment]
     np.testing.assert_allclose(found["conv2/alignment"][0], cosines, atol=1e-6)
     np.testing.assert_array_equal(found["conv2/neurons/dW"][0], step.seen.changes["weight"][:2])
+    np.testing.assert_array_equal(found["conv2/neurons/bias"][0], step.seen.changes["bias"][:2])
 
 
 def test_recording_changes_no_bit_of_the_run(recorded):

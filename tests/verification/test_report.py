@@ -273,3 +273,11 @@ def test_what_proves_nothing_fails_in_JUnit_as_what_differs_does():
     failed = [case.find("failure") is not None for case in suite]
     assert failed == [False, True, True]
     assert (suite.get("tests"), suite.get("failures")) == ("3", "2")
+
+
+@pytest.mark.parametrize("changes, zero, verdict", [
+    (False, False, "ok"), (True, False, "depends"), (False, True, "proves nothing"),
+    (True, True, "depends"),
+])  # fmt: skip
+def test_an_update_that_is_nothing_proves_no_locality(changes, zero, verdict):
+    assert locality.Dependence(0, "c", "layer", "it", changes, zero).verdict == verdict
