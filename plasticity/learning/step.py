@@ -346,7 +346,7 @@ def _learn(
             if settles(rule):
                 parts, state = _settled(rule, watched, parts, weights, here, i, reading)
         changes |= {part.layer.name: part.changes for part in parts}
-        for part in (part for part in parts if part.state):
+        for part in (part for part in parts if getattr(part, "state", None)):
             state[part.layer.name] = state.get(part.layer.name, {}) | part.state
         if layer is last and watched.decay is not None and (ranks is None or ranks.rank == 0):
             # The others' sums are added to the first rank's, so decay is taken there alone.

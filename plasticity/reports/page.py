@@ -346,7 +346,7 @@ def _network(look: Look) -> Rows:
             "layer": conv.name,
             "neurons": str(conv.outputs),
             "kernel": "x".join(map(str, conv.kernel)) or conv.formula,
-            "pool": "" if conv.recurrent else str(conv.pool),
+            "pool": str(getattr(conv, "pool", "")),
             "module": str(module[i]),
         }
         for i, layer in enumerate(look.state.network.layers)
