@@ -21,7 +21,7 @@ def outputs(followed, start: str) -> list[str]:
 
 
 def test_every_command_ends_as_the_page_says(followed):
-    assert len(followed) == 14
+    assert len(followed) == 15
     for command, promised, came, output in followed:
         assert came == promised, f"{command}: {output}"
 
