@@ -397,3 +397,21 @@ def test_an_error_that_positions_share_is_summed_over_them():
     )
     np.testing.assert_allclose(shared, apart, rtol=1e-12)
     np.testing.assert_allclose(shared, 3 * error.sum(axis=0)[[3, 1]], rtol=1e-12)
+
+
+def test_post_and_pre_are_means_over_the_events_whose_gate_is_open():
+    small = {"width": 0.04, "layers": 3, "crop": 40, "batch": 3, "prediction_steps": 2}
+    options = RunOptions(**small, dtype="float64", device="cpu")
+    step = inspection.look(inspection.fresh(options, 4.0), 3)
+    one = inspection.inspect(step, "weight", (3, 1, 0, 2))
+    role = next(r for r in step.roles if 0 < (r.gamma != 0).mean() < 1)
+    wish = SimpleNamespace(synapses=np.array([[3, 1, 0, 2]]), neurons=np.zeros(0, int))
+    sums = measure._Sums(step.seen, wish, (1, 1), step.state.stimulus.reading)
+    sums.add(role, (0, 0))
+    size, rows = np.abs(role.gamma), role.learner
+    means = {"post": one.post.sum(axis=1) / one.positions}
+    means["pre"] = step.seen.x[..., 1].mean(axis=(1, 2))
+    for name, mean in means.items():
+        wanted = (size * mean[rows]).sum() / size.sum()
+        got = sums.found()[f"synapses/{name}"].item()
+        assert got == pytest.approx(wanted, rel=1e-5)
