@@ -37,7 +37,8 @@ class Sanger(Rule):
     def synapses(self, s: Synapses) -> Change:
         """What neurons before it, and itself, take from the input of a neuron."""
         y = s.z.reshape(-1, s.z.shape[-1])
-        lower = array_module(y).tril(y.T @ y / len(y))
+        neuron = array_module(y).arange(y.shape[1])
+        lower = (neuron[:, None] >= neuron) * (y.T @ y / len(y))
         return Change(added={"taken": -(lower @ s.W.reshape(len(s.W), -1)).reshape(s.W.shape)})
 
     def definition(self, s: OneSynapse) -> float:

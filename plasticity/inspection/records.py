@@ -58,6 +58,10 @@ def _check(file: h5py.File) -> None:
         hdf5.text(file.attrs, name)
     for name, kind in (("options", dict), ("roles", list), ("prediction_steps", list)):
         hdf5.json_of(file.attrs, name, kind)
+    if "own" in file.attrs and not all(
+        isinstance(role, str) for role in hdf5.json_of(file.attrs, "own", dict).values()
+    ):
+        raise UserError("the attribute own holds other things than names of roles")
     names = hdf5.json_of(file.attrs, "layers", list)
     if not all(isinstance(name, str) for name in names):
         raise UserError("the attribute layers holds other things than names")
@@ -101,11 +105,15 @@ class Recording(Mapping[str, np.ndarray]):
         self.options: dict[str, object] = json.loads(attrs["options"])
         self.roles: list[str] = json.loads(attrs["roles"])
         self.ks: list[int] = json.loads(attrs["prediction_steps"])
-        self.own: dict[str, str] = json.loads(attrs.get("own", "null")) or {
-            name: role
-            for name, role in PREDICTIONS.items()  # a recording of 0.1.0 says nothing of it
-            if any(f"/{name}/" in path for path in self._names)
-        }
+        self.own: dict[str, str] = (
+            json.loads(attrs["own"])
+            if "own" in attrs
+            else {
+                name: role
+                for name, role in PREDICTIONS.items()  # a recording of 0.1.0 says nothing of it
+                if any(f"/{name}/" in path for path in self._names)
+            }
+        )
         self._network: list[str] = json.loads(attrs["layers"])
         self._offsets = OFFSETS[len(OFFSETS) - int(attrs["dimensions"]) :]
 

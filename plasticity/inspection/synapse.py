@@ -355,7 +355,8 @@ def _synaptic(step: Step, parameter: str, at: tuple[int, ...]) -> dict[str, obje
     seen, roles, N = step.seen, list(step.roles), len(step.seen.x)
     j = seen.neuron(at)
     post, signal, positions = seen.through(j, np.ones((N, 1))), None, step.positions
-    parts = seen.parts(parameter, at) if step.layer.normalised else {}
+    normalised = getattr(step.layer, "normalised", False)  # a layer of one's own may say nothing
+    parts = seen.parts(parameter, at) if normalised else {}
     ways = {name: _by_row(step, pre) for name, pre in parts.items() if len(parts) > 1}
     pre = _by_row(step, sum(parts.values()) if parts else seen.pre(parameter, at))
     inhibition, space, signal_row = seen.inhibition(j, step.weights), seen.space, None

@@ -273,7 +273,7 @@ def _feed(
     tape, reads, posts, inputs = {}, {}, {}, {}
     for i in module:
         layer, met = network.layers[i], x
-        together = {"peers": ranks} if ranks and layer.normalised else {}
+        together = {"peers": ranks} if ranks and getattr(layer, "normalised", False) else {}
         x, kept, mean = layer.forward(met, weights, **together)
         tape[i] = layer, kept
         if i in compared:

@@ -243,7 +243,9 @@ class RunOptions:
                     f"{dashed(name)} has no meaning for {network.name}: it has no recurrent layer"
                 )
         for name in ("norm", "norm_order"):
-            if getattr(self, name) and not any(conv.normalised for conv in network.convolutions):
+            if getattr(self, name) and not any(
+                getattr(conv, "normalised", False) for conv in network.convolutions
+            ):
                 raise UserError(
                     f"{dashed(name)} has no meaning for {network.name}: it normalises nothing"
                 )

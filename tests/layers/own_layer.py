@@ -24,6 +24,8 @@ class DenseSeen:
     def space(self):
         return self.x.shape[1:-1]
 
+    driven = space
+
     @property
     def positions(self):
         return math.prod(self.space)
