@@ -6,7 +6,7 @@ than CuPy where CuPy would copy an array of the host silently: as an index, or a
 
 import numpy as np
 
-from tests.standin.machine import RUBBISH, Machine
+from tests.standin.machine import RUBBISH, Machine, counted
 
 NO_COPY = "Implicit conversion to a NumPy array is not allowed. Please use `.get()`"
 
@@ -23,6 +23,7 @@ def wrapped(value: object) -> "ndarray":
 def _seen(array: "ndarray", values: np.ndarray) -> "ndarray":
     """Another view of an array, which is no work; or a copy, which is."""
     if values.size and not np.may_share_memory(array._a, values):
+        counted("copy")
         unwrapped(array)
     return wrapped(values)
 
@@ -82,11 +83,18 @@ class ndarray:  # noqa: N801
 
     def __getitem__(self, slices):
         index = _index(slices)
-        if any(isinstance(i, np.ndarray) and i.dtype == bool for i in index):
+        chosen = [i for i in index if isinstance(i, np.ndarray)]
+        if any(i.dtype == bool for i in chosen):
+            counted("nonzero")
             Machine.now.fetched.append(8)  # CuPy asks how many there are
-        return _seen(self, self._a[index])
+        if not chosen:
+            return _seen(self, self._a[index])
+        counted("take")
+        unwrapped(self)
+        return wrapped(self._a[index])
 
     def __setitem__(self, slices, value):
+        counted("assign")
         unwrapped(self)[_index(slices)] = unwrapped(value)
 
     def __repr__(self):
@@ -133,12 +141,17 @@ class ndarray:  # noqa: N801
 
     def astype(self, dtype, order="K", casting=None, subok=None, copy=True):
         a = unwrapped(self)
-        return self if not copy and a.dtype == dtype else wrapped(a.astype(dtype, order))
+        if not copy and a.dtype == dtype:
+            return self
+        counted("astype")
+        return wrapped(a.astype(dtype, order))
 
     def copy(self, order="C"):
+        counted("copy")
         return wrapped(unwrapped(self).copy(order))
 
     def fill(self, value):
+        counted("fill")
         unwrapped(self).fill(unwrapped(value))
 
     def reshape(self, *shape, order="C", copy=None):
@@ -160,7 +173,7 @@ class ndarray:  # noqa: N801
         return _seen(self, self._a.view(dtype) if dtype else self._a[...])
 
     def clip(self, min=None, max=None, out=None):
-        Machine.now.operations["clip"] += 1
+        counted("clip")
         return wrapped(unwrapped(self).clip(unwrapped(min), unwrapped(max)))
 
     def sum(self, axis=None, dtype=None, out=None, keepdims=False):
@@ -192,7 +205,7 @@ class ndarray:  # noqa: N801
 
 
 def _reduced(name, array, axis, keepdims, **more):
-    Machine.now.operations[name] += 1
+    counted(name)
     more = {key: value for key, value in more.items() if value is not None}
     return wrapped(getattr(np, name)(unwrapped(array), axis=axis, keepdims=keepdims, **more))
 
@@ -208,7 +221,7 @@ class ufunc:  # noqa: N801
             *args, out = args
         if all(not isinstance(a, ndarray) for a in (*args, out)):
             raise TypeError(f"cupy.{self.__name__} of {', '.join(str(type(a)) for a in args)}")
-        Machine.now.operations[self.__name__] += 1
+        counted(self.__name__)
         given = [unwrapped(a) for a in args]
         if out is not None:
             self._np(*given, out=unwrapped(out), casting=casting, dtype=dtype)
@@ -216,7 +229,7 @@ class ufunc:  # noqa: N801
         return wrapped(self._np(*given, casting=casting, dtype=dtype))
 
     def at(self, a, indices, b=None):
-        Machine.now.operations[f"{self.__name__}.at"] += 1  # by atomics, in any order
+        counted(f"{self.__name__}.at")  # by atomics, in any order
         self._np.at(unwrapped(a), unwrapped(indices), unwrapped(b))
 
 
@@ -261,14 +274,17 @@ def empty(shape, dtype=float, order="C"):
 
 
 def zeros(shape, dtype=float, order="C"):
+    counted("fill")
     return wrapped(np.zeros(shape, dtype))
 
 
 def ones(shape, dtype=float):
+    counted("fill")
     return wrapped(np.ones(shape, dtype))
 
 
 def full(shape, fill_value, dtype=None, order="C"):
+    counted("fill")
     return wrapped(np.full(shape, unwrapped(fill_value), dtype))
 
 
@@ -278,14 +294,17 @@ def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
 
 
 def zeros_like(a, dtype=None, order="K", subok=None, shape=None):
+    counted("fill")
     return wrapped(np.zeros_like(unwrapped(a), dtype, shape=shape))
 
 
 def ones_like(a, dtype=None, order="K", subok=None, shape=None):
+    counted("fill")
     return wrapped(np.ones_like(unwrapped(a), dtype, shape=shape))
 
 
 def arange(start, stop=None, step=1, dtype=None):
+    counted("arange")
     return wrapped(np.arange(start, stop, step, dtype) if stop is not None else np.arange(start))
 
 
@@ -316,7 +335,7 @@ def asnumpy(a, stream=None, order="C", out=None, *, blocking=True):
 
 
 def _function(name, *arrays, **more):
-    Machine.now.operations[name] += 1
+    counted(name)
     return wrapped(getattr(np, name)(*map(unwrapped, arrays), **more))
 
 
@@ -327,15 +346,18 @@ def where(condition, x=None, y=None):
 
 
 def nonzero(a):
+    counted("nonzero")
     Machine.now.fetched.append(8)
     return tuple(wrapped(found) for found in np.nonzero(unwrapped(a)))
 
 
 def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
+    counted("concatenate")
     return wrapped(np.concatenate([unwrapped(a) for a in tup], axis, dtype=dtype))
 
 
 def stack(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
+    counted("stack")
     return wrapped(np.stack([unwrapped(a) for a in tup], axis, dtype=dtype))
 
 
@@ -373,11 +395,12 @@ def bincount(x, weights=None, minlength=None):
 
 
 def copyto(dst, src, casting="same_kind", where=None):
+    counted("copy")
     np.copyto(unwrapped(dst), unwrapped(src), casting)
 
 
 def matmul(*args, out=None):
-    Machine.now.operations["matmul"] += 1
+    counted("matmul")
     if out is not None:
         np.matmul(*map(unwrapped, args), out=unwrapped(out))
         return out
@@ -385,7 +408,7 @@ def matmul(*args, out=None):
 
 
 def einsum(*operands):
-    Machine.now.operations["einsum"] += 1
+    counted("einsum")
     return wrapped(np.einsum(operands[0], *map(unwrapped, operands[1:])))
 
 

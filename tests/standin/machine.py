@@ -22,7 +22,10 @@ class Machine:
     Attributes:
         sent: bytes of every copy to a device, and whether it came from pinned memory.
         fetched: bytes of every copy to the host, those that CuPy makes unasked included.
-        launches: of kernels by name; operations: of CuPy's own, by name.
+        launches: of kernels by name; operations: of CuPy's own, by name: what it computes, copies
+            or fills on the device, views not among them.
+        waits: how often the host has waited for a stream or an event; a fetch waits besides.
+        idle: launches are counted and compute nothing, so that what takes time is the host's work.
         held, peak: bytes of arrays that live, and the most there were.
     """
 
@@ -31,6 +34,7 @@ class Machine:
     def __init__(self, devices: int = 1) -> None:
         self.devices, self.current, self.tick = devices, 0, 0
         self.stream = Stream(_machine=self, _computes=True)
+        self.idle = False
         self.forget()
         self.math_mode = CUBLAS_DEFAULT_MATH  # of cuBLAS
         self.held = self.peak = 0
@@ -42,6 +46,7 @@ class Machine:
         self.fetched: list[int] = []
         self.launches: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()
+        self.waits = 0
 
     def hold(self, array: np.ndarray) -> None:
         """Memory is taken for this, unless it is a view; the current stream begins to use it."""
@@ -84,6 +89,11 @@ class Machine:
         stream._check()
         target.reshape(-1).view(np.uint8)[...] = RUBBISH
         stream.queue.append((target, source))
+
+
+def counted(operation: str) -> None:
+    """CuPy does this on the device."""
+    Machine.now.operations[operation] += 1
 
 
 def _root(array: object) -> object:
@@ -139,6 +149,7 @@ class Stream:
             self.seen = max(self.seen, event.at)
 
     def synchronize(self) -> None:
+        self._machine.waits += 1
         self._waited(self._reached if not self._computes else 0)
 
     def record(self, event=None) -> "Event":
@@ -156,6 +167,7 @@ class Event:
         self.at = self.stream._reached
 
     def synchronize(self) -> None:
+        Machine.now.waits += 1
         if self.stream is not None and not self.stream._computes:
             self.stream._waited(self.at)
 
@@ -192,7 +204,7 @@ class Device:
         return f"0000:{self.id:02X}:00.0"
 
     def synchronize(self) -> None:
-        pass
+        Machine.now.waits += 1
 
 
 class PinnedMemoryPointer(bytearray):
@@ -280,4 +292,5 @@ class RawKernel:
             if not isinstance(a, ndarray | np.generic | int | float | bool):
                 raise TypeError(f"Unsupported type {type(a)}")
         given = [unwrapped(a) if isinstance(a, ndarray) else a for a in args]
-        self._kernel(grid, block, given, **kwargs)
+        if not machine.idle:
+            self._kernel(grid, block, given, **kwargs)

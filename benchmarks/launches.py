@@ -1,0 +1,107 @@
+"""What a step asks of a card, counted without one: on the stand-in for CuPy that the tests use.
+
+    python benchmarks/launches.py [--rules clapp,clapp_s] [--batch 32]
+
+Of a training step as a run takes it: launches of our own kernels, cuBLAS's products, CuPy's
+operations on arrays (what it computes, copies or fills), sorts among them, and how often the host
+waits for the card. The counts do not depend on the width of the network, but for layers whose
+tiles take more than 1 GiB, which go by parts. Then the time that Python takes for a step whose
+launches compute nothing, and for a batch in the loader's thread, as seconds of each thread: what
+the stand-in does for CuPy is among them.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from plasticity import kernels
+from plasticity.device import prefetched
+from plasticity.runs import run, training
+from plasticity.runs.options import RunOptions
+from tests import standin
+
+SORTS = ("argsort", "searchsorted", "bincount", "nonzero")
+PRODUCTS = ("matmul", "einsum", "vdot")
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of one step; milliseconds of Python for it, and of the loader for a batch."""
+
+    launches: int
+    products: int
+    operations: int
+    sorts: int
+    waits: int
+    step: float
+    loading: float
+
+    @property
+    def all(self) -> int:
+        """Everything that the host gives the device to do."""
+        return self.launches + self.products + self.operations + self.sorts
+
+
+def counted(rule: str, batch: int, repeat: int, **how: object) -> Count:
+    """Count a step of a small network, and time it.
+
+    Args:
+        repeat: steps that are timed, of which the median counts; how: further options of the run.
+    """
+    with standin.installed() as machine:
+        options = {"rule": rule, "batch": batch, "width": 0.02, "device": "cuda", **how}
+        state = run.begin(RunOptions(**options))
+        loading: list[float] = []
+
+        def batches() -> Iterator[object]:
+            for step in range(repeat + 3):
+                start = time.thread_time()
+                made = state.batch(step)
+                loading.append(time.thread_time() - start)
+                yield made
+
+        with kernels.own_threads(), closing(prefetched(batches(), state.device)) as fed:
+            for _ in range(2):
+                training.learn_batch(state, next(fed))
+            machine.forget()
+            training.learn_batch(state, next(fed))
+            operations, launches = dict(machine.operations), machine.launches.total()
+            # Pinned memory is filled again when the copy from it is long done.
+            waits = len(machine.fetched) + machine.waits - 1
+            machine.idle, taken = True, []
+            for _ in range(repeat):
+                before, start = len(loading), time.thread_time()
+                training.learn_batch(state, next(fed))
+                taken.append(time.thread_time() - start - sum(loading[before:]))
+    of = [sum(operations.get(name, 0) for name in names) for names in (PRODUCTS, SORTS)]
+    others = sum(operations.values()) - sum(of)
+    times = (1e3 * statistics.median(times) if times else 0 for times in (taken, loading[3:]))
+    return Count(launches, of[0], others, of[1], waits, *times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rules", default="clapp,clapp_s,hinge_cpc,cpc,hebbian")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--repeat", type=int, default=20)
+    args = parser.parse_args()
+    heads = ("launches", "products", "operations", "sorts", "in all", "waits")
+    print(
+        f"{'rule':10}", *(f"{head:>10}" for head in heads), f"{'Python, ms':>11} {'loader, ms':>11}"
+    )
+    for rule in args.rules.split(","):
+        c = counted(rule, args.batch, args.repeat)
+        numbers = (c.launches, c.products, c.operations, c.sorts, c.all, c.waits)
+        print(f"{rule:10}", *(f"{n:10}" for n in numbers), f"{c.step:11.2f} {c.loading:11.2f}")
+
+
+if __name__ == "__main__":
+    main()

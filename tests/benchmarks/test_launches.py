@@ -1,0 +1,45 @@
+"""What a step asks of a card: counted on the stand-in, and bounded."""
+
+import numpy as np
+import pytest
+
+from benchmarks import launches
+from tests import standin
+from tests.kernels import emulation
+
+pytestmark = pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
+
+MOST = {"clapp": 2757, "hebbian": 843}  # launches, products and operations of a step of 6 layers
+
+
+@pytest.mark.parametrize("rule", MOST)
+def test_a_step_asks_no_more_of_a_card_than_it_used_to(rule):
+    count = launches.counted(rule, 4, 1)
+    assert count.all <= MOST[rule] and count.waits == 0
+    assert count.step > 0 and count.loading > 0
+
+
+def test_what_computes_copies_or_fills_is_an_operation_and_a_view_is_none():
+    with standin.installed() as machine:
+        import cupy
+
+        a = cupy.asarray(np.arange(6.0).reshape(2, 3))
+        machine.forget()
+        a.T, a[:1], a.reshape(3, 2), a.ravel(), a.astype(float, copy=False), cupy.empty(3)
+        assert not machine.operations
+        a + 1, a[a > 1], a[cupy.arange(2)], a.T.reshape(-1), cupy.zeros(2), a.astype(np.float32)
+        a[0] = 1
+        wanted = ("add", "greater", "nonzero", "arange", "copy", "fill", "astype", "assign")
+        assert machine.operations == dict.fromkeys(wanted, 1) | {"take": 2}
+
+
+def test_idle_launches_are_counted_and_compute_nothing():
+    with standin.installed() as machine:
+        import cupy
+
+        from plasticity import kernels
+
+        machine.idle = True
+        parts = [[cupy.ones(3, np.float32) for _ in range(4)]]
+        kernels.adam(parts, 1, 1e-3)
+        assert machine.launches == {"adam": 1} and parts[0][0].get().tolist() == [1, 1, 1]
