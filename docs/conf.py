@@ -9,6 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_sphinx"))
 
+import ziamath
+
 import plasticity
 
 project = "plasticity"
@@ -24,6 +26,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "docstrings",
+    "excerpts",
     "mathml",
     "navigation",
     "reference",
@@ -44,7 +47,8 @@ default_role = "py:obj"  # what backticks are in docstrings
 
 html_theme = "furo"
 html_title = f"plasticity {release}"
-html_static_path = ["_sphinx/static"]
+MATH_FONT = Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"  # by the OFL
+html_static_path = ["_sphinx/static", str(MATH_FONT)]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
