@@ -13,6 +13,7 @@ from the functions that training uses: `Rule.roles`, `kernels.post_factor` and t
 `learning.updates`. Nothing here computes an update of its own.
 """
 
+from plasticity.inspection.beside import compare_rules, over_training
 from plasticity.inspection.layer import LayerView, alignment, inspect_layer
 from plasticity.inspection.recording import Recorder, open_recorder
 from plasticity.inspection.records import Recording, open_record, read
@@ -26,6 +27,7 @@ __all__ = [
     "Step",
     "Synapse",
     "alignment",
+    "compare_rules",
     "fresh",
     "inspect",
     "inspect_layer",
@@ -33,5 +35,6 @@ __all__ = [
     "open_record",
     "open_recorder",
     "open_run",
+    "over_training",
     "read",
 ]

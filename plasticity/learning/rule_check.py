@@ -72,11 +72,19 @@ def typed(cls: type, given: dict[str, object]) -> dict[str, object]:
                 f"--set {name}: {who} declares it as {kind}, and only bool, int, float and str "
                 "can be set"
             )
-        found[name] = _typed(f"--set {name}={value}", str(value), kind)
+        found[name] = from_text(f"--set {name}={value}", str(value), kind)
     return found
 
 
-def _typed(what: str, text: str, kind: type) -> object:
+def from_text(what: str, text: str, kind: type) -> object:
+    """A value of a type from its text.
+
+    Args:
+        what: the option with its value, for errors.
+
+    Raises:
+        UserError: a text that is none of this type.
+    """
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise UserError(f"{what}: expected true or false")

@@ -144,10 +144,12 @@ def draws(
     step: int,
     labels: np.ndarray | Sequence[np.ndarray] | None = None,
     losses: Sequence[Loss] | None = None,
+    generators: Sequence[np.random.Generator] | None = None,
 ) -> list[Draw]:
     """The random choices of every loss in one step, with the classes of its samples.
 
     Args:
+        generators: for each loss, by default those of training, by seed, step and number.
         labels: of the samples `(B,)`, or for each loss those of its target's frames `(T, B)`.
         layout: of all modules, or of each loss's target.
         losses: by default one for each module, see `losses_of`.
@@ -155,13 +157,10 @@ def draws(
     count = len(modules) if losses is None else len(losses)
     of = [layout] * count if isinstance(layout, Layout) else layout
     known = labels if isinstance(labels, list) else [labels] * count
+    if generators is None:
+        generators = [seeds.generator(seed, seeds.DRAWS, step, i) for i in range(count)]
     return [
-        replace(
-            rule.draw(of[i], seeds.generator(seed, seeds.DRAWS, step, i)),
-            labels=known[i],
-            step=step,
-        )
-        for i in range(count)
+        replace(rule.draw(of[i], generators[i]), labels=known[i], step=step) for i in range(count)
     ]
 
 

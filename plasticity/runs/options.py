@@ -165,6 +165,14 @@ class RunOptions:
     checkpoint_minutes: float = option(
         5.0, "Save the run every so often.", least=0, most=1e9, free=True
     )
+    keep_every: int = option(
+        0,
+        "Keep a checkpoint of every so many steps, and of the start, in the folder's checkpoints/.",
+        shown="none",
+        least=0,
+        most=2**53,
+        free=True,
+    )
     probe: bool = option(True, "Measure the layers at the end.", off="no-probe", free=True)
     probe_train: int = option(
         600, "Labelled examples to fit the probe.", least=0, most=2**53, free=True

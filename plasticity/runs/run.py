@@ -15,6 +15,7 @@ from plasticity.arrays import Array, resolve_device, to_device, to_host
 from plasticity.device import prefetched, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
+from plasticity.files import make_folder
 from plasticity.learning import Adam, Plain
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.rule_check import check_fits
@@ -93,14 +94,22 @@ class State:
             found.append(self.stimulus.labels(batch, self.network, layer, layout))
         return found
 
-    def batch(self, step: int, share: slice = slice(None)) -> Batch:
-        """The batch of a step with its draws, on the host: a function of the seed and the step."""
+    def batch(
+        self,
+        step: int,
+        share: slice = slice(None),
+        generators: Sequence[np.random.Generator] | None = None,
+    ) -> Batch:
+        """The batch of a step with its draws, on the host: a function of the seed and the step.
+
+        Args:
+            share: of this rank; generators: of draws other than training's, for each loss.
+        """
         options = self.options
         batch = self.stimulus.batch(step, options.seed, options.batch, share)
         labels = self.labels(batch, self.layouts) if reads_labels(self.rule) else None
-        drawn = learning.draws(
-            self.rule, self.layouts, self.modules, options.seed, batch.step, labels, self.losses
-        )
+        of = self.rule, self.layouts, self.modules, options.seed, batch.step
+        drawn = learning.draws(*of, labels, self.losses, generators)
         on_host = (draw.on("cpu", np.dtype(options.dtype)) for draw in drawn)
         return replace(batch, draws=tuple(on_host))
 
@@ -236,8 +245,21 @@ def _check_fit(expected: dict, stored: dict, where: str) -> None:
             )
 
 
-def save(state: State, folder: Path) -> None:
+def keep(state: State, folder: Path) -> None:
+    """Write a checkpoint that later ones do not replace, if this step is one of those kept."""
+    every = state.options.keep_every
+    if every and state.step % every == 0:
+        path = runs.kept_path(folder, state.step)
+        if state.writes:
+            make_folder(path.parent)
+        save(state, folder, path)
+
+
+def save(state: State, folder: Path, path: Path | None = None) -> None:
     """Write the run's checkpoint, whole or not at all.
+
+    Args:
+        path: by default `checkpoint.h5` of the folder.
 
     Raises:
         UserError: weights that are not finite or not the same on all ranks, or a full disk; the
@@ -251,7 +273,7 @@ def save(state: State, folder: Path) -> None:
     runs.check_finite(params)
     rule = state.rule
     runs.save(
-        runs.checkpoint_path(folder),
+        path or runs.checkpoint_path(folder),
         runs.Checkpoint(
             step=state.step,
             params=params,

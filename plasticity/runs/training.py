@@ -16,7 +16,7 @@ from plasticity.arrays import Array
 from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.rule import learns
-from plasticity.runs.run import State, save
+from plasticity.runs.run import State, keep, save
 from plasticity.stimuli import Batch, Batches
 
 POLITE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
@@ -117,6 +117,8 @@ def train(
     steps = options.total_steps(len(source))
     if state.step >= steps:
         return True
+    if state.step == 0:
+        keep(state, folder)
     saved, start = time.monotonic(), time.perf_counter()
     pending: list[dict[str, list[Array]]] = []
     share = state.ranks.share(options.batch) if state.ranks else slice(None)
@@ -136,7 +138,8 @@ def train(
             due = time.monotonic() - saved >= 60 * options.checkpoint_minutes
             if state.ranks:
                 stop, due = state.ranks.any(stop, due)
-            if done or stop or due or state.device == "cpu" or len(pending) >= FLUSH:
+            kept = options.keep_every and state.step % options.keep_every == 0
+            if done or stop or due or kept or state.device == "cpu" or len(pending) >= FLUSH:
                 taken = len(pending)
                 _flush(state, pending)
                 state.waited, now = batches.waited, time.perf_counter()
@@ -148,6 +151,9 @@ def train(
                     onlooker.flush()
                 save(state, folder)
                 saved, start = time.monotonic(), time.perf_counter()
+            if kept:
+                keep(state, folder)
+                start = time.perf_counter()
             if state.metrics["seconds"] and not pending:
                 report(_progress(state, steps))
             if stop and not done:

@@ -155,3 +155,34 @@ def test_a_recording_meets_a_full_disk_before_hdf5_does(tmp_path, monkeypatch):
     assert done.exit_code == 2 and "the disk is full" in done.output
     with h5py.File(tmp_path / "run" / "record.h5") as file:
         assert len(file["step"]) == 0
+
+
+def test_a_run_keeps_the_checkpoints_that_it_is_asked_for_and_learns_the_same(tmp_path):
+    how = (*SMALL[:-2], "--steps", 5, "--no-probe", "--out")
+    call(*how, tmp_path / "kept", "--keep-every", 2)
+    call(*how, tmp_path / "plain")
+    kept = runs.kept(tmp_path / "kept")
+    assert list(kept) == [0, 2, 4] and runs.kept(tmp_path / "plain") == {}
+    whole, plain = (stored(tmp_path / name) for name in ("kept", "plain"))
+    for step, path in kept.items():
+        one = runs.load(path)
+        assert one.step == step and len(one.metrics["seconds"]) == step
+        assert np.array_equal(one.metrics["seconds"], whole.metrics["seconds"][:step])
+        if step:
+            assert np.array_equal(one.metrics["loss"], whole.metrics["loss"][:step])
+    for layer, own in plain.params.items():
+        assert all(np.array_equal(whole.params[layer][name], w) for name, w in own.items())
+    begun = run.begin(RunOptions.from_dict(plain.options)).weights
+    start = runs.load(kept[0]).params
+    assert np.array_equal(start["conv2"]["W_pred"], begun["conv2"]["W_pred"])
+    call("--resume", tmp_path / "kept", "--steps", 7, "--keep-every", 3)
+    assert list(runs.kept(tmp_path / "kept")) == [0, 2, 4, 6]
+
+
+def test_what_is_no_kept_checkpoint_is_passed_over(tmp_path):
+    folder = runs.kept_path(tmp_path, 12).parent
+    folder.mkdir()
+    for name in ("step-000012.h5", "step-12.h5", "step-x.h5", "step-000013.h5.7.writing", "a.h5"):
+        (folder / name).touch()
+    assert runs.kept(tmp_path) == {12: folder / "step-000012.h5"}
+    assert runs.kept_path(tmp_path, 12345678).name == "step-12345678.h5"
