@@ -173,3 +173,24 @@ def looks_at_run(command: Callable) -> Callable:
     ):
         command = option(command)
     return command
+
+
+def jobs_options(command: Callable) -> Callable:
+    """Where many runs are carried out: `jobs` and `on`."""
+    for option in (
+        click.option(
+            "--on",
+            default="",
+            metavar="ADDRESS",
+            help="Let the workers of this Dask scheduler carry them out, such as "
+            "tcp://127.0.0.1:8786 (wants the extra 'dask').",
+        ),
+        click.option(
+            "--jobs",
+            type=click.IntRange(1, 1024),
+            help="Runs side by side, which share the cores.  [default: one for each core if runs "
+            "are small, one on a GPU]",
+        ),
+    ):
+        command = option(command)
+    return command

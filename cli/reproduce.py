@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import Place
+from plasticity.cli.options import Place, jobs_options
 
 
 @click.command()
@@ -19,12 +19,7 @@ from plasticity.cli.options import Place
 @click.option(
     "--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many, from 0."
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    help="Runs side by side, which share the cores.  [default: one for each core if runs are "
-    "small, one on a GPU]",
-)
+@jobs_options
 @click.option("--out", type=Place(file_okay=False), help="[default: reproduce/BUDGET]")
 @click.option("--show", is_flag=True, help="Run nothing: write tables of what has been run.")
 @click.option("--data-dir", default="", help="Where data sets are; see 'plasticity data'.")
@@ -37,6 +32,7 @@ def reproduce(
     budget: str,
     seeds: int,
     jobs: int | None,
+    on: str,
     out: Path | None,
     show: bool,
     data_dir: str,
@@ -52,8 +48,8 @@ def reproduce(
     plasticity reproduce --list
     plasticity reproduce table1 table6 --budget small
     """
-    from plasticity.cli.console import say
     from plasticity.cli.screens import reproduce as screen
+    from plasticity.cli.screens import sweep
 
     from plasticity import reproduce as again
 
@@ -65,13 +61,8 @@ def reproduce(
     failed, interrupted = {}, False
     if not show:
         experiments = again.of_tables(wanted, allowed, seeds, data_dir=data_dir, device=device)
-        jobs = jobs or again.usual_jobs(experiments)
-        failed, interrupted = screen.carry_out(experiments, folder, allowed, jobs)
+        about = f", budget {allowed.name}"
+        failed, interrupted = sweep.carry_out(experiments, folder, jobs, on, about)
     for table in wanted:
         screen.show(table, allowed, seeds, folder)
-    for name, sentence in failed.items():
-        say(f"{name}: {sentence}")
-    if interrupted:
-        say("Interrupted; the same command goes on from here.")
-        ctx.exit(130)
-    ctx.exit(1 if failed else 0)
+    ctx.exit(sweep.told(failed, interrupted))

@@ -62,18 +62,12 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 
 def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> None:
     """Refuse a rule's or network's file that a configuration names, and its reader has not."""
-    from plasticity import plugins, trust
-    from plasticity.errors import UserError
+    from plasticity import plugins
 
     for kind in ("rule", "net"):
         name = str(values[kind])
         if ctx.get_parameter_source(kind) == ParameterSource.DEFAULT_MAP and plugins.is_file(name):
-            digest = plugins.digest(plugins.absolute(name))
-            if not (trusted or trust.agreed(digest)):
-                raise UserError(
-                    f"--config names the code {name}, which is not known here (SHA-256 {digest}): "
-                    f"read it, and if it may run, name it by --{kind}, or call again with --trust"
-                )
+            plugins.check_agreed(name, kind, "--config", trusted)
 
 
 @click.command(cls=Sections)

@@ -4,6 +4,7 @@ EXTRAS = {
     "gpu": "'cupy-cuda12x[ctk]'",
     "verify": "torch",
     "mpi": "mpi4py",
+    "dask": "distributed",
     "plot": "scikit-learn jinja2",
     "video": "av",
 }

@@ -92,11 +92,12 @@ def _sweep(path: Path) -> None:
     """Remove what processes that no longer live have left beside `path`."""
     for part in path.parent.glob(f"{escape(path.name)}.*{MARK}"):
         pid = part.name[len(path.name) + 1 : -len(MARK)]
-        if pid.isdigit() and not _lives(int(pid)):
+        if pid.isdigit() and not lives(int(pid)):
             part.unlink(missing_ok=True)
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

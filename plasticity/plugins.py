@@ -58,6 +58,20 @@ def digest(name: str) -> str:
     return hashlib.sha256(read(name)).hexdigest()
 
 
+def check_agreed(name: str, kind: str, where: str, trusted: bool) -> None:
+    """Refuse a file that a configuration names as its `rule` or `net`, and its reader has not.
+
+    Raises:
+        UserError: code that is not known here; `where` is the configuration that names it.
+    """
+    found = digest(absolute(name))
+    if not (trusted or trust.agreed(found)):
+        raise UserError(
+            f"{where} names the code {name}, which is not known here (SHA-256 {found}): "
+            f"read it, and if it may run, name it by --{kind}, or call again with --trust"
+        )
+
+
 def load(name: str, bound: str = "") -> ModuleType:
     """The file as a module.
 

@@ -30,7 +30,7 @@ def test_every_folder_with_modules_is_a_package_that_is_installed():
 def test_files_that_are_no_modules_are_installed_with_their_package():
     data = PROJECT["tool"]["setuptools"]["package-data"]
     for path in (ROOT / "plasticity").glob("**/*"):
-        if path.suffix in (".cu", ".cuh", ".npz", ".html", ".typed"):
+        if path.suffix in (".cu", ".cuh", ".npz", ".html", ".typed", ".toml"):
             package = ".".join(path.parent.relative_to(ROOT).parts)
             assert any(path.match(pattern) for pattern in data[package]), path
 

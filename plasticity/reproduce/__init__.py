@@ -1,27 +1,20 @@
-"""The paper's vision experiments, table by table: their runs, and ours beside the published."""
+"""The papers' experiments, table by table: sweeps that are shipped, and ours beside theirs."""
 
-from plasticity.reproduce.experiments import BUDGETS, Budget, Experiment, budget, of_tables
+from plasticity.reproduce.experiments import BUDGETS, Budget, budget, of_row, of_tables
 from plasticity.reproduce.results import Result, caption, collect, markdown, write
-from plasticity.reproduce.tables import TABLES, Row, Table, named
-from plasticity.reproduce.workers import DONE, Work, carry_out_all, usual_jobs
+from plasticity.reproduce.tables import TABLES, named
 
 __all__ = [
     "BUDGETS",
-    "DONE",
     "TABLES",
     "Budget",
-    "Experiment",
     "Result",
-    "Row",
-    "Table",
-    "Work",
     "budget",
     "caption",
-    "carry_out_all",
     "collect",
     "markdown",
     "named",
+    "of_row",
     "of_tables",
-    "usual_jobs",
     "write",
 ]

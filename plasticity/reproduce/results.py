@@ -1,7 +1,5 @@
 """What came of a table's runs, beside what was published: as text, CSV and LaTeX."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,38 +9,11 @@ import numpy as np
 
 from plasticity import runs
 from plasticity.files import whole
-from plasticity.reproduce.experiments import PROTOCOLS, Budget, measured, of_row, trained
-from plasticity.reproduce.tables import Row, Table
+from plasticity.reproduce.experiments import Budget, of_row
+from plasticity.sweeps import PROTOCOLS, Measure, Row, Sweep, tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Accuracies in percent: one for each seed, None for a seed that has not been run."""
-
-    by_seed: tuple[float | None, ...]
-
-    @property
-    def values(self) -> list[float]:
-        return [value for value in self.by_seed if value is not None]
-
-    @property
-    def mean(self) -> float | None:
-        return float(np.mean(self.values)) if self.values else None
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over seeds, where there are two."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
-
-    def text(self, plus_minus: str = "±") -> str:
-        """Mean and spread, one digit each."""
-        if self.mean is None:
-            return "-"
-        spread = "" if self.spread is None else f" {plus_minus} {self.spread:.1f}"
-        return f"{self.mean:.1f}{spread}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +29,7 @@ class Result:
         return self.ours[PROTOCOLS[0]]
 
 
-def collect(table: Table, budget: Budget, seeds: int, folder: Path) -> list[Result]:
+def collect(table: Sweep, budget: Budget, seeds: int, folder: Path) -> list[Result]:
     """What has been measured so far of every row.
 
     Raises:
@@ -69,7 +40,7 @@ def collect(table: Table, budget: Budget, seeds: int, folder: Path) -> list[Resu
         wanted = [of_row(row, budget, seed) for seed in range(seeds)]
         ours = {}
         for protocol in PROTOCOLS:
-            layers = [measured(folder / e.name, e.options, budget, protocol) for e in wanted]
+            layers = [e.measured(folder / e.name, protocol) for e in wanted]
             at = row.layer - 1 if row.layer else -1
             ours[protocol] = Measure(tuple(a and 100 * a[at] for a in layers))
         found.append(Result(row, ours))
@@ -100,7 +71,7 @@ def agreement(results: Sequence[Result]) -> tuple[float, int] | None:
 HEADS = ("", "published", "place", "ours", "place", "regularised probe", "seeds")
 
 
-def _cells(results: Sequence[Result], plus_minus: str) -> list[list[str]]:
+def _cells(results: Sequence[Result]) -> list[list[str]]:
     """The table's body. Places are among the rows that have both a published number and ours."""
     both = [r.row.published is not None and r.main.mean is not None for r in results]
     theirs, ours = (
@@ -112,16 +83,16 @@ def _cells(results: Sequence[Result], plus_minus: str) -> list[list[str]]:
             r.row.title,
             "-" if r.row.published is None else f"{r.row.published:.1f}",
             str(their or "-"),
-            r.main.text(plus_minus),
+            r.main.text(),
             str(our or "-"),
-            r.ours["regularised"].text(plus_minus),
+            r.ours["regularised"].text(),
             str(len(r.main.values)),
         ]
         for r, their, our in zip(results, theirs, ours, strict=True)
     ]
 
 
-def caption(table: Table, budget: Budget, results: Sequence[Result]) -> str:
+def caption(table: Sweep, budget: Budget, results: Sequence[Result]) -> str:
     """What the table shows, how it was made, and how well the orders agree."""
     tau = agreement(results)
     order = ""
@@ -136,67 +107,33 @@ def caption(table: Table, budget: Budget, results: Sequence[Result]) -> str:
     )
 
 
-def markdown(table: Table, budget: Budget, results: Sequence[Result]) -> str:
+def markdown(table: Sweep, budget: Budget, results: Sequence[Result]) -> str:
     """The table as text, in columns, which Markdown reads as a table."""
-    rows = [list(HEADS), *_cells(results, "±")]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
-    lines = [
-        "| "
-        + " | ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])])
-        + " |"
-        for cells in (rows[0], rule, *rows[1:])
-    ]
-    return "\n".join([*lines, "", caption(table, budget, results), ""])
+    return f"{tables.markdown(HEADS, _cells(results))}\n{caption(table, budget, results)}\n"
 
 
-def table_csv(table: Table, results: Sequence[Result], seeds: int) -> str:
+def table_csv(table: Sweep, results: Sequence[Result], seeds: int) -> str:
     """A line for each row: its options, the published number, ours by protocol and seed."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     own = ("mean", "spread", "seeds", *(f"seed{seed}" for seed in range(seeds)))
     columns = [f"{protocol}_probe_{name}" for protocol in PROTOCOLS for name in own]
-    writer.writerow(["table", "row", "options", "layer", "published", *columns])
+    heads = ["table", "row", "options", "layer", "published", *columns]
+    body = []
     for r in results:
         options = ";".join(f"{name}={value}" for name, value in r.row.options.items())
         cells = [table.name, r.row.label, options, r.row.layer or "last", r.row.published]
         for protocol in PROTOCOLS:
             m = r.ours[protocol]
             cells += [m.mean, m.spread, len(m.values), *m.by_seed]
-        writer.writerow("" if cell is None else cell for cell in cells)
-    return out.getvalue()
+        body.append(cells)
+    return tables.comma_separated(heads, body)
 
 
-ESCAPED = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
-
-def _tex(text: str) -> str:
-    return "".join(ESCAPED.get(c, c) for c in text.replace("\\", "/"))
-
-
-def latex(table: Table, budget: Budget, results: Sequence[Result]) -> str:
+def latex(table: Sweep, budget: Budget, results: Sequence[Result]) -> str:
     """A `table` environment; it wants `\\usepackage{booktabs}`."""
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        f"  \\caption{{{_tex(caption(table, budget, results))}}}",
-        f"  \\label{{tab:{table.name.replace('_', '-')}}}",
-        r"  \begin{tabular}{l" + "r" * (len(HEADS) - 1) + "}",
-        r"    \toprule",
-        "    " + " & ".join(map(_tex, HEADS)) + r" \\",
-        r"    \midrule",
-        *(
-            "    " + " & ".join([_tex(cells[0]), *cells[1:]]) + r" \\"
-            for cells in _cells(results, r"$\pm$")
-        ),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join([*lines, ""])
+    return tables.latex(table.name, caption(table, budget, results), HEADS, _cells(results))
 
 
-def _figure(table: Table, budget: Budget, results: Sequence[Result], folder: Path) -> "Figure":
+def _figure(table: Sweep, budget: Budget, results: Sequence[Result], folder: Path) -> "Figure":
     """What the table shows, drawn."""
     from plasticity import figures
 
@@ -205,9 +142,10 @@ def _figure(table: Table, budget: Budget, results: Sequence[Result], folder: Pat
         losses = {}
         for row in table.rows:
             wanted = of_row(row, budget, 0)
-            path = runs.checkpoint_path(folder / wanted.name)
-            if trained(path.parent, wanted.options):
-                losses[row.label] = runs.load(path, moments=False).metrics["loss"]
+            place = folder / wanted.name
+            if wanted.trained(place):
+                stored = runs.load(runs.checkpoint_path(place), moments=False)
+                losses[row.label] = stored.metrics["loss"]
         return figures.losses_of_splits(losses, table.title)
     ours = {p: [r.ours[p].values for r in results] for p in PROTOCOLS}
     if table.figure == "layers":
@@ -218,7 +156,7 @@ def _figure(table: Table, budget: Budget, results: Sequence[Result], folder: Pat
 
 
 def write(
-    table: Table, budget: Budget, results: Sequence[Result], seeds: int, folder: Path
+    table: Sweep, budget: Budget, results: Sequence[Result], seeds: int, folder: Path
 ) -> list[Path]:
     """Write `TABLE.md`, `.csv`, `.tex`, `.png` and `.svg`, each whole.
 

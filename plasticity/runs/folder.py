@@ -271,15 +271,17 @@ def read_json(path: Path) -> dict[str, object]:
 
 def write_config(folder: Path, options: dict[str, object]) -> None:
     """Write the options as `config.toml`, which `plasticity run --config` takes."""
-
-    def told(value: object) -> str:
-        if isinstance(value, dict):
-            return f"{{{', '.join(f'{json.dumps(n)} = {told(v)}' for n, v in value.items())}}}"
-        return json.dumps(value, ensure_ascii=False)
-
-    # TOML's values are written as JSON's, but it knows no surrogate pairs and no bare DEL.
-    text = "".join(f"{name} = {told(value)}\n" for name, value in options.items())
-    text = text.replace("\x7f", "\\u007f")
+    text = "".join(f"{name} = {toml(value)}\n" for name, value in options.items())
     with whole(Path(folder) / "config.toml") as part:
         # A path that is not UTF-8 must not stop the run, even if TOML cannot tell it.
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def toml(value: object) -> str:
+    """A value as TOML has it, in one line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(n)} = {toml(v)}' for n, v in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml, value))}]"
+    # Values are written as JSON's, but TOML knows no surrogate pairs and no bare DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

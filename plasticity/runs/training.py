@@ -100,11 +100,12 @@ def train(
     folder: Path,
     report: Callable[[Progress], None] = lambda progress: None,
     onlooker: Onlooker | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train to the end of the run and save it.
 
     The run is saved every `checkpoint_minutes`, at the end, and when it is interrupted: Ctrl-C
-    lets the step finish first.
+    lets the step finish first, and so does whoever answers true when `stopped` is asked.
 
     Returns:
         Whether the run came to its end.
@@ -134,7 +135,7 @@ def train(
             pending.append(learn_batch(state, batch, watch))
             if onlooker:
                 onlooker.stepped(state.step)
-            done, stop = state.step == steps, interrupted.is_set()
+            done, stop = state.step == steps, interrupted.is_set() or stopped()
             due = time.monotonic() - saved >= 60 * options.checkpoint_minutes
             if state.ranks:
                 stop, due = state.ranks.any(stop, due)
@@ -217,6 +218,12 @@ def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
     pending.clear()
 
 
+def polite() -> list[signal.Signals]:
+    """The signals at which a run saves, without those that the process was started to ignore."""
+    there = [getattr(signal, name) for name in POLITE if hasattr(signal, name)]
+    return [s for s in there if signal.getsignal(s) is not signal.SIG_IGN]
+
+
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
     """Ctrl-C and the signals that end a process politely set an event.
@@ -233,9 +240,7 @@ def _interruptible() -> Iterator[threading.Event]:
         event.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    polite = [getattr(signal, name) for name in POLITE if hasattr(signal, name)]
-    heard = [s for s in polite if signal.getsignal(s) is not signal.SIG_IGN]
-    before = {s: signal.signal(s, interrupt) for s in heard}
+    before = {s: signal.signal(s, interrupt) for s in polite()}
     try:
         yield event
     finally:

@@ -7,7 +7,6 @@ import pytest
 
 from plasticity import reproduce
 from plasticity.reproduce.results import (
-    Measure,
     Result,
     agreement,
     latex,
@@ -15,7 +14,7 @@ from plasticity.reproduce.results import (
     ranks,
     table_csv,
 )
-from plasticity.reproduce.tables import Row, Table
+from plasticity.sweeps import Measure, Row, Sweep
 
 ROWS = (
     Row("A & b", {"rule": "cpc"}, 80.0),
@@ -23,7 +22,7 @@ ROWS = (
     Row("d", {"rule": "random"}, 20.0),
     Row("e", {"rule": "gim"}),
 )
-TABLE = Table("some_table", "Some", "table 0", ROWS)
+TABLE = Sweep("some_table", "Some", "table 0", ROWS)
 OURS = ((30.0, 32.0, 37.0), (35.0, None, 36.0), (10.0, None, None), (None,) * 3)
 RESULTS = [
     Result(row, {"published": Measure(values), "regularised": Measure(values)})

@@ -4,7 +4,8 @@ import pytest
 
 from plasticity import reproduce, rules
 from plasticity.errors import UserError
-from plasticity.reproduce.experiments import of_row
+from plasticity.reproduce import of_row
+from plasticity.sweeps import Experiment
 
 SAMPLE = reproduce.Budget("sample", {"data": "sample", "width": 0.02, "steps": 2, "batch": 4})
 ROWS = [
@@ -127,7 +128,7 @@ def test_curves_over_layers_have_the_published_number_at_the_last_layer_alone():
 def test_a_row_of_a_layer_shows_that_layer(monkeypatch, tmp_path):
     from plasticity.reproduce import results
 
-    monkeypatch.setattr(results, "measured", lambda *_: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    monkeypatch.setattr(Experiment, "measured", lambda *_: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     table = reproduce.TABLES["layers"]
     for found in results.collect(table, SAMPLE, 1, tmp_path):
         assert list(found.main.values) == pytest.approx([10 * found.row.layer])

@@ -1,0 +1,28 @@
+"""Many runs of one's own: a file names them, joblib carries them out, tables tell what came of it.
+
+`file` reads what is asked for, `experiments` makes one run and resumes it, `work` carries out many,
+`results` compares what was measured over seeds.
+"""
+
+from plasticity.sweeps.experiments import PROTOCOLS, Experiment, carry_out
+from plasticity.sweeps.file import LENGTH, Compare, Probe, Row, Sweep, parse, read
+from plasticity.sweeps.tables import Measure
+from plasticity.sweeps.work import DONE, Work, carry_out_all, usual_jobs
+
+__all__ = [
+    "DONE",
+    "LENGTH",
+    "PROTOCOLS",
+    "Compare",
+    "Experiment",
+    "Measure",
+    "Probe",
+    "Row",
+    "Sweep",
+    "Work",
+    "carry_out",
+    "carry_out_all",
+    "parse",
+    "read",
+    "usual_jobs",
+]

@@ -1,0 +1,519 @@
+"""What a sweep is, and its file in TOML: common options, a grid, variants with names, seeds.
+
+seeds = 3
+
+[run]                       # options of `plasticity run`, as `--config` takes them
+data = "sample"
+width = 0.0625
+steps = 200
+
+[grid]                      # every combination
+lr = [1e-3, 2e-4]
+
+[[variant]]                 # and each with every variant
+name = "CLAPP, blocked"
+rule = "clapp"
+block_grad = true
+
+[probe]                     # of every run, when it has ended
+protocol = "regularised"
+
+[compare]                   # of rows with the first, or with the one that is named
+test = "paired"
+"""
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+
+from plasticity import networks, plugins, rules
+from plasticity.errors import UserError
+from plasticity.runs.folder import toml
+from plasticity.runs.options import RunOptions, check_type
+from plasticity.sweeps.experiments import PROTOCOLS, Experiment
+
+NAME = "sweep.toml"
+"""What a sweep's folder keeps of its file."""
+
+TESTS = ("paired", "welch")
+FIGURES = ("rows", "layers", "losses")
+MOST = 10_000  # runs: more are a slip of a grid
+LENGTH = ("epochs", "steps")
+
+Options = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a way to learn.
+
+    Attributes:
+        options: of `plasticity run`, those that are this row's own.
+        published: accuracy in percent that somebody else has found, or None.
+        longer: multiplies the training that all rows have.
+        layer: which layer is probed, counted from 1; 0 is the last.
+    """
+
+    label: str
+    options: Options
+    published: float | None = None
+    longer: int = 1
+    layer: int = 0
+
+    @property
+    def title(self) -> str:
+        """The label, and which layer is probed."""
+        return f"{self.label}, layer {self.layer}" if self.layer else self.label
+
+    def over(self, run: Options) -> dict[str, object]:
+        """The options that all rows share, and over them this row's own."""
+        found = {**run, **self.options}
+        sets = {**dict(run.get("set", {})), **dict(self.options.get("set", {}))}
+        length = {n: self.longer * found[n] for n in LENGTH if n in found}
+        return found | length | ({"set": sets} if sets else {})
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The probes that every run ends with, as `plasticity probe` takes them.
+
+    Attributes:
+        protocol: none, one or several of `PROTOCOLS`.
+        train, test: labelled examples, 0 for all; by default those of the run's options.
+        epochs, views: of the published protocol, 0: as published, and 4.
+        task, data: by default the first of the stimulus's, and the run's own.
+        layer: which one the table shows, counted from 1; 0 is the last.
+    """
+
+    protocol: tuple[str, ...] = ("regularised",)
+    train: int | None = None
+    test: int | None = None
+    epochs: int = 0
+    views: int = 4
+    task: str = ""
+    data: str = ""
+    layer: int = 0
+
+    def of(self, options: RunOptions) -> dict[str, dict[str, object]]:
+        """By protocol what `probes.probe.probe_run` is asked for."""
+        asked: dict[str, object] = {
+            "train_images": options.probe_train if self.train is None else self.train,
+            "test_images": options.probe_test if self.test is None else self.test,
+        }
+        asked |= {"task": self.task} if self.task else {}
+        asked |= {"data_name": self.data} if self.data else {}
+        published = {"epochs": self.epochs, "views": self.views}
+        return {
+            one: {"protocol": one, **asked, **(published if one == "published" else {})}
+            for one in (self.protocol if options.probe else ())
+        }
+
+
+@dataclass(frozen=True)
+class Compare:
+    """How rows are compared.
+
+    Attributes:
+        baseline: the label of the row that all others are compared with; empty: the first.
+        test: `paired`, t over the differences of runs with one seed; `welch`, Welch's t.
+    """
+
+    baseline: str = ""
+    test: str = "paired"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rows of a table, each to be run with every seed.
+
+    Attributes:
+        name: that of its file; source, data: where the published numbers stand, and what they were
+            measured on.
+        rows: the lines of the table; varied: the keys of the grid with their values.
+        run: options that all rows share; figure: what is drawn, see `FIGURES`.
+        where: the file, for what is said of it.
+    """
+
+    name: str
+    title: str
+    source: str
+    rows: tuple[Row, ...]
+    figure: str = "rows"
+    data: str = ""
+    run: Options = field(default_factory=dict)
+    probe: Probe = field(default_factory=Probe)
+    compare: Compare = field(default_factory=Compare)
+    seeds: tuple[int, ...] = (0,)
+    varied: Mapping[str, tuple] = field(default_factory=dict)
+    where: str = ""
+
+    def experiment(self, row: Row, seed: int, **where: object) -> Experiment:
+        """The run of a row with a seed.
+
+        Args:
+            where: `data_dir` and `device`, if not those of the file.
+
+        Raises:
+            UserError: options that do not go together.
+        """
+        try:
+            options = RunOptions(**row.over(self.run) | {"seed": seed, **where})
+        except UserError as error:
+            raise UserError(f"{self.where}: {row.label}: {error}") from error
+        return Experiment(f"{folder_of(row.label)},seed={seed}", options, self.probe.of(options))
+
+    def experiments(self, **where: object) -> list[Experiment]:
+        """The runs, each once: those of all rows with one seed before the next seed.
+
+        Raises:
+            UserError: options that do not go together, data that are missing, or a layer that a
+                network has not.
+        """
+        found: dict[str, Experiment] = {}
+        for seed in self.seeds:
+            for row in self.rows:
+                wanted = self.experiment(row, seed, **where)
+                if wanted.name not in found and seed == self.seeds[0]:
+                    self._check(row, wanted)
+                found.setdefault(wanted.name, wanted)
+        return list(found.values())
+
+    def _check(self, row: Row, wanted: Experiment) -> None:
+        """What is wrong is said at once."""
+        try:
+            wanted.check()
+            layers = len(wanted.options.network().layers)
+            if row.layer > layers:
+                raise UserError(f"layer {row.layer} is probed, and the network has {layers}")
+        except UserError as error:
+            raise UserError(f"{self.where}: {row.label}: {error}") from error
+
+
+def folder_of(label: str) -> str:
+    """The name of a row's folder: its label without what a file's name cannot hold."""
+    name = re.sub(r"[^\w.,=+() -]+", "_", label.replace(", ", ",")).strip(" .")
+    if len(name.encode()) > 120:  # file systems know 255 bytes, with the seed and suffixes
+        name = f"{name.encode()[:100].decode(errors='ignore')}-{_digest(label)}"
+    return name or _digest(label)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+class _File:
+    """A file that is being read; `name` is how it is called in sentences."""
+
+    def __init__(self, name: str, trusted: bool) -> None:
+        self.name, self.trusted = name, trusted
+
+    def wrong(self, text: str) -> UserError:
+        return UserError(f"{self.name}: {text}")
+
+    def keys(self, place: str, found: object, known: Iterable[str]) -> dict[str, object]:
+        """A table whose keys are known, with underscores.
+
+        Raises:
+            UserError: no table, or an unknown key (with the nearest).
+        """
+        if not isinstance(found, dict):
+            raise self.wrong(f"{place or 'it'} should be a table of keys, it is {found!r:.60}")
+        made: dict[str, object] = {}
+        for key, value in found.items():
+            name = key.replace("-", "_")
+            if name not in (known := list(known)):
+                near = get_close_matches(name, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"expected {', '.join(known)}"
+                raise self.wrong(f"unknown key '{key}'{f' in {place}' if place else ''}: {hint}")
+            if name in made:
+                raise self.wrong(f"'{key}' stands twice in {place}, with a dash and without")
+            made[name] = value
+        return made
+
+    def option(self, place: str, name: str, value: object) -> object:
+        """The value of an option of `plasticity run`; what it does not take is refused by name.
+
+        Raises:
+            UserError: what is wrong, naming the file and the key.
+        """
+        try:
+            check_type(name, value)
+            if name in ("rule", "net") and plugins.is_file(str(value)):
+                plugins.check_agreed(str(value), name, self.name, self.trusted)
+                return plugins.absolute(str(value))
+            if name in ("rule", "net"):
+                {"rule": rules.find, "net": networks.find}[name](value)
+            made = RunOptions(**{name: value})
+        except UserError as error:
+            raise self.wrong(f"{place} {name}: {error}") from error
+        if name == "set":
+            return value
+        return float(value) if isinstance(getattr(RunOptions, name), float) else getattr(made, name)
+
+    def whole(self, place: str, value: object, least: int = 0) -> int:
+        """A whole number."""
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        if not fits:
+            word = "a positive whole number" if least else "a whole number, not negative"
+            raise self.wrong(f"{place} should be {word}, it is {value!r:.60}")
+        return value
+
+    def text(self, place: str, value: object, choices: Iterable[str] = ()) -> str:
+        """A text, perhaps one of a few."""
+        choices = tuple(choices)
+        if not isinstance(value, str) or not value.strip():
+            raise self.wrong(f"{place} should be a text, it is {value!r:.60}")
+        if choices and value not in choices:
+            near = get_close_matches(value, choices, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"expected {', '.join(choices)}"
+            raise self.wrong(f"{place} is '{value}': {hint}")
+        return value
+
+    def several(self, place: str, found: object) -> list:
+        """A list that is not empty and names nothing twice."""
+        if not isinstance(found, list):
+            raise self.wrong(f"{place} should be a list of values, it is {found!r:.60}")
+        if not found:
+            raise self.wrong(f"{place} is an empty list: name at least one value, or leave it out")
+        for i, value in enumerate(found):
+            if value in found[:i]:
+                raise self.wrong(f"{place} names {toml(value)} twice")
+        return found
+
+
+OPTIONS = [f.name for f in fields(RunOptions) if f.name not in ("files", "identity")]
+TOP = ("title", "source", "published_on", "figure", "seeds", "run", "grid", "variant", "probe",
+       "compare")  # fmt: skip
+OF_ROWS = ("name", "published", "longer", "layer")
+
+
+def read(path: Path, trusted: bool = False) -> Sweep:
+    """A sweep from its file.
+
+    Args:
+        trusted: let rule and network files run that this user has not agreed to before.
+
+    Raises:
+        UserError: what is wrong with it, naming the file and the key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a readable TOML file ({error})") from error
+    return parse(text, path.stem, str(path), trusted)
+
+
+def parse(text: str, name: str, where: str = "", trusted: bool = False) -> Sweep:
+    """A sweep from the text of its file.
+
+    Args:
+        name: of the sweep and its tables; where: how the file is called, by default `name`.
+
+    Raises:
+        UserError: as `read`.
+    """
+    where = where or name
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: not a readable TOML file ({error})") from error
+    return made(found, name, where, trusted)
+
+
+def made(found: Mapping[str, object], name: str, where: str, trusted: bool = False) -> Sweep:
+    """A sweep from the keys of its file.
+
+    Raises:
+        UserError: as `read`.
+    """
+    file = _File(where, trusted)
+    top = file.keys("", found, TOP)
+    run = file.keys("[run]", top.get("run", {}), OPTIONS)
+    run = {key: file.option("[run]", key, value) for key, value in run.items()}
+    seeds = _seeds(file, top.get("seeds", 1), run)
+    probe = _probe(file, top.get("probe", {}))
+    varied = _grid(file, top.get("grid", {}), run)
+    rows = _rows(file, top.get("variant", []), varied, run, probe)
+    if len(rows) * len(seeds) > MOST:
+        raise file.wrong(f"it asks for {len(rows) * len(seeds):,} runs, at most {MOST:,} are made")
+    compare = file.keys("[compare]", top.get("compare", {}), ("baseline", "test"))
+    titles = [row.title for row in rows]
+    return Sweep(
+        name,
+        file.text("title", top.get("title", name)),
+        file.text("source", top["source"]) if "source" in top else "",
+        rows,
+        file.text("figure", top.get("figure", "rows"), FIGURES),
+        file.text("published_on", top["published_on"]) if "published_on" in top else "",
+        run,
+        probe,
+        Compare(
+            file.text("[compare] baseline", compare.get("baseline", titles[0]), titles),
+            file.text("[compare] test", compare.get("test", "paired"), TESTS),
+        ),
+        seeds,
+        varied,
+        where,
+    )
+
+
+def _seeds(file: _File, given: object, run: dict[str, object]) -> tuple[int, ...]:
+    """`seeds = 3` counts from `[run] seed`, by default 0; a list names them."""
+    first = run.pop("seed", None)
+    if isinstance(given, list):
+        if first is not None:
+            raise file.wrong("[run] seed and a list of seeds say the same thing: leave one away")
+        named = file.several("seeds", given)
+        found = tuple(file.option("seeds:", "seed", file.whole("a seed", s)) for s in named)
+    else:
+        first = first or 0
+        found = tuple(range(first, first + file.whole("seeds", given, least=1)))
+    return found
+
+
+def _probe(file: _File, given: object) -> Probe:
+    found = file.keys("[probe]", given, [f.name for f in fields(Probe)])
+    if "protocol" in found:
+        names = found["protocol"]
+        names = file.several("[probe] protocol", [names] if isinstance(names, str) else names)
+        each = [file.text("[probe] protocol", one, PROTOCOLS) for one in names]
+        found["protocol"] = tuple(each)
+    for name in ("train", "test", "epochs", "views", "layer"):
+        if name in found:
+            file.whole(f"[probe] {name}", found[name], least=int(name == "views"))
+    for name in ("task", "data"):
+        if name in found:
+            file.text(f"[probe] {name}", found[name])
+    return Probe(**found)
+
+
+def _grid(file: _File, given: object, run: Options) -> dict[str, tuple]:
+    """The values of every key; `set.NAME` for fields of a rule without an option."""
+    found = file.keys("[grid]", given, [*OPTIONS, "layer"])
+    own = found.pop("set", {})
+    if not isinstance(own, dict):
+        raise file.wrong(f"[grid] set should be a table of fields, it is {own!r:.60}")
+    varied = {}
+    for key, values in {**found, **{f"set.{name}": of for name, of in own.items()}}.items():
+        place = f"[grid] {key}"
+        values = file.several(place, values)
+        if key == "seed":
+            raise file.wrong("[grid] seed: seeds are named by 'seeds', beside the tables")
+        if key == "layer":
+            values = [file.whole(place, value, least=1) for value in values]
+        elif key.startswith("set."):
+            values = [file.option("[grid]", "set", {key[4:]: v})[key[4:]] for v in values]
+        else:
+            values = [file.option("[grid]", key, value) for value in values]
+        if key in run or key[4:] in run.get("set", {}):
+            raise file.wrong(f"'{key}' stands in [run] and in [grid]: leave one away")
+        varied[key] = tuple(values)
+    return varied
+
+
+def _rows(
+    file: _File, given: object, varied: Mapping[str, tuple], run: Options, probe: Probe
+) -> tuple[Row, ...]:
+    if not isinstance(given, list):
+        raise file.wrong("'variant' should be tables with two brackets, [[variant]]")
+    variants = [_variant(file, i, one, varied) for i, one in enumerate(given, 1)] or [{}]
+    rows, labels, same = [], set(), {}
+    for variant in variants:
+        for values in itertools.product(*varied.values()):
+            point = dict(zip(varied, values, strict=True))
+            layer = point.pop("layer", variant.get("layer", probe.layer))
+            options = _joined(variant.get("options", {}), point)
+            label = ", ".join(filter(None, [variant.get("label", ""), *map(_said, point.items())]))
+            label = label or plugins.short(str(run.get("rule", RunOptions.rule)))
+            published = variant.get("published")
+            if isinstance(published, dict):
+                published = published.get(layer)
+            row = Row(label, options, published, variant.get("longer", 1), layer)
+            if row.title in labels:
+                raise file.wrong(f"two variants are called '{row.title}'")
+            key = toml(sorted(options.items())), row.longer, layer
+            if key in same:
+                raise file.wrong(
+                    f"'{same[key]}' and '{row.title}' are one run: their options are the same"
+                )
+            labels.add(row.title)
+            same[key] = row.title
+            rows.append(row)
+    folders: dict[str, str] = {}
+    for row in rows:
+        other = folders.setdefault(folder_of(row.label).casefold(), row.label)
+        if other != row.label:
+            raise file.wrong(
+                f"'{other}' and '{row.label}' would have one folder: give one of them another name"
+            )
+    return tuple(rows)
+
+
+def _variant(
+    file: _File, number: int, given: object, varied: Mapping[str, tuple]
+) -> dict[str, object]:
+    """What a variant says: its options, its label, and what is known of it."""
+    place = f"[[variant]] {number}"
+    if isinstance(given, dict) and isinstance(given.get("name"), str):
+        place = f"[[variant]] '{given['name']}'"
+    found = file.keys(place, given, [*OF_ROWS, *OPTIONS])
+    made: dict[str, object] = {}
+    label = file.text(f"{place} name", found.pop("name")) if "name" in found else ""
+    if "longer" in found:
+        made["longer"] = file.whole(f"{place} longer", found.pop("longer"), least=1)
+    if "layer" in found:
+        made["layer"] = file.whole(f"{place} layer", found.pop("layer"))
+    if "published" in found:
+        made["published"] = _published(file, place, found.pop("published"))
+    if "seed" in found:
+        raise file.wrong(f"{place} seed: seeds are named by 'seeds', beside the tables")
+    options = {key: file.option(place, key, value) for key, value in found.items()}
+    for key in varied:
+        name, _, own = key.partition(".")
+        if name in options and (not own or own in options["set"]):
+            raise file.wrong(f"{place} names '{key}', which [grid] varies: leave one away")
+    made["options"] = options
+    flat = {**options, **{f"set.{n}": v for n, v in options.get("set", {}).items()}}
+    flat.pop("set", None)
+    made["label"] = " ".join(label.split()) or ", ".join(map(_said, flat.items()))
+    return made
+
+
+def _published(file: _File, place: str, given: object) -> float | dict[int, float]:
+    """A number in percent, or several by layer."""
+    by_layer = given.items() if isinstance(given, dict) else [("0", given)]
+    for layer, value in by_layer:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (fits and 0 <= value <= 100 and layer.isdigit()):
+            raise file.wrong(
+                f"{place} published should be a number in percent, or several by layer, it is "
+                f"{given!r:.60}"
+            )
+    return {int(layer): v for layer, v in by_layer} if isinstance(given, dict) else given
+
+
+def _joined(options: Options, point: Options) -> dict[str, object]:
+    """A variant's options with those of a point of the grid; keys `set.NAME` as they are taken."""
+    own = {key[4:]: value for key, value in point.items() if key.startswith("set.")}
+    found = {**options, **{n: v for n, v in point.items() if not n.startswith("set.")}}
+    return found | ({"set": {**options.get("set", {}), **own}} if own else {})
+
+
+def _said(item: tuple[str, object]) -> str:
+    """An option and its value, as a label has it."""
+    name, value = item
+    if name in ("rule", "net"):
+        value = plugins.short(str(value))
+    elif name in ("data", "data_dir"):
+        value = Path(str(value)).name
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
