@@ -38,6 +38,7 @@ def plot(
 
     \b
     losses       loss and open gates of every module over training
+    measures     activity, sparsity, dead neurons, norm and drift of W of every layer
     hinge        scores of positive and negative samples against the hinge
     gates        open gates by prediction step, sign and role
     history      gates and alignment over training, where 'run --record' kept them

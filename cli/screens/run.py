@@ -38,6 +38,18 @@ def data_set(state: "State") -> None:
         say(line)
 
 
+def by_layer(columns: dict[str, dict[str, float]], **how: object) -> Table:
+    """A table with a row for each layer or module that any column has a number of."""
+    rows = Table(**how)
+    rows.add_column("layer")
+    for name in columns:
+        rows.add_column(name.replace("_", " "), justify="right")
+    for name in dict.fromkeys(name for column in columns.values() for name in column):
+        cells = (column.get(name) for column in columns.values())
+        rows.add_row(name, *("" if value is None else f"{value:.4f}" for value in cells))
+    return rows
+
+
 def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> bool:
     """Train to the end, showing every module's loss and gates or accuracy. False if interrupted."""
     from plasticity import learning
@@ -59,15 +71,9 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
     last = time.monotonic()
 
     def table(now: training.Progress) -> Table:
-        rows = Table(box=None, pad_edge=False)
-        rows.add_column("layer")
         shown = [name for name in ("loss", _beside(now.means)) if name in now.means]
-        for name in shown:
-            rows.add_column(name.replace("_", " "), justify="right")
-        values = (now.means[name] for name in shown)
-        for name, *found in zip(state.names, *values, strict=True):
-            rows.add_row(name, *(f"{value:.4f}" for value in found))
-        return rows
+        found = {name: dict(zip(state.names, now.means[name], strict=True)) for name in shown}
+        return by_layer(found | now.measures, box=None, pad_edge=False)
 
     with Live(bar, console=console, transient=True) as live:
 
@@ -200,6 +206,10 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
         for row in zip(*(found[name] for name in columns.values()), strict=True):
             table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
         console.print_whole(table)
+        if "measures" in found:
+            own = {name: of for name, of in found["measures"].items() if name != "step"}
+            title = f"Layers at step {found['measures']['step']}"
+            console.print_whole(by_layer(own, title=title, title_justify="left"))
         say(
             f"{state.step} steps of {state.options.batch} {one}s, "
             f"{found['images_per_second']:.1f} {one}s/s"
@@ -233,5 +243,6 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
     left_out(state)
     files = ["checkpoint.h5", "summary.json"]
     files += ["losses.png", "losses.svg"] if "loss_last" in found else []
+    files += ["measures.png", "measures.svg"] if "measures" in found else []
     files += ["probe.png", "probe.svg"] if probed is not None else []
     say(f"Written to {folder}: {', '.join(files)}")

@@ -3,9 +3,10 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, layer, plain, styled
 
 POINTS = 600  # of one curve at most: an SVG of a long run stays small
 
@@ -55,6 +56,39 @@ def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figu
     curves(right, 100 * metrics[beside], names)
     right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+    figure.suptitle(plain(title), fontsize=9)
+    return figure
+
+
+@styled
+def measures(
+    steps: np.ndarray, found: dict[str, np.ndarray], names: list[str], title: str
+) -> Figure:
+    """Measures of every layer over the steps that were measured, a panel for each.
+
+    Args:
+        steps: `(n,)`; found: by its label each measure, `(n, layers)`; names: of the layers.
+    """
+    rows = -(-(len(found) + 1) // 2)
+    figure = Figure(figsize=(COLUMN, 1.4 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, 2, sharex=True).ravel()
+    for axes, (label, values) in zip(panels, found.items(), strict=False):
+        for i, _ in enumerate(names):
+            every = max(1, len(steps) // 6)
+            axes.plot(steps, values[:, i], linewidth=1, markersize=3, markevery=every, **layer(i))
+        axes.set_title(label, fontsize=8)
+        axes.margins(x=0.03)
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
+        axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10], integer=True))
+    for axes in panels[: len(found)][-2:]:
+        axes.set_xlabel("step")
+        axes.tick_params(labelbottom=True)
+    for axes in panels[len(found) :]:
+        axes.axis("off")
+    keys = [Line2D([], [], linewidth=1, markersize=3, label=plain(n), **layer(i))
+            for i, n in enumerate(names)]  # fmt: skip
+    columns = 1 if len(keys) <= 9 else 2
+    panels[-1].legend(handles=keys, loc="center", ncols=columns, fontsize=8 if columns == 1 else 6)
     figure.suptitle(plain(title), fontsize=9)
     return figure
 

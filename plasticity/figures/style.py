@@ -11,6 +11,7 @@ from plasticity.files import shown, whole
 
 # Okabe & Ito's palette: distinct also to the colour-blind.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+MARKERS, LINES = "os^DvPX*", ("-", "--", "-.", ":")
 COLUMN, PAGE = 3.4, 7.0
 """Widths in inches: a column of a journal, and its page."""
 STYLE = {
@@ -30,6 +31,13 @@ FORMATS = {
     ".svg": {"metadata": {"Date": None}},
     ".pdf": {"metadata": {"CreationDate": None}},
 }
+
+
+def layer(i: int) -> dict[str, object]:
+    """How the curve of the i-th layer is drawn: told apart also in grey, on paper."""
+    number = i % len(COLOURS)
+    line = LINES[(i + i // len(COLOURS)) % len(LINES)]
+    return {"color": COLOURS[number], "marker": MARKERS[number], "linestyle": line}
 
 
 def plain(text: str) -> str:

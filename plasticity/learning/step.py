@@ -209,6 +209,7 @@ def updates(
     *,
     losses: Sequence[Loss] | None = None,
     reading: Reading | None = None,
+    look: Callable[[Layer, Array], None] | None = None,
 ) -> Iterator[Update]:
     """Module by module, the update that the rule prescribes for these inputs.
 
@@ -226,6 +227,7 @@ def updates(
         losses: by default those of the rule, `losses_of`.
         reading: how maps become encodings, by default the mean over each input's positions. A rule
             that reads maps keeps the positions.
+        look: called with every layer and its output `(M, *space, D)`, from below.
     """
     losses = losses_of(rule, modules, network) if losses is None else losses
     names, choices = keys(network, modules, losses), list(choices)
@@ -236,7 +238,9 @@ def updates(
     scored: dict[int, Scored] = {}
     x = inputs
     for newest, module in enumerate(modules):
-        fed[newest] = _feed(network, module, weights, x, layout, reading, compared, ranks, rule)
+        fed[newest] = _feed(
+            network, module, weights, x, layout, reading, compared, ranks, rule, look
+        )
         x = fed[newest].y
         for i, loss in enumerate(losses):
             if loss.ready == newest:
@@ -268,6 +272,7 @@ def _feed(
     compared: set[int],
     ranks: Ranks | None,
     rule: Rule,
+    look: Callable[[Layer, Array], None] | None,
 ) -> _Fed:
     tape, reads, posts, inputs = {}, {}, {}, {}
     for i in module:
@@ -275,6 +280,8 @@ def _feed(
         together = {"peers": ranks} if ranks and getattr(layer, "normalised", False) else {}
         x, kept, mean = layer.forward(met, weights, **together)
         tape[i] = layer, kept
+        if look is not None:
+            look(layer, x)
         if i in compared:
             y, mean = read_map(layer, rule.reads, met, x, mean, weights)
             posts[i] = post_factor(layer, rule.post, met, x, weights)

@@ -57,6 +57,13 @@ READING = {
         "Loss of every module over training, and beside it the fraction of its events whose gate "
         "is open (or the accuracy of a readout). Faint: single steps; dark: their running mean.",
     ),
+    "measures": (
+        "Activity and weights",
+        "Of every layer over training: mean output; sparsity, 1 - a of Treves & Rolls (1991), 0 "
+        "where all neurons of a place answer alike; neurons that answer no input in the measured "
+        "steps of the last 100; the mean norm of the weights onto a neuron; the distance of the "
+        "weights from their start, relative to the norm of the start.",
+    ),
     "hinge": (
         "Scores",
         "Scores u of positive samples (the true future) and negative ones (another image). In "
@@ -234,8 +241,14 @@ def _drawn(look: Look, name: str) -> Part:
     if name == "hinge" and getattr(look.state.rule, "hinge", False):
         text += HINGED
     image = picture(plots.PLOTS[name](look), f"{title} of {look.title}. {text}")
-    tables = [("", _training(look))] if name == "losses" else []
-    return Part(name, title, text, tables, [image], _speed(look) if name == "losses" else "")
+    tables, note = [], ""
+    if name == "losses":
+        tables, note = [("", _training(look))], _speed(look)
+    if name == "measures":
+        tables = [("", _measured(look))]
+        if "loss" not in look.state.metrics:  # there is no section of losses to stand in
+            tables, note = [("", _training(look)), *tables], _speed(look)
+    return Part(name, title, text, tables, [image], note)
 
 
 @styled
@@ -261,6 +274,19 @@ def _training(look: Look) -> Rows:
         f"{beside.replace('_', ' ')} (%)": [f"{100 * v:.1f}" for v in found[f"{beside}_last"]],
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _measured(look: Look) -> Rows:
+    """The measures of every layer at the first and the last step that was measured."""
+    measures, names = look.state.measures, [layer.name for layer in look.state.network.layers]
+    ends = {f"at step {measures.steps[i]}": i for i in (0, -1)}
+    return [
+        {"layer": name, **{
+            f"{plots.LABELS[of]}, {when}": f"{values[at][i] * (100 if of == 'dead' else 1):.3g}"
+            for of, values in measures.values.items() for when, at in ends.items()
+        }}
+        for i, name in enumerate(names)
+    ]  # fmt: skip
 
 
 def _speed(look: Look) -> str:

@@ -170,12 +170,25 @@ def open_look(
     return Look(Path(folder), stored, state, index, **settings)
 
 
+LABELS = {
+    "activity": "mean activity",
+    "sparsity": "sparsity",
+    "dead": "dead neurons (%)",
+    "norm": "norm of W",
+    "drift": "drift of W",
+}
+"""Measures of a layer in a figure."""
+
+
 def draw_end(state: State, folder: Path, probed: Probed | None) -> None:
     """Draw what a run ends with, its losses and its probe, into its folder."""
     metrics = {name: np.array(values) for name, values in state.metrics.items()}
     if "loss" in metrics and len(metrics["seconds"]):
         title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
         figures.save_both(figures.losses(metrics, state.names, title), folder / "losses")
+    if state.measures.steps:
+        names = range(len(state.network.layers))
+        figures.save_both(_measures(state, list(names)), folder / "measures")
     if probed is not None:
         bars = figures.probe_bars(probed.layers, probed.trained, probed.random, probed.error)
         figures.save_both(bars, folder / "probe")
@@ -194,6 +207,23 @@ def losses(look: Look) -> Figure:
         look._not_on_top()
     chosen = {name: of[:, wanted] for name, of in metrics.items() if name != "seconds"}
     return figures.losses(chosen, [names[i] for i in wanted], look.title)
+
+
+def measures(look: Look) -> Figure:
+    """Activity, sparsity, dead neurons, norm and drift of the weights of every layer over steps."""
+    if not look.state.measures.steps:
+        raise MissingError("no step of the run was measured: there are no measures of its layers")
+    return _measures(look.state, look.layers)
+
+
+def _measures(state: State, layers: list[int]) -> Figure:
+    found = {
+        label: np.array(state.measures.values[name])[:, layers] * (100 if name == "dead" else 1)
+        for name, label in LABELS.items()
+    }
+    names = [state.network.layers[i].name for i in layers]
+    title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
+    return figures.measures(np.array(state.measures.steps), found, names, title)
 
 
 def hinge(look: Look) -> Figure:
@@ -315,6 +345,7 @@ def tsne(look: Look) -> Figure:
 
 PLOTS: dict[str, Callable[[Look], Figure]] = {
     "losses": losses,
+    "measures": measures,
     "hinge": hinge,
     "gates": gates,
     "history": history,

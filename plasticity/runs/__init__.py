@@ -5,6 +5,7 @@
 """
 
 from plasticity.runs.folder import (
+    MEASURES,
     NAME,
     Checkpoint,
     check_finite,
@@ -23,6 +24,7 @@ from plasticity.runs.folder import (
 )
 
 __all__ = [
+    "MEASURES",
     "NAME",
     "Checkpoint",
     "check_finite",

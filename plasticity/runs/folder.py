@@ -7,6 +7,9 @@ checkpoint.h5
     /optimiser/LAYER/NAME/m   Adam's moments, m and v
     /metrics/NAME             loss, open_gates and, of a rule that reads labels, accuracy
                               (steps, modules), seconds (steps,)
+    /measures/step            the steps that were measured (n,); and for each of them
+    /measures/NAME            activity, sparsity, dead, norm, drift (n, layers)
+    /answered/LAYER           the last measured step in which a neuron answered (O,), 0 for none
     /random                   the seed; generators are functions of it
     crc32, attributes_crc32   checksums of every array, and of the file's attributes
 config.toml                   the options, as --config takes them
@@ -55,13 +58,28 @@ METRICS = {
     "seconds": ("(step)", "s", "time of the step"),
 }
 
+MEASURES = {
+    "activity": "mean output of the layer",
+    "sparsity": "1 - a of Treves & Rolls 1991 over the neurons of a place, its mean",
+    "dead": "fraction of neurons that answered no input in the measured steps of the last 100",
+    "norm": "mean over neurons of the norm of the weights onto them",
+    "drift": "|W - W_start| / |W_start|",
+}
+"""Measures of a layer, see `learning.measures`."""
+
+MEASURED = {
+    "step": ("(measured step)", "1", "which step, counted from 1"),
+    **{name: ("(measured step, layer)", "1", said) for name, said in MEASURES.items()},
+}
+
 
 @dataclass
 class Checkpoint:
     """A run as it is saved: everything that its next step depends on, and what it has measured.
 
-    `params[layer][name]`, `moments[layer][name]["m" | "v"]`, `metrics[name]` are arrays; `axes` are
-    those of the rule's own parameters, in words, for whoever reads the file.
+    `params[layer][name]`, `moments[layer][name]["m" | "v"]`, `metrics[name]`, `measures[name]`
+    and `answered[layer]` are arrays, see above; `axes` are those of the rule's own parameters, in
+    words, for whoever reads the file.
     """
 
     step: int
@@ -72,6 +90,8 @@ class Checkpoint:
     rule: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     axes: dict[str, str] = field(default_factory=dict)
+    measures: dict[str, np.ndarray] = field(default_factory=dict)
+    answered: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -156,13 +176,17 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
                 for moment, values in moments.items():
                     stored = optimiser.create_dataset(f"{layer}/{name}/{moment}", data=values)
                     hdf5.seal(stored, values)
-        metrics = file.create_group("metrics")
-        for name, values in checkpoint.metrics.items():
-            compressed = {"compression": "gzip", "chunks": True} if values.size else {}
-            stored = metrics.create_dataset(name, data=values, **compressed)
-            hdf5.seal(stored, values)
-            for key, text in zip(("axes", "units", "meaning"), METRICS.get(name, ()), strict=False):
-                stored.attrs[key] = text
+        series = ("metrics", METRICS), ("measures", MEASURED), ("answered", {})
+        for kind, said in series:
+            group = file.create_group(kind)
+            for name, values in getattr(checkpoint, kind).items():
+                compressed = {"compression": "gzip", "chunks": True} if values.size else {}
+                stored = group.create_dataset(name, data=values, **compressed)
+                hdf5.seal(stored, values)
+                for key, text in zip(
+                    ("axes", "units", "meaning"), said.get(name, ()), strict=False
+                ):
+                    stored.attrs[key] = text
         random = file.create_group("random")
         random.attrs["seed"] = checkpoint.options.get("seed", 0)
         random.attrs["meaning"] = (
@@ -207,6 +231,8 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
                 params=hdf5.tree(parts["weights"], 2, finite=True),
                 moments=hdf5.tree(parts["optimiser"], 3, finite=True) if moments else {},
                 metrics=metrics,
+                measures=_series(parts, "measures"),
+                answered=_series(parts, "answered"),
                 options=hdf5.json_of(file.attrs, "options", dict),
                 rule={
                     "name": hdf5.text(file.attrs, "rule"),
@@ -221,6 +247,11 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
         raise UserError(
             f"{path} cannot be read: it is truncated, damaged or no HDF5 file ({error})"
         ) from error
+
+
+def _series(parts: dict, name: str) -> dict[str, np.ndarray]:
+    """The arrays of a group that an earlier version did not write."""
+    return hdf5.tree(parts[name], 1, "fi") if name in parts else {}
 
 
 def _seal(attributes: h5py.AttributeManager) -> int:

@@ -19,9 +19,10 @@ from plasticity.files import make_folder
 from plasticity.learning import Adam, Plain
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.rule_check import check_fits
-from plasticity.network import Network, Parameters
+from plasticity.network import Layer, Network, Parameters
 from plasticity.rule import Rule, reads_labels
 from plasticity.runs import sets
+from plasticity.runs.measures import Measures
 from plasticity.runs.options import RunOptions
 from plasticity.stimuli import Batch, Stimulus
 
@@ -44,6 +45,7 @@ class State:
     metrics: dict[str, list] = field(
         default_factory=lambda: {"seconds": []}  # and what the rule reports, see `learn_batch`
     )
+    measures: Measures = field(default_factory=Measures)
 
     @cached_property
     def stimulus(self) -> Stimulus:
@@ -114,7 +116,10 @@ class State:
         return replace(batch, draws=tuple(on_host))
 
     def updates(
-        self, batch: Batch, watch: Callable[[learning.Watched], None] | None = None
+        self,
+        batch: Batch,
+        watch: Callable[[learning.Watched], None] | None = None,
+        look: Callable[[Layer, Array], None] | None = None,
     ) -> Iterator[learning.Update]:
         """The update of every module for a batch on the run's device; no weight moves yet."""
         return learning.updates(
@@ -129,6 +134,7 @@ class State:
             self.ranks,
             losses=self.losses,
             reading=self.stimulus.reading,
+            look=look,
         )
 
     def next(
@@ -180,7 +186,10 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
     optimiser = learning.OPTIMISERS[options.optimiser or rule.optimiser]
     optimiser = optimiser.start(options.lr or rule.rate, weights)
-    return State(options, network, rule, modules, device, weights, optimiser, ranks=ranks)
+    begun = Measures.of(network, weights)
+    return State(
+        options, network, rule, modules, device, weights, optimiser, ranks=ranks, measures=begun
+    )
 
 
 def restore(
@@ -197,6 +206,7 @@ def restore(
     state.optimiser.moments = _map(checkpoint.moments, move)
     state.step = checkpoint.step
     state.metrics = {name: list(values) for name, values in checkpoint.metrics.items()}
+    state.measures.restore(checkpoint, network=state.network, device=state.device)
     return state
 
 
@@ -210,7 +220,7 @@ def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:
     """
     count = sum(conv.parameters for conv in network.convolutions)
     count += sum(2 * getattr(rule, "steps", 0) * layer.outputs**2 for layer in network.layers)
-    needed = count * (8 + 3 * dtype.itemsize)  # drawn in float64; with two moments each
+    needed = count * (8 + 4 * dtype.itemsize)  # drawn in float64; the start and two moments each
     each = rule.prepare_synapses(np.ones((1, 1)), np.random.default_rng(0))
     needed += count * len(each) * (8 + dtype.itemsize)
     try:
@@ -219,7 +229,7 @@ def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:
         return
     if needed > there:
         raise UserError(
-            f"{network.name} would have {count:,} weights, with the optimiser's moments "
+            f"{network.name} would have {count:,} weights, with start and moments "
             f"{needed / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f}: take a smaller "
             "--width, or fewer --layers or --prediction-steps"
         )
@@ -279,6 +289,8 @@ def save(state: State, folder: Path, path: Path | None = None) -> None:
             params=params,
             moments=_map(state.optimiser.moments, to_host),
             metrics={name: np.array(values) for name, values in state.metrics.items()},
+            measures=state.measures.as_arrays(),
+            answered={name: to_host(last) for name, last in state.measures.answered.items()},
             options=state.options.as_dict(),
             rule={"name": rule.name, "equation": rule.equation, "citation": rule.citation},
             versions=versions(state.device),

@@ -13,9 +13,11 @@ from plasticity.runs.run import State, versions
 def outcome(state: State) -> dict[str, object]:
     """First and last losses, if any, last gates or accuracies, speed; empty before the first step.
 
-    Last ones are means over 20 steps, `images_per_second` is that of the median step.
+    Last ones are means over 20 steps, `images_per_second` is that of the median step; `measures`
+    are those of the layers in the last step that was measured.
     """
     metrics = {name: np.array(values) for name, values in state.metrics.items()}
+    measures = state.measures
     seconds = metrics["seconds"]
     if not len(seconds):
         return {}
@@ -28,6 +30,7 @@ def outcome(state: State) -> dict[str, object]:
         },
         "images_per_second": state.options.batch / float(np.median(seconds)),
         "seconds": float(seconds.sum()),
+        **({"measures": {"step": measures.steps[-1], **measures.last}} if measures.steps else {}),
     }
 
 

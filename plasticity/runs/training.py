@@ -15,6 +15,7 @@ from plasticity import data, kernels, learning
 from plasticity.arrays import Array
 from plasticity.device import prefetched
 from plasticity.errors import UserError
+from plasticity.network import Layer
 from plasticity.rule import learns
 from plasticity.runs.run import State, keep, save
 from plasticity.stimuli import Batch, Batches
@@ -31,12 +32,14 @@ class Progress:
     """What a run tells while it goes on: after `step` of `steps`, means over the last 20.
 
     `means` has a value for each module of `open_gates`, of `loss`, if the rule descends one, and
-    of what else it measures.
+    of what else it measures; `measures` have one for each layer, by its name, of the last step that
+    was measured.
     """
 
     step: int
     steps: int
     means: dict[str, np.ndarray]
+    measures: dict[str, dict[str, float]]
     images_per_second: float
 
 
@@ -44,8 +47,12 @@ def learn_batch(
     state: State,
     batch: Batch,
     watch: Callable[[learning.Watched], None] | None = None,
+    look: Callable[[Layer, Array], None] | None = None,
 ) -> dict[str, list[Array]]:
     """One step: every module learns from the batch, which lies on the run's device.
+
+    Args:
+        watch, look: see `learning.updates`.
 
     Returns:
         `loss`, `open_gates` and the rule's own measures of every module, scalar arrays that are
@@ -53,7 +60,7 @@ def learn_batch(
     """
     found: dict[str, list[Array]] = {}
     travelling = []
-    for update in state.updates(batch, watch):
+    for update in state.updates(batch, watch, look):
         for report in update.reports.values():
             values = {"loss": report.loss, "open_gates": report.open_gates, **report.measures}
             for name, value in values.items():
@@ -132,7 +139,9 @@ def train(
         failed: list[UserError] = []
         for batch in _while_loading(prefetched(batches, state.device), failed):
             watch = onlooker.watching(batch.step + 1) if onlooker else None
-            pending.append(learn_batch(state, batch, watch))
+            look = state.measures.watching(batch.step + 1, state.ranks)
+            pending.append(learn_batch(state, batch, watch, look))
+            state.measures.stepped(state.step, state.network, state.weights)
             if onlooker:
                 onlooker.stepped(state.step)
             done, stop = state.step == steps, interrupted.is_set() or stopped()
@@ -196,6 +205,7 @@ def _progress(state: State, steps: int) -> Progress:
         state.step,
         steps,
         {n: np.mean(v[-20:], axis=0) for n, v in state.metrics.items() if n != "seconds"},
+        state.measures.last,
         state.options.batch * len(recent) / max(sum(recent), 1e-9),
     )
 
@@ -215,6 +225,7 @@ def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
             del state.metrics[name]  # an earlier version wrote a loss of 0 where there is none
         for name, values in found.items():
             state.metrics.setdefault(name, []).append(values)
+    state.measures.flush()
     pending.clear()
 
 

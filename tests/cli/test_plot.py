@@ -56,7 +56,17 @@ def plot(run, *what):
 def test_every_figure_of_a_run_is_drawn(runs, tmp_path):
     done = plot(runs["clapp"], "all", "--out", tmp_path)
     assert done.exit_code == 0, done.output
-    names = {"losses", "hinge", "gates", "history", "predictions", "kernels", "patches", "tsne"}
+    names = {
+        "losses",
+        "measures",
+        "hinge",
+        "gates",
+        "history",
+        "predictions",
+        "kernels",
+        "patches",
+        "tsne",
+    }
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png" for name in names}
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
@@ -79,23 +89,26 @@ def test_figures_go_where_and_how_they_are_asked_for(runs, tmp_path):
 @pytest.mark.parametrize(
     "rule, drawn",
     [
-        ("random", {"kernels", "patches", "tsne"}),
-        ("own", {"kernels", "patches", "tsne"}),
-        ("supervised", {"losses", "kernels", "patches", "tsne"}),
-        ("hinge_cpc", {"losses", "hinge", "gates", "predictions", "kernels", "patches", "tsne"}),
+        ("random", {"measures", "kernels", "patches", "tsne"}),
+        ("own", {"measures", "kernels", "patches", "tsne"}),
+        ("supervised", {"losses", "measures", "kernels", "patches", "tsne"}),
+        (
+            "hinge_cpc",
+            {"losses", "measures", "hinge", "gates", "predictions", "kernels", "patches", "tsne"},
+        ),
     ],
 )
 def test_of_all_what_a_rule_does_not_have_is_left_out_with_a_word(runs, rule, drawn, tmp_path):
     done = plot(runs[rule], "all", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert {path.stem for path in tmp_path.iterdir()} == drawn
-    assert done.output.count("Left out, ") == 8 - len(drawn)
+    assert done.output.count("Left out, ") == 9 - len(drawn)
 
 
 @pytest.mark.parametrize(
     "rule, args, told",
     [
-        ("clapp", (), "nothing to plot: name one or more of losses, hinge,"),
+        ("clapp", (), "nothing to plot: name one or more of losses, measures,"),
         ("clapp", ("losess",), "unknown plot 'losess': did you mean 'losses'?"),
         ("clapp", ("t-SNE",), "did you mean 'tsne'?"),
         ("clapp", ("xyz",), "unknown plot 'xyz': expected losses,"),

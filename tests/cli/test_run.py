@@ -58,7 +58,7 @@ def test_a_run_leaves_weights_figures_and_what_ran(whole):
     names = {p.name for p in folder.iterdir()}
     assert names - {".lock"} == {
         "checkpoint.h5", "config.toml", "summary.json",
-        "losses.png", "losses.svg", "probe.png", "probe.svg",
+        "losses.png", "losses.svg", "measures.png", "measures.svg", "probe.png", "probe.svg",
     }  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == 25 and summary["options"]["seed"] == 5

@@ -16,7 +16,18 @@ from plasticity.reports import page
 from tests import browser
 
 SMALL = ["--width", "0.04", "--layers", "2", "--batch", "4", "--steps", "3", "--device", "cpu"]
-ALL = ["losses", "probe", "hinge", "gates", "history", "predictions", "kernels", "patches", "tsne"]
+ALL = [
+    "losses",
+    "probe",
+    "measures",
+    "hinge",
+    "gates",
+    "history",
+    "predictions",
+    "kernels",
+    "patches",
+    "tsne",
+]
 
 
 def call(*args):
@@ -121,7 +132,15 @@ def test_every_link_of_the_contents_leads_to_a_section(made):
 def test_what_a_run_does_not_have_is_left_out_with_a_word(made):
     _, text, told = made["random"]
     page = Page(text)
-    assert list(page.sections) == ["rule", "kernels", "patches", "tsne", "settings", "left-out"]
+    assert list(page.sections) == [
+        "rule",
+        "measures",
+        "kernels",
+        "patches",
+        "tsne",
+        "settings",
+        "left-out",
+    ]
     for word in (
         "no loss",
         "no probe was taken",
