@@ -19,7 +19,7 @@ from plasticity.rules import get
 
 from plasticity import learning, networks
 from plasticity.events import Layout
-from plasticity.learning import Adam
+from plasticity.learning import Optimiser, Pace
 from plasticity.stimuli import Film
 
 KINDS = ("plasticity", "torch, channels last", "torch")
@@ -32,7 +32,7 @@ def ours(net, x):
     rule = get("clapp_s", steps=K, symmetric=True, reads="map", negatives_from="others")
     started = learning.prepare(net, rule, modules, 0)
     weights = {u: {n: w.astype(np.float32) for n, w in o.items()} for u, o in started.items()}
-    adam, reading = Adam.start(1e-3, weights), Film.reading
+    adam, reading = Optimiser.start(Pace(1e-3), weights), Film.reading
     layouts = [reading.layout(layout, shape[:-1]) for shape in net.shapes(x.shape[1:-1])]
 
     def step(i):

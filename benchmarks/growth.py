@@ -32,7 +32,7 @@ def step_seconds(batch: int, width: float, side: int, steps: int, repeat: int) -
         layer: {name: w.astype(dtype) for name, w in own.items()}
         for layer, own in learning.prepare(network, rule, modules, 0).items()
     }
-    adam = learning.Adam.start(2e-4, weights)
+    adam = learning.Optimiser.start(learning.Pace(2e-4), weights)
     patches = np.random.default_rng(0).standard_normal((layout.rows, 16, 16, 1), dtype)
     draws = [d.on("cpu", dtype) for d in learning.draws(rule, layout, modules, 0, 0)]
 

@@ -35,7 +35,7 @@ class Ours:
         self.weights = {
             la: {n: w.astype(np.float32) for n, w in own.items()} for la, own in weights.items()
         }
-        self.adam, self.count = learning.Adam.start(lr, self.weights), 0
+        self.adam, self.count = learning.Optimiser.start(learning.Pace(lr), self.weights), 0
 
     def patches(self, images: np.ndarray) -> np.ndarray:
         """Normalised float images, cut as the loader's bytes are."""

@@ -46,10 +46,10 @@ def export(run: Path, kind: str | None, output: tuple[Path, ...], trusted: bool)
     state = lifecycle.reopen(run, device="cpu", trusted=trusted)
     arrays = {name: to_host(w) for name, w in named(state.network, state.weights).items()}
     metadata = {
-        **describe(state.network, state.rule),
-        "rule": state.rule.name,
-        "equation": state.rule.equation,
-        "citation": state.rule.citation,
+        **describe(state.network, *state.assigned.learn),
+        "rule": state.rule_name,
+        "equation": state.said("equation"),
+        "citation": state.said("citation"),
         "step": str(state.step),
     }
     for path in paths:

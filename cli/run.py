@@ -33,6 +33,13 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
         ctx.meta["set"] = fields
     else:
         raise UserError(f"--config {path}: 'set' must be a table of the rule's fields")
+    if "layer" in keys:
+        from plasticity.runs import sections
+
+        try:
+            ctx.meta["layer"] = sections.checked(keys.pop("layer"))
+        except UserError as error:
+            raise UserError(f"--config {path}: {error}") from error
     for name, value in keys.items():
         if name not in known:
             from difflib import get_close_matches
@@ -63,11 +70,14 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> None:
     """Refuse a rule's or network's file that a configuration names, and its reader has not."""
     from plasticity import plugins
+    from plasticity.runs import sections
 
     for kind in ("rule", "net"):
         name = str(values[kind])
         if ctx.get_parameter_source(kind) == ParameterSource.DEFAULT_MAP and plugins.is_file(name):
             plugins.check_agreed(name, kind, "--config", trusted)
+    for name in sections.files(values["layer"]):
+        plugins.check_agreed(name, "rule", "--config", trusted)
 
 
 @click.command(cls=Sections)
@@ -134,6 +144,7 @@ def run(
                 "--changed-data goes with --resume: a new run takes the images it finds"
             )
         if resume is None:
+            values["layer"] = ctx.meta.get("layer", {})
             _agreed(ctx, values, trusted)
             options = RunOptions(**values)
             trust.named(options)
@@ -145,6 +156,8 @@ def run(
                 for name, value in values.items()
                 if ctx.get_parameter_source(name) != ParameterSource.DEFAULT
             }
+            if "layer" in ctx.meta:
+                given["layer"] = ctx.meta["layer"]
             if out is not None or preset is not None:
                 raise UserError("--resume goes on in its own folder, with its own options")
             folder = resume

@@ -1,7 +1,7 @@
 """What a run shows: progress while it goes on, tables at its end."""
 
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 LINE_SECONDS = 10.0  # where the output is no terminal, a line every so often
 
 
-def _beside(found: Container[str]) -> str:
-    """What is shown beside the loss: the accuracy of a readout, or open gates."""
-    return "accuracy" if "accuracy" in found else "open_gates"
+def _number(value: float | None, digits: int) -> str:
+    """A measure as a table shows it; a dash where a module's rule has none."""
+    return "–" if value is None or value != value else f"{value:.{digits}f}"
 
 
 def _bar(*extra: str) -> Progress:
@@ -46,7 +46,7 @@ def by_layer(columns: dict[str, dict[str, float]], **how: object) -> Table:
         rows.add_column(name.replace("_", " "), justify="right")
     for name in dict.fromkeys(name for column in columns.values() for name in column):
         cells = (column.get(name) for column in columns.values())
-        rows.add_row(name, *("" if value is None else f"{value:.4f}" for value in cells))
+        rows.add_row(name, *("" if value is None else _number(value, 4) for value in cells))
     return rows
 
 
@@ -54,24 +54,25 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
     """Train to the end, showing every module's loss and gates or accuracy. False if interrupted."""
     from plasticity import learning
     from plasticity.runs import training
+    from plasticity.runs.summary import beside
 
     options = state.options
     about = (
         f", width {options.width:g}, data {options.data}, batch {options.batch}, "
         f"seed {options.seed}, {state.device}; run folder "
     )
-    title = (state.rule.name, "bold"), " on ", (state.network.name, "bold"), about
+    title = (state.rule_name, "bold"), " on ", (state.network.name, "bold"), about
     say(Text.assemble(*title, (str(folder), "bold")))
     if kept := learning.kept_by_synapses(state.weights):
         size = sum(kept.values()) / 2**20
         names = ", ".join(kept)
-        say(f"{state.rule.name} keeps {names} for each synapse, which takes {size:,.1f} MiB.")
+        say(f"{state.rule_name} keeps {names} for each synapse, which takes {size:,.1f} MiB.")
     one, bar = state.stimulus.example, _bar("{task.fields[speed]}")
     task = bar.add_task("training", total=None, speed="", completed=state.step)
     last = time.monotonic()
 
     def table(now: training.Progress) -> Table:
-        shown = [name for name in ("loss", _beside(now.means)) if name in now.means]
+        shown = [name for name in ("loss", beside(now.means)) if name in now.means]
         found = {name: dict(zip(state.names, now.means[name], strict=True)) for name in shown}
         return by_layer(found | now.measures, box=None, pad_edge=False)
 
@@ -88,8 +89,8 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
             live.update(Group(bar, table(now)))
             if not console.is_terminal and time.monotonic() - last >= LINE_SECONDS:
                 last = time.monotonic()
-                name = "loss" if "loss" in now.means else _beside(now.means)
-                values = " ".join(f"{value:.3f}" for value in now.means[name])
+                name = "loss" if "loss" in now.means else beside(now.means)
+                values = " ".join(_number(value, 3) for value in now.means[name])
                 say(
                     f"step {now.step}/{now.steps}  {name.replace('_', ' ')} {values}  "
                     f"{now.images_per_second:.1f} {one}s/s"
@@ -169,7 +170,8 @@ def _reading(found: dict[str, object]) -> str:
     """What a loss does as a run learns, in words."""
     if "loss_first" not in found:
         return "the rule descends no loss" if found else "learning lowers a loss"
-    start = f"a loss starts near {sum(found['loss_first']) / len(found['loss_first']):.1f}"
+    known = [loss for loss in found["loss_first"] if loss is not None]
+    start = f"a loss starts near {sum(known) / len(known):.1f}"
     if "accuracy_last" in found:
         return f"{start}; learning lowers it. The accuracy is that on batches of training images"
     return f"{start}; learning lowers it and closes gates"
@@ -186,8 +188,7 @@ def left_out(state: "State") -> None:
 def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
     """The end of a run: what happened, how to read it, how to go on."""
     from plasticity.reports.plots import draw_end
-    from plasticity.rule import learns
-    from plasticity.runs.summary import finish
+    from plasticity.runs.summary import beside, finish
 
     # Numbers come first: a disk that is full at the figures must not lose what was measured.
     one = state.stimulus.example
@@ -195,16 +196,16 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
     draw_end(state, folder, probed)
     if "seconds" in found:
         table = Table(title="Training", title_justify="left")
-        beside = _beside([name.removesuffix("_last") for name in found])
+        shown = beside({name.removesuffix("_last"): of for name, of in found.items()})
         columns = {"layer": "layers", "first loss": "loss_first", "last loss": "loss_last"}
         columns = {head: name for head, name in columns.items() if name in found}
-        columns[beside.replace("_", " ")] = f"{beside}_last"
+        columns[shown.replace("_", " ")] = f"{shown}_last"
         if "agreement_last" in found:
             columns["gates as H"] = "agreement_last"
         for head in columns:
             table.add_column(head, justify="left" if head == "layer" else "right")
         for row in zip(*(found[name] for name in columns.values()), strict=True):
-            table.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
+            table.add_row(row[0], *(_number(value, 3) for value in row[1:]))
         console.print_whole(table)
         if "measures" in found:
             own = {name: of for name, of in found["measures"].items() if name != "step"}
@@ -225,7 +226,7 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
             f"{better} of {len(probed.layers)} layers stand above their random start by more than "
             "two standard errors."
         )
-    if learns(state.rule):
+    if state.learns:
         images = len(state.stimulus.source)
         batch, speed = state.options.batch, found.get("images_per_second", 0)
         days = f", which takes {600 * 1e5 / speed / 86400:.0f} days at this speed" if speed else ""
@@ -236,7 +237,7 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
         say(
             f"How to read it: {_reading(found)}. This run saw "
             f"{state.step * batch / images:.2g} passes over {images} {one}s"
-            f"{published if 'Illing' in state.rule.citation and one == 'image' else ''}."
+            f"{published if 'Illing' in state.said('citation') and one == 'image' else ''}."
         )
         further = max(10 * (images // batch), 2 * state.step)
         say(f"Train on:  plasticity run --resume {quoted(folder)} --steps {further}")

@@ -43,16 +43,18 @@ def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figu
     The axis of the loss is logarithmic where losses span more than two decades.
 
     Args:
-        metrics: `loss` and `open_gates`, `(steps, modules)`, at least one step; `accuracy`, where
-            it is there, is drawn in place of the gates.
+        metrics: `loss` and `open_gates`, `(steps, modules)`, at least one step, NaN of a module
+            that has none; `accuracy`, where all modules have it, is drawn in place of the gates.
     """
     figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     curves(left, metrics["loss"], names)
     left.set_ylabel("loss")
-    if metrics["loss"].min() > 0 and metrics["loss"].max() > 100 * metrics["loss"].min():
+    least, most = np.nanmin(metrics["loss"]), np.nanmax(metrics["loss"])
+    if least > 0 and most > 100 * least:
         left.set_yscale("log")
-    beside = "accuracy" if "accuracy" in metrics else "open_gates"
+    known = np.isfinite(metrics.get("accuracy", np.nan)).all()
+    beside = "accuracy" if known else "open_gates"
     curves(right, 100 * metrics[beside], names)
     right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)

@@ -24,7 +24,6 @@ from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.learning import rule_check
 from plasticity.probes.probe import random_start
-from plasticity.rule import learns, reads_labels
 from plasticity.runs import lifecycle, run
 from plasticity.runs.options import OF_RULES, RunOptions, check_type
 from plasticity.runs.run import State
@@ -120,6 +119,7 @@ def under(
     if named.rule == options.rule:
         return named.changed(**told, set={**options.set, **fields})
     usual = {name: one.unset for name, one in OF_RULES.items()} | {"modules": "", "set": {}}
+    usual["layer"] = {}  # the other rule learns in all layers
     was, own = options.resolved(0), options.changed(**usual).resolved(0)
     chosen = {n: getattr(was, n) for n in SETTINGS if getattr(was, n) != getattr(own, n)}
     second = named.changed(**usual | told | {"set": fields})
@@ -255,7 +255,7 @@ def compare_rules(
         second, drawn = placed(state, options)
         if shared is None:
             _check(state, second)
-            shared = (second if reads_labels(second.rule) else state).stimulus
+            shared = (second if second.taught else state).stimulus
             first_step = state.step if first_step is None else first_step
         state.stimulus = second.stimulus = shared
         steps = range(first_step, first_step + batches)
@@ -264,13 +264,13 @@ def compare_rules(
         raise UserError("there is nothing to compare: the training names no step")
     if not pairs:
         raise UserError(
-            f"{state.rule.name} and {second.rule.name} change no parameter in common here: there "
+            f"{state.rule_name} and {second.rule_name} change no parameter in common here: there "
             "is nothing to compare"
         )
-    labelled = [reads_labels(one.rule) for one in (state, second)]
+    labelled = [one.taught for one in (state, second)]
     return Beside(
-        state.rule.name,
-        second.rule.name,
+        state.rule_name,
+        second.rule_name,
         differing(state.options, options),
         state.network.name,
         state.options.data,
@@ -308,8 +308,8 @@ def differing(first: RunOptions, second: RunOptions) -> dict[str, tuple[object, 
 def _check(first: State, second: State) -> None:
     """Refuse rules that have nothing to compare."""
     for one in (first, second):
-        if not learns(one.rule):
-            raise UserError(f"the rule {one.rule.name} changes no weights: it has no update")
+        if not one.learns:
+            raise UserError(f"the rule {one.rule_name} changes no weights: it has no update")
     if first.options.rule == second.options.rule and not differing(first.options, second.options):
         raise UserError(
             f"both are {first.rule.name} with the same settings, so that their updates are one: "

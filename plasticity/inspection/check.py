@@ -6,6 +6,7 @@ import numpy as np
 
 from plasticity.inspection.step import look
 from plasticity.inspection.synapse import inspect
+from plasticity.rule import Rule
 from plasticity.runs.run import State
 
 
@@ -41,7 +42,9 @@ def sums(state: State, seed: int = 0, samples: int = 3) -> list[Sum]:
             from those that move.
     """
     rng, found = np.random.default_rng(seed), []
-    for module in state.modules:
+    for module, rule in zip(state.modules, state.rules, strict=True):
+        if rule is None or type(rule).roles is Rule.roles:
+            continue
         step = look(state, state.network.layers[module[-1]].convolutions[-1].name)
         for name in step.matrices:
             dW = step.seen.changes[name]

@@ -42,14 +42,14 @@ def events(
     Raises:
         MissingError: a rule that makes no comparisons.
     """
-    if reads_labels(state.rule):
+    if all(map(reads_labels, state.assigned.learn)):
         raise MissingError(
-            f"the rule {state.rule.name} learns from labels: it has no positive and negative "
+            f"the rule {state.rule_name} learns from labels: it has no positive and negative "
             "samples, and no gates"
         )
     batch = state.options.batch
     count = max(1, -(-images // batch))
-    parts: dict[str, list[ModuleEvents]] = {name: [] for name in state.names}
+    parts: dict[str, list[ModuleEvents]] = {name: [] for name in state.tops}
 
     def watch(watched: Watched) -> None:
         if (made := _events(state, watched)) is not None:
@@ -61,7 +61,7 @@ def events(
                 pass
         if not any(parts.values()):
             raise MissingError(
-                f"the rule {state.rule.name} compares nothing: it has no scores and no gates"
+                f"the rule {state.rule_name} compares nothing: it has no scores and no gates"
             )
         report(min((further + 1) * batch, images))
     return [_together(own) for own in parts.values() if own]
@@ -69,6 +69,8 @@ def events(
 
 def _events(state: State, watched: Watched) -> ModuleEvents | None:
     """The events of one module in one batch; scores that two roles share are counted once."""
+    if reads_labels(watched.rule):
+        return None
     roles, own, last = [], [], None
     for role in (role for scored in watched.predicted for role in scored.roles):
         if role.score is not last:
@@ -79,12 +81,12 @@ def _events(state: State, watched: Watched) -> ModuleEvents | None:
         return None
     scored = [roles[i] for i in own]
     return ModuleEvents(
-        state.names[watched.module],
+        state.tops[watched.module],
         np.concatenate([role.score for role in scored]),
         np.concatenate([role.events.label for role in scored]),
         np.concatenate([role.gamma != 0 for role in scored]),
         open_gates(roles),
-        getattr(state.rule, "hinge", False),
+        getattr(watched.rule, "hinge", False),
     )
 
 

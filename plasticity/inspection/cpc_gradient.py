@@ -228,6 +228,11 @@ def _module(
 def _with_one_matrix(state: State) -> tuple[State, dict[str, Array]]:
     """The state as `cpc` with W_retro = W_pred^T, and the W_retro that it has, by layer."""
     tops = state.names
+    if state.mixed:
+        raise UserError(
+            f"Eq. (10) to (12) are taken apart where one rule learns in all layers, and this run "
+            f"has {state.rule_name}: take a run without [layer.NAME] sections"
+        )
     if any("W_pred" not in state.weights[top] for top in tops):
         raise UserError(
             f"the rule {state.rule.name} has no predictions W_pred, which the score u of CPC is "
@@ -258,7 +263,8 @@ def _with_one_matrix(state: State) -> tuple[State, dict[str, Array]]:
         for layer, own in state.weights.items()
     }
     retro = {top: own["W_retro"] for top, own in state.weights.items() if "W_retro" in own}
-    return replace(state, rule=rule, weights=weights), retro
+    assigned = replace(state.assigned, rules=[rule] * len(state.modules))
+    return replace(state, rule=rule, assigned=assigned, weights=weights), retro
 
 
 def _backward(state: State, module: int, W_pred: Array, W_retro: Array | None) -> Array:

@@ -103,7 +103,7 @@ def inspect_layer(step: Step, top: int = 10) -> LayerView:
         rows.append(_distribution("post (mean over positions)", factors["post"]))
     rows.append(_distribution("pre", step.seen.x))
     return LayerView(
-        rule=step.state.rule.name,
+        rule=step.rule.name,
         layer=step.layer.name,
         step=step.number,
         distributions=rows,
@@ -260,13 +260,13 @@ def _optimiser(step: Step) -> Rows:
             {
                 "parameter": parameter,
                 "norm of dW (rule)": float(norms[0]),
-                f"norm of the step ({type(state.optimiser).__name__})": float(norms[1]),
+                f"norm of the step ({state.optimiser.paces[name].name})": float(norms[1]),
                 "step / weights": float(norms[1] / (norms[2] or 1.0)),
                 "largest step": float(np.abs(by).max()),
                 "cosine of both": float((dW * by).sum() / scale),
                 "weight decay": 0.0,
             }
         )
-        if learning.constrains(state.rule):
+        if learning.constrains(step.rule):
             found[-1]["norm of the constraint"] = float(np.linalg.norm((bound - after).ravel()))
     return found

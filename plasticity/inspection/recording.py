@@ -224,11 +224,11 @@ class Recorder:
 
 def _create(path: Path, state: State, plan: Plan) -> None:
     """An empty file with a dataset for each array of a record."""
-    rule, content = state.rule, BytesIO()
+    content = BytesIO()
     with h5py.File(content, "w", libver="latest") as file:
         file.attrs["format"] = FORMAT
         file.attrs["spec"], file.attrs["every"] = plan.spec, plan.every
-        file.attrs["rule"], file.attrs["equation"] = rule.name, rule.equation
+        file.attrs["rule"], file.attrs["equation"] = state.rule_name, state.said("equation")
         file.attrs["options"] = json.dumps(state.options.as_dict())
         file.attrs["roles"] = json.dumps(plan.roles)
         file.attrs["prediction_steps"] = json.dumps(plan.ks)

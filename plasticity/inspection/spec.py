@@ -58,8 +58,15 @@ def parse(spec: str, state: State) -> list[Wish]:
         key, _, layer = words[0].partition("=")
         if key != "layer" or not layer:
             raise UserError(f"--record: '{entry}' names no layer first: expected {GRAMMAR}")
-        every = range(len(state.network.convolutions))
-        for index in every if layer == "*" else [index_of(state, layer)]:
+        every = [
+            i
+            for i, conv in enumerate(state.network.convolutions)
+            if state.rule_of(conv.name) is not None
+        ]
+        if layer != "*" and (named := index_of(state, layer)) not in every:
+            name = state.network.convolutions[named].name
+            raise UserError(f"--record: {name} is frozen in this run, and has no updates")
+        for index in every if layer == "*" else [named]:
             found.setdefault(index, []).extend(words[1:])
     if not found:
         raise UserError(f"--record is empty: expected {GRAMMAR}")
@@ -73,7 +80,7 @@ def _wish(state: State, index: int, words: list[str]) -> Wish:
     shape = state.weights[layer.name][layer.main].shape
     synapses: list[tuple[int, ...]] = []
     own = rules_own(state.weights[layer.name])
-    said = getattr(state.rule, "parameters", {})
+    said = getattr(state.rule_of(layer.name), "parameters", {})
     roles = {name: said[name].role for name in own if name in said and said[name].role}
     entries: dict[str, list[tuple[int, ...]]] = {}
     neurons: set[int] = set()

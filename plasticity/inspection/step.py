@@ -11,7 +11,7 @@ from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning import NETWORKS_OWN, Scored
 from plasticity.network import Conv, Seen
-from plasticity.rule import Change, Role, learns
+from plasticity.rule import Change, Role, Rule, learns
 from plasticity.runs import lifecycle, run
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
@@ -44,6 +44,11 @@ class Step:
     settled: dict[str, Change] = field(default_factory=dict)
 
     @property
+    def rule(self) -> Rule:
+        """The rule of the layer's module."""
+        return self.state.rule_of(self.layer.name)
+
+    @property
     def layer(self) -> Conv:
         return self.seen.layer
 
@@ -65,7 +70,7 @@ class Step:
     @property
     def factor(self) -> str:
         """The post factor: the rule's where the rule reads the layer, see `Rule.post`."""
-        return self.state.rule.post if self.top else "winner"
+        return self.rule.post if self.top else "winner"
 
     @property
     def matrices(self) -> list[str]:
@@ -157,6 +162,8 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
         )
     index = index_of(state, layer)
     wanted = state.network.convolutions[index]
+    if state.rule_of(wanted.name) is None:
+        raise UserError(f"{wanted.name} is frozen in this run: it has no update to take apart")
     found: list[learning.Watched] = []
     batch, updates = state.next(found.append)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -168,7 +175,7 @@ def look(state: State, layer: int | str, step: int | None = None) -> Step:
     seen = next(seen for seen in watched.layers if seen.layer is wanted)
     top = seen is watched.layers[-1]
     takes = watched.decay if seen.read else None
-    space = learning.read_space(wanted, state.rule.reads, seen.x.shape[1:-1])
+    space = learning.read_space(wanted, watched.rule.reads, seen.x.shape[1:-1])
     layout = state.stimulus.reading.layout(state.layout, space)
     losses = tuple(map(_scored_on_host, watched.predicted))
     return Step(
@@ -194,16 +201,16 @@ def moved(step: Step, parameter: str) -> tuple[np.ndarray, np.ndarray]:
     dW, after = step.seen.changes[parameter], step.weights[parameter].copy()
     stored = state.optimiser.moments.get(name, {}).get(parameter, {})
     moments = {moment: to_host(values).copy() for moment, values in stored.items()}
-    optimiser = replace(state.optimiser, moments={name: {parameter: moments}})
-    if learns(state.rule):
+    optimiser = state.optimiser.of(name, {parameter: moments})
+    if learns(step.rule):
         change = {name: {parameter: np.ascontiguousarray(dW)}}
         optimiser.ascend({name: {parameter: after}}, change, step.number)
-    if not (step.top and parameter == step.layer.main and learning.constrains(state.rule)):
+    if not (step.top and parameter == step.layer.main and learning.constrains(step.rule)):
         return after, after
     kept = learning.state_of(step.weights, parameter)
     if parameter in step.settled:
         kept |= step.settled[parameter].state
-    return after, state.rule.constrain(after, kept)
+    return after, step.rule.constrain(after, kept)
 
 
 def _scored_on_host(scored: Scored) -> Scored:

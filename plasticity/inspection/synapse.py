@@ -253,7 +253,7 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
     parts = (_prediction if parameter in _matrices(step) else _synaptic)(step, parameter, at)
     dtype = step.state.options.dtype
     made = Synapse(
-        rule=step.state.rule.name,
+        rule=step.rule.name,
         layer=step.layer.name,
         step=step.number,
         parameter=parameter,
@@ -286,7 +286,7 @@ def _settled(step: Step, parameter: str) -> Change:
 
 def _constraint(step: Step, parameter: str, at: tuple[int, ...]) -> float | None:
     """By how much the rule's constraint moves a weight after the optimiser has."""
-    if not (step.top and learning.constrains(step.state.rule) and parameter == step.layer.main):
+    if not (step.top and learning.constrains(step.rule) and parameter == step.layer.main):
         return None
     after, bound = moved(step, parameter)
     return float(bound[at]) - float(after[at])
@@ -294,7 +294,7 @@ def _constraint(step: Step, parameter: str, at: tuple[int, ...]) -> float | None
 
 def _matrices(step: Step) -> dict[str, str]:
     """The rule's own matrices that learn by Eq. (8), with the role whose gates are theirs."""
-    own = getattr(step.state.rule, "parameters", {})
+    own = getattr(step.rule, "parameters", {})
     return {name: parameter.role for name, parameter in own.items() if parameter.role}
 
 

@@ -177,6 +177,11 @@ class NormConv(Conv):
         """Whether its bias means anything while it learns."""
         return self.relu_first or self.norm.statistics != "batch"
 
+    @property
+    def running(self) -> "NormConv":
+        """The same layer, normalised by its running statistics."""
+        return replace(self, norm=replace(self.norm, statistics="running"))
+
     def branches(self, kept: tuple) -> list[Array]:
         _, a, *_, winner, _ = kept
         return [a > 0, winner] if self.relu_first else [winner]

@@ -1,7 +1,7 @@
 """Learning: from inputs to the dW of every module, and to the weights."""
 
-from plasticity.learning.losses import Loss, Modules, keys, losses_of, named
-from plasticity.learning.optimisers import OPTIMISERS, Adam, Plain
+from plasticity.learning.losses import Loss, Modules, Rules, each, keys, losses_of, named
+from plasticity.learning.optimisers import Optimiser, Pace
 from plasticity.learning.reading import Reading, post_factor, read_map, read_space
 from plasticity.learning.step import (
     NETWORKS_OWN,
@@ -20,13 +20,13 @@ from plasticity.network import Seen
 
 __all__ = [
     "NETWORKS_OWN",
-    "OPTIMISERS",
-    "Adam",
     "Loss",
     "Modules",
-    "Plain",
+    "Optimiser",
+    "Pace",
     "Reading",
     "Report",
+    "Rules",
     "Scored",
     "Seen",
     "Update",
@@ -34,6 +34,7 @@ __all__ = [
     "constrain",
     "constrains",
     "draws",
+    "each",
     "kept_by_synapses",
     "keys",
     "layerwise",

@@ -9,6 +9,14 @@ from plasticity.rule import Rule, looks_up
 Modules = Sequence[Sequence[int]]
 """For each module the numbers of its layers, from 0; CLAPP's modules are single layers."""
 
+Rules = Sequence[Rule | None]
+"""For each module the rule that it learns by; None where it is frozen."""
+
+
+def each(rule: Rule | Rules, modules: Modules) -> Rules:
+    """The rule of every module: the same of all, or as given."""
+    return rule if isinstance(rule, list | tuple) else [rule] * len(modules)
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -20,7 +28,8 @@ class Loss:
 
     Attributes:
         layer: the layer that is the target, where it is not its module's top.
-        blocked: whether the target does not learn from this loss.
+        blocked: whether the target does not learn from this loss; blocked_context: whether the
+            context does not, since it learns by another rule, or not at all.
         keeper: the module that keeps the parameters, by default the target.
     """
 
@@ -29,6 +38,7 @@ class Loss:
     layer: int | None = None
     blocked: bool = False
     keeper: int | None = None
+    blocked_context: bool = False
 
     @property
     def crosses(self) -> bool:
@@ -51,7 +61,9 @@ class Loss:
 
     def touches(self, module: int) -> bool:
         """Whether the module learns from this loss."""
-        return module == self.context or (module == self.target and not self.blocked)
+        if module == self.context and not self.blocked_context:
+            return True
+        return module == self.target and not self.blocked
 
     def ends(self, modules: Modules) -> tuple[int, int]:
         """The layers that are target and context."""
@@ -60,31 +72,35 @@ class Loss:
 
 
 def losses_of(
-    rule: Rule, modules: Modules, network: Network | None = None, below_gru: str = ""
+    rule: Rule | Rules, modules: Modules, network: Network | None = None, below_gru: str = ""
 ) -> list[Loss]:
-    """The losses of a rule.
+    """The losses of a rule, or of the rules of the modules.
 
     Every module predicts itself, or is predicted by the one above it; the last module has none
     above it and is its own context (appendix C). A recurrent layer, such as a GRU, predicts the
-    layer below it (appendix B.2), if the rule predicts at all.
+    layer below it (appendix B.2), if the rule predicts at all. A loss that joins two modules
+    teaches those that learn by its rule: one that has another rule, or is frozen, is read alone.
 
     Args:
         network: needed to know recurrent layers.
         below_gru: what the layer below a recurrent one learns from: `both` (or empty), its own loss
             and the one that it is the target of, or `gru`, the latter alone.
     """
-    last, up, found = len(modules) - 1, int(looks_up(rule)), []
-    for m, module in enumerate(modules):
-        below = module[-1] - 1
+    last, rules, found = len(modules) - 1, each(rule, modules), []
+    for m, (module, own) in enumerate(zip(modules, rules, strict=True)):
+        if own is None:
+            continue
+        below, above = module[-1] - 1, min(m + int(looks_up(own)), last)
         recurrent = network is not None and network.layers[module[-1]].recurrent
-        if not (recurrent and getattr(rule, "predicts", False)) or below < 0:
-            found.append(Loss(m, min(m + up, last)))
+        if not (recurrent and getattr(own, "predicts", False)) or below < 0:
+            found.append(Loss(m, above, blocked_context=rules[above] != own))
         elif below in module:
             found.append(Loss(m, m, layer=below))
         else:
             if below_gru == "gru":
                 found.pop()
-            found.append(Loss(m - 1, m, blocked=getattr(rule, "blocks_target", False), keeper=m))
+            blocked = getattr(own, "blocks_target", False) or rules[m - 1] != own
+            found.append(Loss(m - 1, m, blocked=blocked, keeper=m))
     return found
 
 

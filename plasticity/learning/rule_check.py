@@ -1,7 +1,7 @@
 """What a rule must have, checked by one call on a layer of four neurons before training starts."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.learning.step import NETWORKS_OWN, needed
 from plasticity.learning.synapses import constrains, settles
-from plasticity.network import Network
+from plasticity.network import Layer, Network
 from plasticity.rule import (
     Change,
     Draw,
@@ -197,10 +197,16 @@ def _check_synapses(
                 _expect(np.shape(value) == (), who, "definition", "a single number")
 
 
-def check_fits(rule: Rule, network: Network, several: bool = False) -> None:
+def check_fits(
+    rule: Rule,
+    network: Network,
+    several: bool = False,
+    layers: Sequence[Layer] | None = None,
+) -> None:
     """Refuse a rule on layers that do not have what it changes, or among several processes.
 
     Args:
+        layers: those that learn by it, by default all.
         several: whether several processes learn together.
 
     Raises:
@@ -215,12 +221,13 @@ def check_fits(rule: Rule, network: Network, several: bool = False) -> None:
         ),
         "makes something of every weight, which has no meaning for those of gates": synaptic,
     }
-    recurrent = [layer.name for layer in network.layers if layer.recurrent]
+    of = network.layers if layers is None else layers
+    recurrent = [layer.name for layer in of if layer.recurrent]
     for what, wanted in wants.items():
         if wanted and recurrent:
             raise UserError(
                 f"{rule.name} {what}: leave {recurrent[0]} out by --layers "
-                f"{len(network.layers) - 1}, or take another --rule"
+                f"{len(network.layers) - 1}, or take another rule for it"
             )
     if several and (settles(rule) or "input" in rule.needs):
         raise UserError(

@@ -10,7 +10,7 @@ from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.layers import gru, norm
-from plasticity.learning.losses import Loss, Modules, keys, losses_of
+from plasticity.learning.losses import Loss, Modules, Rules, each, keys, losses_of
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.reading import Reading, post_factor, read_map, read_space
 from plasticity.learning.synapses import constrains, settle, settles
@@ -54,6 +54,7 @@ class Update:
     """What one step changes in one module.
 
     Attributes:
+        rule: that it learns by.
         changes: dW by layer and parameter; state: new values of parameters that no optimiser moves.
         reports: by the names of the losses whose parameters the module keeps, see `losses.keys`.
         finish: waits until `changes` are summed over all ranks.
@@ -62,6 +63,7 @@ class Update:
     """
 
     module: int
+    rule: Rule
     changes: Parameters
     reports: dict[str, Report]
     finish: Callable[[], None] = lambda: None
@@ -95,39 +97,45 @@ def layerwise(network: Network) -> Modules:
 
 def prepare(
     network: Network,
-    rule: Rule,
+    rule: Rule | Rules,
     modules: Modules,
     seed: int,
     losses: Sequence[Loss] | None = None,
 ) -> Parameters:
-    """All parameters at their start, float64: the network's, and the rule's for each loss.
+    """All parameters at their start, float64: the network's, and its rule's for each loss.
+
+    Args:
+        rule: of all modules, or for each its own.
 
     Raises:
         UserError: a rule that takes its context from above, and a single module.
     """
-    if looks_up(rule) and len(modules) < 2:
+    rules = each(rule, modules)
+    if len(modules) < 2 and looks_up(rules[0]):
         raise UserError(
-            f"--context above needs modules above others, and {rule.name} has all layers of "
+            f"--context above needs modules above others, and {rules[0].name} has all layers of "
             f"{network.name} in one here: take --modules layers, or another split"
         )
-    losses = losses_of(rule, modules, network) if losses is None else losses
+    losses = losses_of(rules, modules, network) if losses is None else losses
     weights = network.prepare(seed)
     for number, (loss, key) in enumerate(zip(losses, keys(network, modules, losses), strict=True)):
         rng = seeds.generator(seed, seeds.WEIGHTS, len(network.convolutions) + number)
         target, context = (network.layers[end].outputs for end in loss.ends(modules))
         inputs = network.layers[loss.ends(modules)[0]].inputs
-        more = {"inputs": inputs} if "input" in rule.needs else {}
-        own = rule.prepare(target, rng, *([context] if loss.crosses else []), **more)
+        own_rule = rules[loss.kept]
+        more = {"inputs": inputs} if "input" in own_rule.needs else {}
+        own = own_rule.prepare(target, rng, *([context] if loss.crosses else []), **more)
         weights[key] = weights.get(key, {}) | own
-    for module in modules:
+    learning = [(m, own) for m, own in zip(modules, rules, strict=True) if own is not None]
+    for module, own_rule in learning:
         for unit in network.layers[module[-1]].read:
             number = 3 * len(network.convolutions) + network.convolutions.index(unit)
             rng = seeds.generator(seed, seeds.WEIGHTS, number)
             for name in [n for n in weights[unit.name] if n in ("weight", "bias")]:
-                kept = rule.prepare_synapses(weights[unit.name][name], rng)
+                kept = own_rule.prepare_synapses(weights[unit.name][name], rng)
                 weights[unit.name] |= {f"{name}.{what}": w for what, w in kept.items()}
-    if rule.feedback == "random":  # an error comes down by these, not by the weights
-        for module in modules:
+    for module, own_rule in learning:
+        if own_rule.feedback == "random":  # an error comes down by these, not by the weights
             inside = [conv for i in module for conv in network.layers[i].convolutions]
             for conv in inside[1:]:
                 number = 2 * len(network.convolutions) + network.convolutions.index(conv)
@@ -137,7 +145,7 @@ def prepare(
 
 
 def draws(
-    rule: Rule,
+    rule: Rule | Rules,
     layout: Layout | Sequence[Layout],
     modules: Modules,
     seed: int,
@@ -149,18 +157,22 @@ def draws(
     """The random choices of every loss in one step, with the classes of its samples.
 
     Args:
+        rule: of all modules, or for each its own.
         generators: for each loss, by default those of training, by seed, step and number.
         labels: of the samples `(B,)`, or for each loss those of its target's frames `(T, B)`.
         layout: of all modules, or of each loss's target.
         losses: by default one for each module, see `losses_of`.
     """
-    count = len(modules) if losses is None else len(losses)
+    rules = each(rule, modules)
+    rules = rules if losses is None else [rules[loss.kept] for loss in losses]
+    count = len(rules)
     of = [layout] * count if isinstance(layout, Layout) else layout
     known = labels if isinstance(labels, list) else [labels] * count
     if generators is None:
         generators = [seeds.generator(seed, seeds.DRAWS, step, i) for i in range(count)]
     return [
-        replace(rule.draw(of[i], generators[i]), labels=known[i], step=step) for i in range(count)
+        replace(rules[i].draw(of[i], generators[i]), labels=known[i], step=step)
+        for i in range(count)
     ]
 
 
@@ -177,13 +189,14 @@ class _Read:
 class _Fed:
     """A module after its forward pass: its layers by number with what they kept, and its output.
 
-    `reads` are by number the layers that a loss compares; `posts` their post factors, where the
-    rule names them, and `met` their inputs, where it needs them.
+    `reads` are the layers that a loss compares, by their number and by what its rule reads;
+    `posts` their post factors, where the module's rule names them, and `met` their inputs, where
+    one needs them.
     """
 
     tape: dict[int, tuple[Layer, tuple]]
     y: Array
-    reads: dict[int, _Read]
+    reads: dict[tuple[int, str], _Read]
     posts: dict[int, Array | None]
     met: dict[int, Array]
 
@@ -198,7 +211,7 @@ class _Fed:
 
 def updates(
     network: Network,
-    rule: Rule,
+    rule: Rule | Rules,
     modules: Modules,
     weights: Parameters,
     inputs: Array,
@@ -211,13 +224,15 @@ def updates(
     reading: Reading | None = None,
     look: Callable[[Layer, Array], None] | None = None,
 ) -> Iterator[Update]:
-    """Module by module, the update that the rule prescribes for these inputs.
+    """Module by module, the update that its rule prescribes for these inputs.
 
     A module is fed, a loss is scored as soon as both its modules are, and a module's update comes
     out when all losses that it learns from are scored. Its weights may be changed then: whatever
-    reads its output has been fed, and nothing comes back from there.
+    reads its output has been fed, and nothing comes back from there. A frozen module is fed, and
+    has no update.
 
     Args:
+        rule: of all modules, or for each its own, None where it is frozen.
         inputs: `(M, *space, C)`; patches in the order of `layout`, utterances or clips.
         layout: of the encodings; their time is the maps' own where `reading` says so.
         choices: a `Draw` for each loss.
@@ -229,29 +244,32 @@ def updates(
             that reads maps keeps the positions.
         look: called with every layer and its output `(M, *space, D)`, from below.
     """
-    losses = losses_of(rule, modules, network) if losses is None else losses
+    rules, reading = each(rule, modules), reading or Reading()
+    losses = losses_of(rules, modules, network) if losses is None else losses
     names, choices = keys(network, modules, losses), list(choices)
     ends = [loss.ends(modules) for loss in losses]
-    compared = {end for both in ends for end in both}
-    reading = (reading or Reading()).of(rule.reads)
+    compared: dict[int, list[Rule]] = {}
+    for loss, both in zip(losses, ends, strict=True):
+        for end in both:
+            compared.setdefault(end, []).append(rules[loss.kept])
     fed: dict[int, _Fed] = {}
     scored: dict[int, Scored] = {}
     x = inputs
     for newest, module in enumerate(modules):
-        fed[newest] = _feed(
-            network, module, weights, x, layout, reading, compared, ranks, rule, look
-        )
+        how = reading, compared, ranks, rules[newest], look
+        fed[newest] = _feed(network, module, weights, x, layout, *how)
         x = fed[newest].y
         for i, loss in enumerate(losses):
             if loss.ready == newest:
+                own = rules[loss.kept]
                 scored[i] = _score(
-                    loss, names[i], ends[i], fed, rule, weights, choices[i], bool(watch)
+                    loss, names[i], ends[i], fed, own, weights, choices[i], bool(watch)
                 )
         for m in sorted(fed):
             if any(loss.reads(m) and i not in scored for i, loss in enumerate(losses)):
                 continue
             touching = [i for i, loss in enumerate(losses) if loss.touches(m)]
-            how = rule, weights, reading, watch, ranks
+            how = rules[m], weights, reading, watch, ranks
             # A module that is done has no name here: it is let go before the next one is fed.
             if touching:
                 yield _learn(m, modules[m], fed.pop(m), [scored[i] for i in touching], *how)
@@ -269,29 +287,35 @@ def _feed(
     x: Array,
     layout: Layout,
     reading: Reading,
-    compared: set[int],
+    compared: dict[int, list[Rule]],
     ranks: Ranks | None,
-    rule: Rule,
+    rule: Rule | None,
     look: Callable[[Layer, Array], None] | None,
 ) -> _Fed:
+    """A module's forward pass; rule: that it learns by, or None."""
     tape, reads, posts, inputs = {}, {}, {}, {}
     for i in module:
         layer, met = network.layers[i], x
-        together = {"peers": ranks} if ranks and getattr(layer, "normalised", False) else {}
-        x, kept, mean = layer.forward(met, weights, **together)
+        how: dict[str, object] = {} if rule is not None else {"learning": False}
+        if ranks and rule is not None and getattr(layer, "normalised", False):
+            how["peers"] = ranks
+        x, kept, mean = layer.forward(met, weights, **how)
         tape[i] = layer, kept
         if look is not None:
             look(layer, x)
-        if i in compared:
-            y, mean = read_map(layer, rule.reads, met, x, mean, weights)
+        by = compared.get(i, ())
+        if by and rule is not None:
             posts[i] = post_factor(layer, rule.post, met, x, weights)
-            if "input" in rule.needs:
-                inputs[i] = met
-            space = y.shape[1:-1]
-            of, z = reading.layout(layout, space), reading.read(y, mean)
-            if posts[i] is not None:  # the drive goes to the places before the pool
-                space = read_space(layer, "places", met.shape[1:-1])
-            reads[i] = _Read(ranks.gather(z, of) if ranks else z, of, space)
+        if any("input" in one.needs for one in by):
+            inputs[i] = met
+        for reader in by:
+            if (i, reader.reads) not in reads:
+                y, of_y = read_map(layer, reader.reads, met, x, mean, weights)
+                space, read = y.shape[1:-1], reading.of(reader.reads)
+                of, z = read.layout(layout, space), read.read(y, of_y)
+                if posts.get(i) is not None:  # the drive goes to the places before the pool
+                    space = read_space(layer, "places", met.shape[1:-1])
+                reads[i, reader.reads] = _Read(ranks.gather(z, of) if ranks else z, of, space)
     return _Fed(tape, x, reads, posts, inputs)
 
 
@@ -306,7 +330,8 @@ def _score(
     watching: bool,
 ) -> Scored:
     """What the rule makes of the encodings of a loss's two ends."""
-    target, context = fed[loss.target].reads[ends[0]], fed[loss.context].reads[ends[1]]
+    target = fed[loss.target].reads[ends[0], rule.reads]
+    context = fed[loss.context].reads[ends[1], rule.reads]
     own = rules_own(weights[name])
     if rule.needs:
         here, i = fed[loss.target], ends[0]
@@ -332,7 +357,8 @@ def _learn(
     ranks: Ranks | None,
 ) -> Update:
     """The update of a module: the drives of its losses add up, and go down through its layers."""
-    last, watched = here.tape[module[-1]][0], Watched(number, [], tuple(losses), reading)
+    reading = reading.of(rule.reads)
+    last, watched = here.tape[module[-1]][0], Watched(number, rule, [], tuple(losses), reading)
     drives: dict[int, Array] = {}
     for scored in watched.ordered:
         for i, drive in scored.drives(number):
@@ -340,7 +366,7 @@ def _learn(
     error, changes, state, waits = None, {}, {}, []
     for i, (layer, _) in zip(reversed(module), reversed(here.tape.values()), strict=True):
         if i in drives:
-            error = _added(error, _spread(drives[i], here.reads[i], reading, ranks))
+            error = _added(error, _spread(drives[i], here.reads[i, rule.reads], reading, ranks))
         if error is None:  # a top that nothing drives
             error = array_module(here.y).zeros_like(here.y)
         below = i != module[0]
@@ -376,6 +402,7 @@ def _learn(
 
     return Update(
         number,
+        rule,
         changes,
         {s.name: Report(s.learning.loss, s.learning.open_gates, s.learning.measures) for s in own},
         finish,
@@ -406,7 +433,7 @@ def _settled(
     sums = {next(iter(drives), "drive"): parts}
     if len(drives) > 1:
         for name, drive in drives.items():
-            error = reading.spread(drive, here.reads[i].space)
+            error = reading.spread(drive, here.reads[i, rule.reads].space)
             sums[name] = here.learn(i, error, weights, False)[0]
     for number, part in enumerate(parts):
         if part.read:

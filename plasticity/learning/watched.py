@@ -7,7 +7,7 @@ from plasticity.events import Layout
 from plasticity.learning.losses import Loss
 from plasticity.learning.reading import Reading
 from plasticity.network import Seen
-from plasticity.rule import Change, Draw, Learning, Role
+from plasticity.rule import Change, Draw, Learning, Role, Rule
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Watched:
     """One module in one step of learning, with its layers and the losses that it learns from.
 
     Attributes:
+        rule: that it learns by.
         layers: what each of its convolutions met, from below.
         reading: how maps became encodings.
         losses: in their order; it changes the parameters of those that it keeps.
@@ -66,6 +67,7 @@ class Watched:
     """
 
     module: int
+    rule: Rule
     layers: list[Seen]
     losses: tuple[Scored, ...]
     reading: Reading = field(default_factory=Reading)

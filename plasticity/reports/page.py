@@ -238,7 +238,7 @@ HINGED = (
 
 def _drawn(look: Look, name: str) -> Part:
     title, text = READING[name]
-    if name == "hinge" and getattr(look.state.rule, "hinge", False):
+    if name == "hinge" and any(getattr(r, "hinge", False) for r in look.state.assigned.learn):
         text += HINGED
     image = picture(plots.PLOTS[name](look), f"{title} of {look.title}. {text}")
     tables, note = [], ""
@@ -263,15 +263,15 @@ def picture(figure: Figure, alt: str) -> Image:
 def _training(look: Look) -> Rows:
     """First and last loss of every module, and its gates or accuracy."""
     found = summary.outcome(look.state)
-    beside = "accuracy" if "accuracy_last" in found else "open_gates"
+    beside = summary.beside({n.removesuffix("_last"): of for n, of in found.items()})
     columns = {
         "module": look.state.names,
         **{
-            f"{which} loss": [f"{loss:.3f}" for loss in found[f"loss_{which}"]]
+            f"{which} loss": [_number(loss, 3) for loss in found[f"loss_{which}"]]
             for which in ("first", "last")
             if f"loss_{which}" in found
         },
-        f"{beside.replace('_', ' ')} (%)": [f"{100 * v:.1f}" for v in found[f"{beside}_last"]],
+        f"{beside.replace('_', ' ')} (%)": [_number(v, 1, 100) for v in found[f"{beside}_last"]],
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -287,6 +287,11 @@ def _measured(look: Look) -> Rows:
         }}
         for i, name in enumerate(names)
     ]  # fmt: skip
+
+
+def _number(value: float | None, digits: int, scale: float = 1) -> str:
+    """A measure as a table shows it; a dash where a module's rule has none."""
+    return "–" if value is None else f"{scale * value:.{digits}f}"
 
 
 def _speed(look: Look) -> str:
@@ -355,13 +360,28 @@ def _named(found: dict[str, Any], path: Path) -> str:
 
 
 def _learning(look: Look) -> Rows:
-    """The fields of the rule as they were used, and the optimiser."""
-    rule, optimiser = look.state.rule, look.state.optimiser
-    return [
-        *({"of": own.name, "value": told(getattr(rule, own.name))} for own in fields(rule)),
-        {"of": "optimiser", "value": type(optimiser).__name__},
-        {"of": "learning rate", "value": told(optimiser.rate)},
-    ]
+    """The fields of the rule as they were used, and how weights move.
+
+    Where modules have rules of their own, those of each, with the name of its top.
+    """
+    state, found = look.state, []
+    same = len(set(state.optimiser.paces.values())) == 1 and not state.mixed
+    for module, top, rule in zip(state.modules, state.tops, state.rules, strict=True):
+        of = "" if same else f"{top}: "
+        if rule is None:
+            found.append({"of": f"{top}: frozen", "value": "its weights never change"})
+            continue
+        if state.mixed:
+            found.append({"of": f"{of}rule", "value": rule.name})
+        found += [{"of": of + f.name, "value": told(getattr(rule, f.name))} for f in fields(rule)]
+        for layer in [state.network.layers[i] for i in module]:
+            pace = state.optimiser.paces[layer.convolutions[-1].name]
+            of = "" if same else f"{layer.name}: "
+            found.append({"of": f"{of}optimiser", "value": pace.name})
+            found.append({"of": f"{of}learning rate", "value": told(pace.rate)})
+            if same:
+                return found
+    return found
 
 
 def _network(look: Look) -> Rows:

@@ -20,7 +20,6 @@ from plasticity.network import Parameters
 from plasticity.probes import probe
 from plasticity.probes.probe import Probed
 from plasticity.reports import film, sound
-from plasticity.rule import learns
 from plasticity.runs import lifecycle
 from plasticity.runs.run import State
 from plasticity.stimuli import STIMULI, Stimulus
@@ -70,12 +69,12 @@ class Look:
     @property
     def title(self) -> str:
         state = self.state
-        return f"{state.rule.name} on {state.network.name}, {state.options.data}"
+        return f"{state.rule_name} on {state.network.name}, {state.options.data}"
 
     @property
     def moved(self) -> bool:
         """Whether the weights are others than those of the random start."""
-        return self.state.step > 0 and learns(self.state.rule)
+        return self.state.step > 0 and self.state.learns
 
     @cached_property
     def test(self) -> tuple[Stimulus, np.ndarray]:
@@ -184,7 +183,7 @@ def draw_end(state: State, folder: Path, probed: Probed | None) -> None:
     """Draw what a run ends with, its losses and its probe, into its folder."""
     metrics = {name: np.array(values) for name, values in state.metrics.items()}
     if "loss" in metrics and len(metrics["seconds"]):
-        title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
+        title = f"{state.rule_name} on {state.network.name}, {state.options.data}"
         figures.save_both(figures.losses(metrics, state.names, title), folder / "losses")
     if state.measures.steps:
         names = range(len(state.network.layers))
@@ -200,7 +199,7 @@ def losses(look: Look) -> Figure:
     if not len(metrics["seconds"]):
         raise MissingError("the run has not taken a step yet: there are no losses")
     if "loss" not in metrics or not metrics["loss"].any():
-        raise MissingError(f"the rule {look.state.rule.name} has no loss to draw")
+        raise MissingError(f"the rule {look.state.rule_name} has no loss to draw")
     names = look.state.names
     wanted = [i for i, name in enumerate(names) if name in {look.names[j] for j in look.layers}]
     if not wanted:
@@ -222,7 +221,7 @@ def _measures(state: State, layers: list[int]) -> Figure:
         for name, label in LABELS.items()
     }
     names = [state.network.layers[i].name for i in layers]
-    title = f"{state.rule.name} on {state.network.name}, {state.options.data}"
+    title = f"{state.rule_name} on {state.network.name}, {state.options.data}"
     return figures.measures(np.array(state.measures.steps), found, names, title)
 
 
@@ -251,7 +250,7 @@ def predictions(look: Look) -> Figure:
     if not trained:
         if any("W_pred" in own for own in look.state.weights.values()):
             look._not_on_top()
-        raise MissingError(f"the rule {look.state.rule.name} keeps no W_pred")
+        raise MissingError(f"the rule {look.state.rule_name} keeps no W_pred")
     return figures.predictions(trained, random, recorded_alignment(look))
 
 
@@ -276,7 +275,8 @@ def history(look: Look) -> Figure:
     gates = recorded.get(f"{layer}/gates")
     if gates is None or not np.isfinite(gates).any():
         raise MissingError(f"{recorded.path} holds no gates of {layer}")
-    cosines, title = recorded.get(f"{layer}/alignment"), f"{layer}, {look.state.rule.name}"
+    rule = look.state.rule_of(layer)
+    cosines, title = recorded.get(f"{layer}/alignment"), f"{layer}, {rule and rule.name}"
     return figures.gate_history(recorded.steps, gates, recorded.roles, recorded.ks, cosines, title)
 
 

@@ -67,7 +67,7 @@ def utterance(look: "Look") -> Figure:
     spans = zip([0, *ends], [*ends, len(spoken)], strict=True)
     times = [(spoken[a], _edge(a), _edge(b)) for a, b in spans]
     shown = [one for one in times if one[1] < len(samples) / RATE]
-    title = f"{source.ids[i]}, {state.rule.name} on {network.name}, step {state.step}"
+    title = f"{source.ids[i]}, {state.rule_name} on {network.name}, step {state.step}"
     surprise = _surprise(state, loss, reads[target], reads[context], look.seed)
     activity, name = to_host(x[0]), network.layers[-1].name
     return figures.utterance(samples, shown, activity, seconds, gates, surprise, title, name)
@@ -82,7 +82,7 @@ def _surprise(
     state: State, loss: Loss, z: np.ndarray, c: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
     """The fraction of open gates of each context of an utterance, by the sign of the event."""
-    rule, name = state.rule, learning.keys(state.network, state.modules, state.losses)[-1]
+    rule, name = state.rules[loss.kept], state.keys[-1]
     if not getattr(rule, "predicts", False):
         return {}
     layout = Layout(len(z), 1, 1, skip=0)
@@ -119,7 +119,7 @@ def confusions(look: "Look") -> Figure:
     counts = np.zeros((len(names), len(names)))
     np.add.at(counts, (test.phones, found.told), 1)
     title = (
-        f"{look.names[layer]}, {state.rule.name}, step {state.step}: "
+        f"{look.names[layer]}, {state.rule_name}, step {state.step}: "
         f"{100 * found.accuracy:.1f} % of {len(test.phones)} frames"
     )
     return figures.confusions(counts, names, title)

@@ -64,14 +64,15 @@ def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
     return found
 
 
-def describe(network: Network, rule: Rule) -> dict[str, str]:
+def describe(network: Network, *rules: Rule) -> dict[str, str]:
     """In words, for the file: which layer each module of `features` is, and the arrays' axes."""
     features = "; ".join(
         f"{at} {kind} ({layer})" for at, (kind, layer) in enumerate(modules(network))
     )
     blocks = "; ".join(layer.formula for layer in network.layers if layer.formula)
     told = {"features": features} if features else {"blocks": blocks}
-    own = {name: one.axes for name, one in getattr(rule, "parameters", {}).items()}
+    said = [getattr(rule, "parameters", {}) for rule in rules]
+    own = {name: one.axes for parameters in said for name, one in parameters.items()}
     axes = "; ".join(f"{name} {text}" for name, text in {**AXES, **own}.items())
     return {"network": network.name, **told, "axes": axes}
 

@@ -302,7 +302,13 @@ def read_json(path: Path) -> dict[str, object]:
 
 def write_config(folder: Path, options: dict[str, object]) -> None:
     """Write the options as `config.toml`, which `plasticity run --config` takes."""
-    text = "".join(f"{name} = {toml(value)}\n" for name, value in options.items())
+
+    def lines(options: dict[str, object]) -> str:
+        return "".join(f"{name} = {toml(value)}\n" for name, value in options.items())
+
+    text = lines({name: value for name, value in options.items() if name != "layer"})
+    for name, section in options.get("layer", {}).items():
+        text += f"\n[layer.{toml(name)}]\n{lines(section)}"
     with whole(Path(folder) / "config.toml") as part:
         # A path that is not UTF-8 must not stop the run, even if TOML cannot tell it.
         part.write_text(text, encoding="utf-8", errors="backslashreplace")

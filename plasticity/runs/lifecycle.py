@@ -9,7 +9,7 @@ from plasticity import claims, plugins, runs, seeds, trust
 from plasticity.errors import UserError
 from plasticity.files import make_folder
 from plasticity.learning.ranks import Ranks
-from plasticity.runs import run, sets
+from plasticity.runs import run, sections, sets
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
 
@@ -61,8 +61,8 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
     options = options.resolved(len(stimulus.source))
     state = run.begin(sets.bound(options, stimulus.source), ranks)
     state.stimulus = stimulus
-    for layout in state.layouts:  # says if nothing can be drawn
-        state.rule.draw(layout, seeds.generator(options.seed))
+    for loss, layout in zip(state.losses, state.layouts, strict=True):  # says if nothing is drawn
+        state.rules[loss.kept].draw(layout, seeds.generator(options.seed))
     return state
 
 
@@ -82,10 +82,16 @@ def complete(state: State, folder: Path) -> None:
     if not (folder / "config.toml").is_file():
         stored = {n: v for n, v in state.options.as_dict().items() if n not in BOUND}
         runs.write_config(folder, stored)
-    for kind in ("rule", "net"):
-        copy, path = folder / f"{kind}.py", getattr(state.options, kind)
-        if plugins.is_file(path) and not copy.is_file():
-            runs.write_text(copy, plugins.read(path))
+    for path, name in copies(state.options).items():
+        if not (folder / name).is_file():
+            runs.write_text(folder / name, plugins.read(path))
+
+
+def copies(options: RunOptions) -> dict[str, str]:
+    """Under what name a run's folder keeps a copy of each file that its options name."""
+    found = {path: f"rule-{options.files[path][:8]}.py" for path in sections.files(options.layer)}
+    named = {getattr(options, kind): f"{kind}.py" for kind in ("rule", "net")}
+    return found | {path: name for path, name in named.items() if plugins.is_file(path)}
 
 
 def resume(
@@ -112,9 +118,17 @@ def resume(
     files = {name: given.pop(name) for name in ("rule", "net") if name in given}
     options = options_of(checkpoint, folder, trusted=trusted, **files)
     options = _with_data(options, given.pop("data", options.data), changed_data)
+    if "layer" in given:  # the files that it names may be the copies of the run's folder
+        given["layer"] = sections.checked(given["layer"])
+        named = {path: plugins.digest(path) for path in sections.files(given["layer"])}
+        known = {sha: path for path, sha in options.files.items()}
+        there = {path: known.get(sha, path) for path, sha in named.items()}
+        given["layer"] = sections.moved(given["layer"], there)
     asked, was = options.changed(**given).resolved(0), options.resolved(0)
     for name, value in given.items():
         stored = getattr(was, name)
+        if name == "layer" and asked.layer != stored:
+            raise UserError(sections.differ(asked.layer, stored, folder))
         if name not in free and getattr(asked, name) != stored:
             raise UserError(
                 f"--{name.replace('_', '-')} {value} would make another run: {folder} has "
@@ -169,6 +183,25 @@ def options_of(
                 trust.agree(digest)
         elif not trust.agreed(digest):
             raise UserError(f"{folder} lacks its {kind}.py: name that file by --{kind}")
+    for path in sections.files(options.layer):
+        options = _with_copy(options, path, Path(folder).absolute(), trusted)
+    return options
+
+
+def _with_copy(options: RunOptions, path: str, folder: Path, trusted: bool) -> RunOptions:
+    """The options of a run, with the copy of its folder in the place of a layer's rule file."""
+    digest, copy = options.files[path], folder / copies(options)[path]
+    if copy.is_file():
+        wanted = plugins.split(path)[1]
+        there = f"{copy}:{wanted}" if wanted else str(copy)
+        options = options.changed(
+            layer=sections.moved(options.layer, {path: there}),
+            files={**options.files, there: digest},
+        )
+        if trusted:
+            trust.agree(digest)
+    elif not trust.agreed(digest):
+        raise UserError(f"{folder} lacks {copy.name}, the rule of a layer: put it back")
     return options
 
 

@@ -15,7 +15,7 @@ from plasticity.kernels import CREDITS
 from plasticity.learning import rule_check
 from plasticity.network import Network
 from plasticity.rule import Rule, reads_labels
-from plasticity.runs import sets
+from plasticity.runs import sections, sets
 from plasticity.stimuli import STIMULI, Stimulus
 
 FIRST_LOOK = 24
@@ -53,7 +53,7 @@ OF_RULES = fields.gathered(rules.find(name) for name in rules.RULES)
 OF_STIMULI = fields.gathered(STIMULI.values())
 """Options that are fields of stimuli."""
 
-BOUND = ("set", "files", "identity")
+BOUND = ("set", "layer", "files", "identity")
 """What is no option of its own: further fields of the rule, and what a run is bound to."""
 
 
@@ -72,6 +72,7 @@ class RunOptions:
         modules: see `Network.modules`; credit: see `Gru`; below_gru: see `learning.losses_of`;
             norm, norm_order: see `NormConv`.
         set: further fields of the rule by name, as `--set name=value` gives them.
+        layer: what single layers learn by, by their names: see `sections`.
         identity: of the examples that the run began with, by split, see `ImageSet.identity`.
     """
 
@@ -191,19 +192,22 @@ class RunOptions:
     )
     record_every: int = option(10, "Record one step of so many.", most=2**53, free=True)
     set: dict[str, str] = field(default_factory=dict)
+    layer: dict[str, dict[str, object]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            check_type(name, value)
+            if name != "layer":
+                check_type(name, value)
+        object.__setattr__(self, "layer", sections.checked(self.layer))
         for name in ("rule", "net"):
             if plugins.is_file(getattr(self, name)):
-                path = plugins.absolute(getattr(self, name))
-                object.__setattr__(self, name, path)
-                if path not in self.files:  # named now, and so agreed to
-                    object.__setattr__(self, "files", {**self.files, path: plugins.digest(path)})
-                    trust.agree(self.files[path])
+                object.__setattr__(self, name, plugins.absolute(getattr(self, name)))
+        for path in self.code:
+            if path not in self.files:  # named now, and so agreed to
+                object.__setattr__(self, "files", {**self.files, path: plugins.digest(path)})
+                trust.agree(self.files[path])
         object.__setattr__(self, "data", absolute(self.data))
         if self.data_dir:
             path = os.path.abspath(os.path.expanduser(self.data_dir))
@@ -216,6 +220,12 @@ class RunOptions:
             elif value != given.unset:  # its choices are the rule's affair
                 said = replace(said, choices=tuple(said.words or ()))
                 said.check(dashed(name), value)
+
+    @property
+    def code(self) -> list[str]:
+        """The files that the options name as rules and network."""
+        named = (self.rule, self.net, *sections.files(self.layer))
+        return list(dict.fromkeys(name for name in named if plugins.is_file(name)))
 
     def network(self) -> Network:
         """The network, checked against what it will be fed with."""
@@ -295,6 +305,18 @@ class RunOptions:
         """The class of the rule."""
         return rules.find(self.rule, self.files.get(self.rule, ""))
 
+    @property
+    def taught(self) -> str:
+        """The first rule of the run that learns from labels; empty where none does."""
+        if reads_labels(self.rule_class()):
+            return self.rule
+        for layer, own in self.layer.items():
+            name = str(own.get("rule", self.rule))
+            with sections.said_of(layer):
+                if reads_labels(rules.find(name, self.files.get(name, ""))):
+                    return name
+        return ""
+
     def rule_object(self) -> Rule:
         """The rule with its options, and the number of classes if it reads labels.
 
@@ -357,6 +379,7 @@ class RunOptions:
             "modules": self.split_of(rule, network),
             "batch": self.size,
             "layers": len(network.layers),
+            "layer": sections.resolved(self, network),
         }
         return self.changed(**used | ({"steps": self.total_steps(images)} if images else {}))
 
@@ -382,8 +405,9 @@ class RunOptions:
             raise UserError(f"unknown options in the run: {', '.join(sorted(unknown))}")
         for name, value in stored.items():
             check_type(name, value)
-        for kind in ("rule", "net"):
-            path = stored.get(kind, "")
+        named = [(kind, stored.get(kind, "")) for kind in ("rule", "net")]
+        named += [("rule", path) for path in sections.files(stored.get("layer", {}))]
+        for kind, path in named:
             if plugins.is_file(path):
                 digest = stored.get("files", {}).get(path, "")
                 if len(digest) != 64 or plugins.absolute(path) != path:
@@ -436,7 +460,7 @@ def check_type(name: str, value: object) -> None:
     elif kind is int:
         fits = isinstance(value, Integral) and not truth
     elif kind is dict:
-        values = str | bool | Real if name == "set" else str
+        values = {"set": str | bool | Real, "layer": dict}.get(name, str)
         fits = isinstance(value, dict) and all(isinstance(v, values) for v in value.values())
     else:
         fits = isinstance(value, kind) and not (kind is str and "\0" in value)

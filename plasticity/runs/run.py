@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,11 @@ from plasticity.device import prefetched, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.files import make_folder
-from plasticity.learning import Adam, Plain
+from plasticity.learning import Optimiser, Pace
 from plasticity.learning.ranks import Ranks
-from plasticity.learning.rule_check import check_fits
 from plasticity.network import Layer, Network, Parameters
-from plasticity.rule import Rule, reads_labels
-from plasticity.runs import sets
+from plasticity.rule import Rule, learns, reads_labels
+from plasticity.runs import sections, sets
 from plasticity.runs.measures import Measures
 from plasticity.runs.options import RunOptions
 from plasticity.stimuli import Batch, Stimulus
@@ -29,15 +28,20 @@ from plasticity.stimuli import Batch, Stimulus
 
 @dataclass
 class State:
-    """A run in memory: what was asked for and how far it has come."""
+    """A run in memory: what was asked for and how far it has come.
+
+    Attributes:
+        rule: the run's, which learns in all modules that have none of their own; assigned: the
+            rules of all modules.
+    """
 
     options: RunOptions
     network: Network
     rule: Rule
-    modules: learning.Modules
+    assigned: sections.Assigned
     device: str
     weights: Parameters
-    optimiser: Adam | Plain
+    optimiser: Optimiser
     step: int = 0
     ranks: Ranks | None = None  # the processes that learn together, if there are several
     waited: float = 0.0  # seconds that learning has waited for batches since it was resumed
@@ -46,6 +50,69 @@ class State:
         default_factory=lambda: {"seconds": []}  # and what the rule reports, see `learn_batch`
     )
     measures: Measures = field(default_factory=Measures)
+
+    @property
+    def modules(self) -> learning.Modules:
+        """For each module the numbers of its layers."""
+        return self.assigned.modules
+
+    @property
+    def rules(self) -> learning.Rules:
+        """For each module its rule, None where it is frozen."""
+        return self.assigned.rules
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some modules have another rule than the run's, or none."""
+        return any(rule != self.rule for rule in self.rules)
+
+    @property
+    def learns(self) -> bool:
+        """Whether any weight changes."""
+        return any(map(learns, self.assigned.learn))
+
+    def rule_of(self, layer: str) -> Rule | None:
+        """The rule of a layer or convolution, by its name; None where it is frozen."""
+        for module, rule in zip(self.modules, self.rules, strict=True):
+            inside = [self.network.layers[i] for i in module]
+            if layer in (name for la in inside for name in (la.name, *_names(la))):
+                return rule
+        raise KeyError(layer)
+
+    @property
+    def rule_name(self) -> str:
+        """The rule for titles: its name, and those of layers that have another one, or none."""
+        if not self.mixed:
+            return self.rule.name
+        others = {
+            top: "frozen" if own is None else own.name
+            for top, own in zip(self.tops, self.rules, strict=True)
+            if own != self.rule
+        }
+        if not any(own == self.rule for own in self.rules):
+            return ", ".join(f"{top} {what}" for top, what in others.items())
+        return f"{self.rule.name} ({', '.join(f'{top} {what}' for top, what in others.items())})"
+
+    @property
+    def keys(self) -> list[str]:
+        """Under what name the parameters of each loss are kept."""
+        return learning.keys(self.network, self.modules, self.losses)
+
+    @property
+    def tops(self) -> list[str]:
+        """The name of the layer at the top of each module."""
+        return [self.network.layers[module[-1]].name for module in self.modules]
+
+    def said(self, what: str) -> str:
+        """The `equation` or `citation` of the rule, with those of layers that have another one."""
+        if not self.mixed:
+            return getattr(self.rule, what)
+        told = {
+            top: getattr(own, what)
+            for top, own in zip(self.tops, self.rules, strict=True)
+            if own is not None and getattr(own, what)
+        }
+        return "; ".join(f"{top}: {text}" for top, text in told.items())
 
     @cached_property
     def stimulus(self) -> Stimulus:
@@ -64,7 +131,15 @@ class State:
     @cached_property
     def losses(self) -> list[learning.Loss]:
         """What is predicted from what."""
-        return learning.losses_of(self.rule, self.modules, self.network, self.options.below_gru)
+        return learning.losses_of(self.rules, self.modules, self.network, self.options.below_gru)
+
+    def read_by(self, rule: Rule, number: int) -> Layout:
+        """The order of the encodings that a rule reads of a layer, by its number from 0."""
+        space = self.stimulus.space
+        for layer in self.network.layers[:number]:
+            space = layer.space(space)
+        read = learning.read_space(self.network.layers[number], rule.reads, space)
+        return self.stimulus.reading.layout(self.layout, read)
 
     @cached_property
     def layouts(self) -> list[Layout]:
@@ -73,20 +148,18 @@ class State:
         Raises:
             UserError: a context of another length.
         """
-        space, of = self.stimulus.space, []
-        self.network.shapes(space)  # says if nothing reaches a layer
-        for layer in self.network.layers:
-            read = learning.read_space(layer, self.rule.reads, space)
-            of.append(self.stimulus.reading.layout(self.layout, read))
-            space = layer.space(space)
+        self.network.shapes(self.stimulus.space)  # says if nothing reaches a layer
+        found: list[Layout] = []
         for loss in self.losses:
-            target, context = loss.ends(self.modules)
-            if of[target] != of[context]:
-                names = (self.network.layers[i].name for i in (target, context))
-                both = zip(names, (of[target].time, of[context].time), strict=True)
-                said = " and ".join(f"{name} has {time}" for name, time in both)
+            ends = loss.ends(self.modules)
+            both = [self.read_by(self.rules[loss.kept], end) for end in ends]
+            if both[0] != both[1]:
+                names = (self.network.layers[i].name for i in ends)
+                times = zip(names, (of.time for of in both), strict=True)
+                said = " and ".join(f"{name} has {time}" for name, time in times)
                 raise UserError(f"a context and its target need as many frames each, and {said}")
-        return [of[loss.ends(self.modules)[0]] for loss in self.losses]
+            found.append(both[0])
+        return found
 
     def labels(self, batch: Batch, layouts: Sequence[Layout]) -> list[np.ndarray]:
         """For each loss the classes of a batch, as its target's encodings are ordered."""
@@ -109,11 +182,16 @@ class State:
         """
         options = self.options
         batch = self.stimulus.batch(step, options.seed, options.batch, share)
-        labels = self.labels(batch, self.layouts) if reads_labels(self.rule) else None
-        of = self.rule, self.layouts, self.modules, options.seed, batch.step
+        labels = self.labels(batch, self.layouts) if self.taught else None
+        of = self.rules, self.layouts, self.modules, options.seed, batch.step
         drawn = learning.draws(*of, labels, self.losses, generators)
         on_host = (draw.on("cpu", np.dtype(options.dtype)) for draw in drawn)
         return replace(batch, draws=tuple(on_host))
+
+    @property
+    def taught(self) -> bool:
+        """Whether a rule learns from labels."""
+        return any(map(reads_labels, self.assigned.learn))
 
     def updates(
         self,
@@ -124,7 +202,7 @@ class State:
         """The update of every module for a batch on the run's device; no weight moves yet."""
         return learning.updates(
             self.network,
-            self.rule,
+            self.rules,
             self.modules,
             self.weights,
             self.stimulus.inputs(batch, np.dtype(self.options.dtype)),
@@ -160,8 +238,11 @@ class State:
     @property
     def names(self) -> list[str]:
         """A name for each loss: that of the layer at the top of the module that keeps it."""
-        tops = [self.network.layers[module[-1]].name for module in self.modules]
-        return learning.named(self.losses, tops)
+        return learning.named(self.losses, self.tops)
+
+
+def _names(layer: Layer) -> list[str]:
+    return [conv.name for conv in layer.convolutions]
 
 
 def _map(tree: dict, change: Callable[[Array], Array]) -> dict:
@@ -178,18 +259,43 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     if ranks:
         ranks.share(options.batch)  # says if the batch cannot be shared
         ranks.connect(device)
-    check_fits(rule, network, several=ranks is not None)
-    modules = network.modules(options.split_of(rule, network))
-    check_room(network, rule, dtype)
-    losses = learning.losses_of(rule, modules, network, options.below_gru)
-    weights = learning.prepare(network, rule, modules, options.seed, losses)
+    assigned = sections.assigned(options, network, several=ranks is not None)
+    modules, rules = assigned.modules, assigned.rules
+    network = _held(network, modules, rules)
+    check_room(network, rules, modules, dtype)
+    losses = learning.losses_of(rules, modules, network, options.below_gru)
+    weights = learning.prepare(network, rules, modules, options.seed, losses)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
-    optimiser = learning.OPTIMISERS[options.optimiser or rule.optimiser]
-    optimiser = optimiser.start(options.lr or rule.rate, weights)
-    begun = Measures.of(network, weights)
-    return State(
-        options, network, rule, modules, device, weights, optimiser, ranks=ranks, measures=begun
+    optimiser = Optimiser.start(_paces(network, assigned, losses), weights)
+    own = options, network, rule, assigned, device, weights, optimiser
+    return State(*own, ranks=ranks, measures=Measures.of(network, weights))
+
+
+def _held(network: Network, modules: learning.Modules, rules: learning.Rules) -> Network:
+    """The same network, where frozen layers normalise by their running statistics, constants."""
+    still = (module for module, rule in zip(modules, rules, strict=True) if rule is None)
+    frozen = {i for module in still for i in module}
+    layers = (
+        getattr(layer, "running", layer) if i in frozen else layer
+        for i, layer in enumerate(network.layers)
     )
+    return replace(network, layers=tuple(layers)) if frozen else network
+
+
+def _paces(
+    network: Network, assigned: sections.Assigned, losses: Sequence[learning.Loss]
+) -> Mapping[str, Pace]:
+    """The pace of whatever has weights, and of the parameters of each loss."""
+    found = {
+        conv.name: assigned.paces[layer.name]
+        for layer in network.layers
+        if layer.name in assigned.paces
+        for conv in layer.convolutions
+    }
+    names = learning.keys(network, assigned.modules, losses)
+    for loss, name in zip(losses, names, strict=True):
+        found[name] = assigned.paces[network.layers[assigned.modules[loss.kept][-1]].name]
+    return found
 
 
 def restore(
@@ -210,7 +316,9 @@ def restore(
     return state
 
 
-def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:
+def check_room(
+    network: Network, rules: learning.Rules, modules: learning.Modules, dtype: np.dtype
+) -> None:
     """Refuse a network whose weights alone would not fit the machine's memory.
 
     A system that promises more than it has ends the process later, without a word.
@@ -218,11 +326,16 @@ def check_room(network: Network, rule: Rule, dtype: np.dtype) -> None:
     Raises:
         UserError: what they would take, and what there is.
     """
-    count = sum(conv.parameters for conv in network.convolutions)
-    count += sum(2 * getattr(rule, "steps", 0) * layer.outputs**2 for layer in network.layers)
-    needed = count * (8 + 4 * dtype.itemsize)  # drawn in float64; the start and two moments each
-    each = rule.prepare_synapses(np.ones((1, 1)), np.random.default_rng(0))
-    needed += count * len(each) * (8 + dtype.itemsize)
+    count, needed = 0, 0
+    for module, rule in zip(modules, rules, strict=True):
+        layers = [network.layers[i] for i in module]
+        own = sum(conv.parameters for layer in layers for conv in layer.convolutions)
+        own += sum(2 * getattr(rule, "steps", 0) * layer.outputs**2 for layer in layers)
+        one, rng = np.ones((1, 1)), np.random.default_rng(0)
+        kept = {} if rule is None else rule.prepare_synapses(one, rng)
+        count += own
+        needed += own * (8 + 4 * dtype.itemsize)  # drawn in float64; start, two moments
+        needed += own * len(kept) * (8 + dtype.itemsize)
     try:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # not POSIX
@@ -281,7 +394,7 @@ def save(state: State, folder: Path, path: Path | None = None) -> None:
         return
     params = _map(state.weights, to_host)
     runs.check_finite(params)
-    rule = state.rule
+    axes = {n: one.axes for rule in state.assigned.learn for n, one in rule.parameters.items()}
     runs.save(
         path or runs.checkpoint_path(folder),
         runs.Checkpoint(
@@ -292,9 +405,13 @@ def save(state: State, folder: Path, path: Path | None = None) -> None:
             measures=state.measures.as_arrays(),
             answered={name: to_host(last) for name, last in state.measures.answered.items()},
             options=state.options.as_dict(),
-            rule={"name": rule.name, "equation": rule.equation, "citation": rule.citation},
+            rule={
+                "name": state.rule_name,
+                "equation": state.said("equation"),
+                "citation": state.said("citation"),
+            },
             versions=versions(state.device),
-            axes={name: own.axes for name, own in getattr(rule, "parameters", {}).items()},
+            axes=axes,
         ),
     )
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from plasticity.data import ImageSet
 from plasticity.data.utterances import Speech
 from plasticity.errors import UserError
-from plasticity.rule import reads_labels
 from plasticity.stimuli import STIMULI, Stimulus
 
 if TYPE_CHECKING:
@@ -45,9 +44,9 @@ def learning_set(options: "RunOptions") -> Source:
     Raises:
         UserError: no such data set, or no labels of two classes where the rule reads them.
     """
-    labelled, kind = reads_labels(options.rule_class()), options.unfed
-    found = split(options, kind.learns_from(labelled))
-    found = kind.labelled(found, options.rule) if labelled else found
+    taught, kind = options.taught, options.unfed
+    found = split(options, kind.learns_from(bool(taught)))
+    found = kind.labelled(found, taught) if taught else found
     return found.drawn(options.images, options.seed) if options.images else found
 
 

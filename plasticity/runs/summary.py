@@ -1,6 +1,7 @@
 """What a run was and what came of it, in numbers: `summary.json`."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,18 @@ def outcome(state: State) -> dict[str, object]:
     """First and last losses, if any, last gates or accuracies, speed; empty before the first step.
 
     Last ones are means over 20 steps, `images_per_second` is that of the median step; `measures`
-    are those of the layers in the last step that was measured.
+    are those of the layers in the last step that was measured. A module whose rule has no such
+    measure has None.
     """
     metrics = {name: np.array(values) for name, values in state.metrics.items()}
     measures = state.measures
     seconds = metrics["seconds"]
     if not len(seconds):
         return {}
-    first = {"loss_first": metrics["loss"][0].tolist()} if "loss" in metrics else {}
+    first = {"loss_first": _told(metrics["loss"][0])} if "loss" in metrics else {}
     return first | {
         **{
-            f"{name}_last": values[-20:].mean(axis=0).tolist()
+            f"{name}_last": _told(values[-20:].mean(axis=0))
             for name, values in metrics.items()
             if name != "seconds"
         },
@@ -34,6 +36,22 @@ def outcome(state: State) -> dict[str, object]:
     }
 
 
+def _told(values: np.ndarray) -> list[float | None]:
+    """Numbers for JSON, which knows no NaN: None where a module's rule has no such measure."""
+    return [None if np.isnan(value) else value for value in values.tolist()]
+
+
+def beside(found: Mapping[str, Sequence[float | None]]) -> str:
+    """What is shown beside the losses: the accuracy of readouts, if all modules have one, or gates.
+
+    Args:
+        found: measures by name, None or NaN where a module has none.
+    """
+    accuracy = found.get("accuracy", ())
+    known = len(accuracy) and all(v is not None and np.isfinite(v) for v in accuracy)
+    return "accuracy" if known else "open_gates"
+
+
 def finish(state: State, folder: Path, probe: dict[str, object] | None = None) -> dict[str, object]:
     """Write `summary.json`; returns what it holds.
 
@@ -41,8 +59,8 @@ def finish(state: State, folder: Path, probe: dict[str, object] | None = None) -
         probe: the result of a probe, see `probes.probe.Probed.as_dict`.
     """
     summary: dict[str, object] = {
-        "rule": state.rule.name,
-        "equation": state.rule.equation,
+        "rule": state.rule_name,
+        "equation": state.said("equation"),
         "network": state.network.name,
         "options": state.options.as_dict(),
         "versions": versions(state.device),

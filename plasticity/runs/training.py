@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -32,8 +33,8 @@ class Progress:
     """What a run tells while it goes on: after `step` of `steps`, means over the last 20.
 
     `means` has a value for each module of `open_gates`, of `loss`, if the rule descends one, and
-    of what else it measures; `measures` have one for each layer, by its name, of the last step that
-    was measured.
+    of what else it measures, NaN where the module's rule has no such measure; `measures` have one
+    for each layer, by its name, of the last step that was measured.
     """
 
     step: int
@@ -48,25 +49,23 @@ def learn_batch(
     batch: Batch,
     watch: Callable[[learning.Watched], None] | None = None,
     look: Callable[[Layer, Array], None] | None = None,
-) -> dict[str, list[Array]]:
+) -> dict[str, list[Array | None]]:
     """One step: every module learns from the batch, which lies on the run's device.
 
     Args:
         watch, look: see `learning.updates`.
 
     Returns:
-        `loss`, `open_gates` and the rule's own measures of every module, scalar arrays that are
-        still on the device.
+        `loss`, `open_gates` and the rules' own measures, each with a value for every loss: scalar
+        arrays that are still on the device, or None where its rule has no such measure.
     """
-    found: dict[str, list[Array]] = {}
+    told: list[dict[str, Array]] = []
     travelling = []
     for update in state.updates(batch, watch, look):
         for report in update.reports.values():
             values = {"loss": report.loss, "open_gates": report.open_gates, **report.measures}
-            for name, value in values.items():
-                if value is not None:
-                    found.setdefault(name, []).append(value)
-        if not learns(state.rule):
+            told.append({name: value for name, value in values.items() if value is not None})
+        if not learns(update.rule):
             continue
         if state.ranks:  # the sum over ranks travels while the modules above are computed
             travelling.append(update)
@@ -76,7 +75,7 @@ def learn_batch(
         update.finish()
         apply(state, update, batch.step + 1)
     state.step = batch.step + 1
-    return found
+    return {name: [one.get(name) for one in told] for name in dict.fromkeys(chain(*told))}
 
 
 def apply(state: State, update: learning.Update, step: int) -> None:
@@ -86,7 +85,7 @@ def apply(state: State, update: learning.Update, step: int) -> None:
         for name, value in own.items():
             state.weights[layer][name][...] = value
     if update.constrained is not None:
-        learning.constrain(state.rule, update.constrained, state.weights)
+        learning.constrain(update.rule, update.constrained, state.weights)
 
 
 class Onlooker(Protocol):
@@ -128,7 +127,7 @@ def train(
     if state.step == 0:
         keep(state, folder)
     saved, start = time.monotonic(), time.perf_counter()
-    pending: list[dict[str, list[Array]]] = []
+    pending: list[dict[str, list[Array | None]]] = []
     share = state.ranks.share(options.batch) if state.ranks else slice(None)
     with (
         np.errstate(over="ignore", invalid="ignore"),  # losses are checked instead
@@ -199,6 +198,11 @@ def _stop(
     ) from error
 
 
+def _rate(state: State, number: int) -> float:
+    """The learning rate of a loss's parameters, by its number from 0."""
+    return state.optimiser.paces[state.keys[number]].rate
+
+
 def _progress(state: State, steps: int) -> Progress:
     recent = state.metrics["seconds"][-20:]
     return Progress(
@@ -210,16 +214,24 @@ def _progress(state: State, steps: int) -> Progress:
     )
 
 
-def _flush(state: State, pending: list[dict[str, list[Array]]]) -> None:
-    """Read losses from the device, and stop where one is not finite."""
+def _flush(state: State, pending: list[dict[str, list[Array | None]]]) -> None:
+    """Read losses from the device, and stop where one is not finite.
+
+    A measure that a loss does not have is NaN.
+    """
     for step in pending:
-        found = {name: np.array([float(v) for v in values]) for name, values in step.items()}
-        loss = found.get("loss", np.zeros(1))
-        if not np.isfinite(loss).all():
-            name = state.names[int(np.argmin(np.isfinite(loss)))]
+        found = {
+            name: np.array([np.nan if v is None else float(v) for v in values])
+            for name, values in step.items()
+        }
+        has = np.array([value is not None for value in step.get("loss", ())], bool)
+        lost = has & ~np.isfinite(found.get("loss", has))
+        if lost.any():
+            number = int(np.argmax(lost))
+            name, rate = state.names[number], _rate(state, number)
             raise UserError(
                 f"the loss of {name} is not finite at step {len(state.metrics['loss']) + 1}: "
-                f"take a smaller --lr than {state.optimiser.rate:g}; the last checkpoint stands"
+                f"take a smaller --lr than {rate:g}; the last checkpoint stands"
             )
         for name in state.metrics.keys() - found.keys() - {"seconds"}:
             del state.metrics[name]  # an earlier version wrote a loss of 0 where there is none

@@ -316,6 +316,7 @@ def negative_gradients(
     context: str = "same",
     eps: float = 1e-11,
     losses: Sequence[Loss] | None = None,
+    names: Sequence[str] | None = None,
     reading: Reading | None = None,
 ) -> tuple[list[float], Parameters]:
     """Losses of all modules, and minus their gradients, by autograd.
@@ -336,7 +337,8 @@ def negative_gradients(
             dendrites: False puts 1 for every dendritic signal; context: `same`, or `above` for
             contexts of the module above (the last is its own); the gradient of each loss stops at
             the inputs of both modules.
-        losses: what is predicted from what, by default one for each module by `context`.
+        losses: what is predicted from what, by default one for each module by `context`; names:
+            under which their parameters are kept, by default `learning.keys`.
         reading: how maps become encodings, by default their means.
 
     Returns:
@@ -364,7 +366,7 @@ def negative_gradients(
     met: dict[int, Tensor] = {}
     found = encodings(network, modules, tensors, x, reads, reading, ends, met)
     values, whole = [], x.new_zeros(())
-    names = keys(network, modules, losses)
+    names = keys(network, modules, losses) if names is None else names
     for number, (name, draw) in enumerate(zip(names, draws, strict=True)):
         of, own = losses[number], tensors[name]
         target, source = of.ends(modules)

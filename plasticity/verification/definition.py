@@ -8,14 +8,13 @@ from plasticity import learning
 from plasticity.errors import UserError
 from plasticity.layers import Conv, Layer
 from plasticity.learning import Scored, Seen, Watched
-from plasticity.rule import OneSynapse
-from plasticity.runs.run import State
+from plasticity.rule import OneSynapse, Rule
 from plasticity.verification.gradient import TOLERANCE, Case, Comparison, chosen, compared
 
 
-def has_definition(state: State) -> bool:
-    """Whether the rule states its equation for one synapse."""
-    return getattr(state.rule, "definition", None) is not None
+def has_definition(rule: Rule) -> bool:
+    """Whether a rule states its equation for one synapse."""
+    return getattr(rule, "definition", None) is not None
 
 
 def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> list[Comparison]:
@@ -31,13 +30,15 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
     modules: list[Watched] = []
     updates = list(made.learn(watch=modules.append))
     for update, watched in zip(updates, modules, strict=True):
+        if not has_definition(watched.rule):
+            continue
         layer = state.network.layers[state.modules[watched.module][-1]]
         (scored, *others) = watched.losses
         if others or scored.loss.crosses:
             continue  # several equations in one dW
         for seen in (seen for seen in watched.layers if seen.read):
             try:
-                meets = _Meets(made, layer, seen, scored)
+                meets = _Meets(made, layer, seen, scored, watched.rule)
             except UserError:  # a norm stands between pre and post: no equation of one synapse
                 continue
             for name in sorted(seen.changes):
@@ -46,7 +47,7 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
                     continue
                 at = chosen(dW, samples, rng)
                 entries = [tuple(map(int, np.unravel_index(i, dW.shape))) for i in at]
-                wanted = np.array([state.rule.definition(meets.one(name, i)) for i in entries])
+                wanted = np.array([watched.rule.definition(meets.one(name, i)) for i in entries])
                 found = dW.reshape(-1)[at].astype(float)
                 how = (seen.layer.name, name, found, wanted, "definition", limit)
                 row = compared(made, update, *how)
@@ -57,7 +58,7 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
 class _Meets:
     """What the synapses of one layer meet, recomputed in float64 from the layer's input."""
 
-    def __init__(self, made: Case, layer: Layer, seen: Seen, scored: Scored) -> None:
+    def __init__(self, made: Case, layer: Layer, seen: Seen, scored: Scored, rule: Rule) -> None:
         self.seen, self.scored = seen, scored
         self.own = {name: w.astype(float) for name, w in scored.own.items()}
         self.kept = made.weights
@@ -71,7 +72,7 @@ class _Meets:
             for potential in (True, False)
         )
         self.window = None
-        if isinstance(layer, Conv) and layer.geometry.pools and made.state.rule.post == "winner":
+        if isinstance(layer, Conv) and layer.geometry.pools and rule.post == "winner":
             self.window = _most_excited(self.a, layer)
         self.timed = made.state.stimulus.reading.time == "map"
 

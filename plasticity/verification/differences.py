@@ -12,6 +12,7 @@ import numpy as np
 from plasticity import learning
 from plasticity.errors import UserError
 from plasticity.network import Parameters
+from plasticity.rule import Rule
 from plasticity.verification import gradient
 from plasticity.verification.gradient import Case, Comparison, chosen, compared, layouts_of
 
@@ -28,22 +29,25 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
         samples: of each parameter; tolerance: on `Comparison.error`, by default `TOLERANCE`.
 
     Raises:
-        UserError: a rule that states no loss, or an error that comes down by random weights.
+        UserError: no rule states a loss, or an error that comes down by random weights.
     """
-    state, rule = made.state, made.state.rule
-    if not hasattr(rule, "objective"):
-        raise UserError(f"the rule {rule.name} is the gradient of no loss")
-    if gradient.random_below(state):
-        raise UserError(
-            f"{rule.name} sends its error down by fixed random weights, which is no slope: compare "
-            "it by --method torch, or take --modules layers"
-        )
+    state = made.state
+    stated = [rule for rule in state.assigned.learn if hasattr(rule, "objective")]
+    if not stated:
+        raise UserError(f"the rule {state.rule.name} is the gradient of no loss")
+    for rule in stated:
+        if gradient.random_below(state, rule):
+            raise UserError(
+                f"{rule.name} sends its error down by fixed random weights, which is no slope: "
+                "compare it by --method torch, or take --modules layers"
+            )
     limit = TOLERANCE if tolerance is None else tolerance
     weights = {la: {n: w.astype(float) for n, w in own.items()} for la, own in made.weights.items()}
     rng, rows = np.random.default_rng(made.seed), []
-    held = _encodings(made, range(len(state.network.layers)), made.inputs.astype(float), weights)[0]
-    for update in made.updates:
-        loss = _Loss(made, update.module, weights, held)
+    every, x = range(len(state.network.layers)), made.inputs.astype(float)
+    held = {rule.reads: _encodings(made, rule, every, x, weights)[0] for rule in stated}
+    for update in (update for update in made.updates if update.rule in stated):
+        loss = _Loss(made, update.module, weights, held[update.rule.reads])
         for layer in sorted(update.changes):
             for name in sorted(update.changes[layer]):
                 if layer in loss.shortened and name in learning.NETWORKS_OWN:
@@ -63,11 +67,11 @@ def compare(made: Case, samples: int = 12, tolerance: float | None = None) -> li
 
 
 def _encodings(
-    made: Case, layers: Iterable[int], x: np.ndarray, weights: Parameters
+    made: Case, rule: Rule, layers: Iterable[int], x: np.ndarray, weights: Parameters
 ) -> tuple[dict[int, np.ndarray], list[np.ndarray]]:
     """What a rule may read of every layer, and who is active and wins in it."""
     state, found, branches = made.state, {}, []
-    reads = state.rule.reads
+    reads = rule.reads
     reading = state.stimulus.reading.of(reads)
     for i in layers:
         layer = state.network.layers[i]
@@ -90,7 +94,7 @@ class _Loss:
     ) -> None:
         state = made.state
         self.made, self.weights, self.held = made, weights, held
-        self.module = state.modules[number]
+        self.module, self.rule = state.modules[number], state.rules[number]
         layers = [state.network.layers[i] for i in self.module]
         self.x = made.met[layers[0].name].astype(float)
         self.shortened = {la.name for la in layers if la.recurrent and la.credit != "bptt"}
@@ -100,7 +104,7 @@ class _Loss:
         self.value = self._objective(held)
 
     def _objective(self, read: dict[int, np.ndarray]) -> float:
-        rule, total = self.made.state.rule, 0.0
+        rule, total = self.rule, 0.0
         for loss, name, draw, layout in self.losses:
             ends = loss.ends(self.made.state.modules)
             top = self.made.state.network.layers[ends[0]]
@@ -128,7 +132,7 @@ class _Loss:
             # What the rule keeps for itself changes no activity.
             read, won = self.held, []
             if name in learning.NETWORKS_OWN:
-                read, won = _encodings(self.made, self.module, self.x, self.weights)
+                read, won = _encodings(self.made, self.rule, self.module, self.x, self.weights)
             sides.append(self._objective(read))
             winners.append(won)
         flat[i] = before

@@ -10,7 +10,7 @@ from plasticity.arrays import resolve_device, to_device, to_host
 from plasticity.errors import UserError
 from plasticity.events import AllPairs, Events, Layout
 from plasticity.network import Parameters
-from plasticity.rule import Draw, Rule, reads_labels
+from plasticity.rule import Draw, Rule
 from plasticity.runs.run import State
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
@@ -80,11 +80,12 @@ class Case:
         """The updates of all modules with some of the case's parts replaced."""
         state = self.state
         parts = {"network": state.network, "modules": state.modules, "losses": state.losses}
+        parts |= {"rules": state.rules}
         parts |= vars(self) | changed
         dtype = np.dtype(self.state.options.dtype)
         return learning.updates(
             parts["network"],
-            state.rule,
+            parts["rules"],
             parts["modules"],
             parts["weights"],
             parts["inputs"],
@@ -106,12 +107,12 @@ def case(state: State, *, seed: int, batch: int, gain: float = 1.0) -> Case:
     stimulus = state.stimulus
     made, layout = stimulus.batch(0, seed, batch), stimulus.layout(batch)
     layouts = layouts_of(state, layout)
-    labels = state.labels(made, layouts) if reads_labels(state.rule) else None
+    labels = state.labels(made, layouts) if state.taught else None
     weights = {
         layer: {name: to_host(w) * w.dtype.type(gain) for name, w in own.items()}
         for layer, own in state.weights.items()
     }
-    draws = learning.draws(state.rule, layouts, state.modules, seed, 0, labels, state.losses)
+    draws = learning.draws(state.rules, layouts, state.modules, seed, 0, labels, state.losses)
     first = stimulus.inputs(made, np.dtype(state.options.dtype))
     winners: dict[str, float] = {}
     met: dict[str, np.ndarray] = {}
@@ -134,15 +135,15 @@ def layouts_of(state: State, layout: Layout) -> list[Layout]:
     return [replace(of, samples=layout.samples) for of in state.layouts]
 
 
-def has_loss(state: State) -> bool:
-    """Whether the rule, on these modules, is the gradient of a loss that can be computed."""
-    return _shipped(state.rule) or hasattr(state.rule, "objective")
+def has_loss(rule: Rule) -> bool:
+    """Whether a rule is the gradient of a loss that can be computed."""
+    return _shipped(rule) or hasattr(rule, "objective")
 
 
-def random_below(state: State) -> bool:
+def random_below(state: State, rule: Rule) -> bool:
     """Whether an error comes down by fixed random weights, so that autograd needs them too."""
-    several = any(len(module) > 1 for module in state.modules)
-    return state.rule.feedback == "random" and several
+    own = (m for m, its in zip(state.modules, state.rules, strict=True) if its == rule)
+    return rule.feedback == "random" and any(len(module) > 1 for module in own)
 
 
 def _shipped(rule: Rule) -> bool:
@@ -154,13 +155,15 @@ def _shipped(rule: Rule) -> bool:
 
 
 def compare(made: Case, tolerance: float | None = None) -> list[Comparison]:
-    """One step of learning, computed by the rule and by torch's autograd in float64.
+    """One step of learning, computed by the rules and by torch's autograd in float64.
+
+    Modules whose rule has no loss are left out.
 
     Args:
         tolerance: on `error`; by default `TOLERANCE` of the run's dtype.
 
     Raises:
-        UserError: torch is missing, or a rule without a loss.
+        UserError: torch is missing, or no rule has a loss.
     """
     from plasticity.verification.autograd import negative_gradients, torch_draw
 
@@ -168,26 +171,40 @@ def compare(made: Case, tolerance: float | None = None) -> list[Comparison]:
     exact = {
         la: {n: w.astype(np.float64) for n, w in own.items()} for la, own in made.weights.items()
     }
-    if _shipped(state.rule):
-        words, draws = in_words_of_the_reference(state.rule, made.draws)
-    elif has_loss(state):
-        words = {"loss": state.rule.objective, "reads": state.rule.reads, "needs": state.rule.needs}
-        draws = [torch_draw(draw) for draw in made.draws]
-    else:
-        raise UserError(f"the rule {state.rule.name} is the gradient of no loss")
-    _, wanted = negative_gradients(
-        state.network,
-        state.modules,
-        exact,
-        made.inputs.astype(np.float64),
-        made.layout,
-        draws,
-        **words,
-        losses=state.losses,
-        reading=state.stimulus.reading,
-    )
     limit = TOLERANCE[state.options.dtype] if tolerance is None else tolerance
-    return _compared(made, wanted, "torch", limit)
+    wanted: list[tuple[Rule, Parameters]] = []
+    for rule in state.assigned.learn:
+        here = [i for i, loss in enumerate(state.losses) if state.rules[loss.kept] == rule]
+        draws = [made.draws[i] for i in here]
+        if _shipped(rule):
+            words, draws = in_words_of_the_reference(rule, draws)
+        elif has_loss(rule):
+            words = {"loss": rule.objective, "reads": rule.reads, "needs": rule.needs}
+            draws = [torch_draw(draw) for draw in draws]
+        else:
+            continue
+        _, slopes = negative_gradients(
+            state.network,
+            state.modules,
+            exact,
+            made.inputs.astype(np.float64),
+            made.layout,
+            draws,
+            **words,
+            losses=[state.losses[i] for i in here],
+            names=[state.keys[i] for i in here],
+            reading=state.stimulus.reading,
+        )
+        wanted.append((rule, slopes))
+    if not wanted:
+        raise UserError(f"the rule {state.rule.name} is the gradient of no loss")
+    return [
+        row
+        for update in made.updates
+        for rule, slopes in wanted
+        if update.rule == rule
+        for row in _compared(made, [update], slopes, "torch", limit)
+    ]
 
 
 def on_device(made: Case, name: str, tolerance: float | None = None) -> list[Comparison]:
@@ -206,7 +223,7 @@ def on_device(made: Case, name: str, tolerance: float | None = None) -> list[Com
     }
     updates = learning.updates(
         state.network,
-        state.rule,
+        state.rules,
         state.modules,
         weights,
         to_device(made.inputs, device),
@@ -220,12 +237,18 @@ def on_device(made: Case, name: str, tolerance: float | None = None) -> list[Com
         for layer, own in update.changes.items():
             wanted[layer] = {name: to_host(dW) for name, dW in own.items()}
     limit = TOLERANCE[state.options.dtype] if tolerance is None else tolerance
-    return _compared(made, wanted, device, limit)
+    return _compared(made, made.updates, wanted, device, limit)
 
 
-def _compared(made: Case, wanted: Parameters, method: str, limit: float) -> list[Comparison]:
+def _compared(
+    made: Case,
+    updates: Sequence[learning.Update],
+    wanted: Parameters,
+    method: str,
+    limit: float,
+) -> list[Comparison]:
     rows = []
-    for update in made.updates:
+    for update in updates:
         for layer, changes in sorted(update.changes.items()):
             for name in sorted(set(changes) | set(wanted[layer])):
                 w = made.weights[layer][name]

@@ -7,7 +7,7 @@ import numpy as np
 
 from plasticity import learning
 from plasticity.network import Parameters
-from plasticity.rule import Draw
+from plasticity.rule import Draw, Rule
 from plasticity.runs.run import State
 from plasticity.verification.gradient import Case, layouts_of
 
@@ -48,12 +48,12 @@ def check(made: Case) -> list[Dependence]:
     states nothing.
     """
     state, rows = made.state, []
-    locality = stated(state)
-    if locality == "global":
-        return rows
     top, names = len(state.network.layers) - 1, [layer.name for layer in state.network.layers]
-    last, reach = len(state.modules) - 1, int(locality == "neighbours")
-    for number, module in enumerate(state.modules):
+    last = len(state.modules) - 1
+    for number, (module, rule) in enumerate(zip(state.modules, state.rules, strict=True)):
+        if rule is None or (locality := stated(state, rule)) == "global":
+            continue
+        reach = int(locality == "neighbours")
         for group in [[i] for i in module] if locality == "layer" else [module]:
             first, end = group[0], group[-1]
             below, above = max(0, number - reach), min(last, number + reach)
@@ -68,17 +68,26 @@ def check(made: Case) -> list[Dependence]:
     return rows
 
 
-def stated(state: State) -> str:
-    """The locality that the rule states.
+def stated(state: State, rule: Rule) -> str:
+    """The locality that a rule of the run states.
 
     Where it says `layer` and is asked for larger modules than its own, it is `module`.
     """
-    locality, split = state.rule.locality, state.options.modules
+    locality, split = rule.locality, state.options.modules
     # A recurrent layer's loss teaches the layer below it.
-    if any(loss.keeper is not None for loss in state.losses) and locality in ("layer", "module"):
+    own = [m for m, its in enumerate(state.rules) if its == rule]
+    crossing = any(loss.keeper is not None and loss.kept in own for loss in state.losses)
+    if crossing and locality in ("layer", "module"):
         return "neighbours"
-    several = any(len(module) > 1 for module in state.modules)
+    several = any(len(state.modules[m]) > 1 for m in own)
     return "module" if locality == "layer" and several and split != "" else locality
+
+
+def in_words(state: State) -> str:
+    """The locality that the rule states; of several rules, each with its own."""
+    if len(state.assigned.learn) == 1:
+        return stated(state, state.assigned.learn[0])
+    return ", ".join(f"{rule.name} {stated(state, rule)}" for rule in state.assigned.learn)
 
 
 def _rows(
@@ -109,11 +118,13 @@ def _above(made: Case, kept: tuple[int, int], end: int) -> Parameters:
     for layer in state.network.layers[end + 1 :]:
         for own in (weights[conv.name] for conv in layer.convolutions):
             for name, w in own.items():
-                own[name] = (w * (1 + SPREAD * rng.standard_normal(w.shape))).astype(w.dtype)
+                changed = w * (1 + SPREAD * rng.standard_normal(w.shape))
+                changed = np.abs(changed) if name == "running_var" else changed
+                own[name] = changed.astype(w.dtype)
     draws: list[Draw] = [
         draw
         if kept[0] <= loss.target <= kept[1]
-        else replace(state.rule.draw(layout, rng), labels=draw.labels)
+        else replace(state.rules[loss.kept].draw(layout, rng), labels=draw.labels)
         for loss, layout, draw in zip(
             state.losses, layouts_of(state, made.layout), made.draws, strict=True
         )
@@ -141,5 +152,6 @@ def _alone(made: Case, number: int, first: int) -> Parameters:
                 )
             )
     parts = {"network": network, "modules": modules, "losses": losses, "draws": draws}
+    parts |= {"rules": state.rules[number:]}
     inputs = made.met[state.network.layers[first].name]
     return _changes(list(made.learn(**parts, inputs=inputs)))

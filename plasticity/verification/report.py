@@ -21,6 +21,7 @@ class Verified:
     """What was found; `no_loss` and `no_events` say in a sentence what could not be compared.
 
     Attributes:
+        missed: the rules of which nothing was compared with something independent.
         comparisons: dW beside the gradient, the rule's definition, or another device's.
         dependences: see `locality.check`; sums: of events, see `inspection.check.sums`.
     """
@@ -33,6 +34,7 @@ class Verified:
     sums: list[Sum]
     no_loss: str = ""
     no_events: str = ""
+    missed: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[Comparison | Dependence | Sum]:
@@ -40,8 +42,8 @@ class Verified:
 
     @property
     def compared(self) -> bool:
-        """Whether there was something independent to compare dW with."""
-        return bool(self.comparisons)
+        """Whether there was something independent to compare the dW of every rule with."""
+        return bool(self.comparisons) and not self.missed
 
     @property
     def holds(self) -> bool:
@@ -121,20 +123,26 @@ def verify(
     """
     state = states[0]
     comparisons, dependences, found = [], [], []
-    no_loss, no_events = "", _no_events(state.rule)
+    no_loss, no_events = "", _no_events(state.assigned.learn)
     total = 3 * len(states)
     for seed, one in enumerate(states):
         report("checks", 3 * seed, total)
         made = gradient.case(one, seed=seed, batch=batch, gain=gain)
         if against:
             comparisons += gradient.on_device(made, against, tolerance)
-        elif not gradient.has_loss(one):
-            no_loss = f"{one.rule.name} is the gradient of no loss: there is none to compare with"
-        elif method == "torch":
-            comparisons += gradient.compare(made, tolerance)
         else:
-            comparisons += differences.compare(made, samples, tolerance)
-        if not against and definition.has_definition(one):
+            without = [rule.name for rule in one.assigned.learn if not gradient.has_loss(rule)]
+            if without:
+                names = " and ".join(without)
+                are = "is the gradient" if len(without) == 1 else "are gradients"
+                no_loss = f"{names} {are} of no loss: there is none to compare with"
+            if len(without) == len(one.assigned.learn):
+                pass
+            elif method == "torch":
+                comparisons += gradient.compare(made, tolerance)
+            else:
+                comparisons += differences.compare(made, samples, tolerance)
+        if not against and any(map(definition.has_definition, one.assigned.learn)):
             learned = gradient.case(_learned(one), seed=seed, batch=batch, gain=gain)
             comparisons += definition.compare(learned, samples, tolerance)
         report("checks", 3 * seed + 1, total)
@@ -146,15 +154,23 @@ def verify(
             no_events = str(error)
     report("checks", total, total)
     return Verified(
-        state.rule.name,
+        state.rule_name,
         state.network.name,
-        locality.stated(state),
+        locality.in_words(state),
         comparisons,
         dependences,
         found,
         no_loss,
         no_events,
+        _missed(made, comparisons),
     )
+
+
+def _missed(made: gradient.Case, comparisons: Sequence[Comparison]) -> tuple[str, ...]:
+    """The rules of which no layer was compared with anything."""
+    layers = {row.layer for row in comparisons}
+    met = [update.rule for update in made.updates if layers & update.changes.keys()]
+    return tuple(rule.name for rule in made.state.assigned.learn if rule not in met)
 
 
 def _learned(state: State, steps: int = 2) -> State:
@@ -166,7 +182,7 @@ def _learned(state: State, steps: int = 2) -> State:
     if state.step or not keeps:
         return state
     weights = {la: {n: w.copy() for n, w in own.items()} for la, own in state.weights.items()}
-    optimiser = type(state.optimiser).start(state.optimiser.rate, weights)
+    optimiser = state.optimiser.restarted(weights)
     learned = replace(state, weights=weights, optimiser=optimiser, metrics={"seconds": []})
     learned.stimulus = state.stimulus
     for step in range(steps):
@@ -174,9 +190,10 @@ def _learned(state: State, steps: int = 2) -> State:
     return replace(learned, step=0)
 
 
-def _no_events(rule: Rule) -> str:
-    if type(rule).roles is Rule.roles:
-        return f"{rule.name} yields no roles: its events cannot be inspected"
+def _no_events(rules: Sequence[Rule]) -> str:
+    without = [rule.name for rule in rules if type(rule).roles is Rule.roles]
+    if len(without) == len(rules):
+        return f"{' and '.join(without)} yields no roles: its events cannot be inspected"
     return ""
 
 

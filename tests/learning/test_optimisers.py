@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from plasticity.learning import Adam, Plain
+from plasticity.learning import Optimiser, Pace
 from plasticity.runs import run, training
 from plasticity.runs.options import RunOptions
 
@@ -22,7 +22,7 @@ def textbook(changes, steps):
 def test_adam_is_the_textbooks_over_many_steps():
     changes = np.random.default_rng(0).standard_normal((6, 5))
     weights = {"a": {"weight": np.zeros(5)}}
-    optimiser = Adam.start(RATE, weights)
+    optimiser = Optimiser.start(Pace(RATE), weights)
     for step, dW in enumerate(changes, 1):
         optimiser.ascend(weights, {"a": {"weight": dW}}, step)
     np.testing.assert_allclose(weights["a"]["weight"], textbook(changes, range(1, 7)), rtol=1e-9)
@@ -43,7 +43,7 @@ def test_a_run_counts_the_steps_of_adam_from_one():
 
 def test_the_plain_optimiser_adds_rate_times_dW():
     weights = {"a": {"weight": np.array([1.0, 2.0])}}
-    optimiser = Plain.start(0.5, weights)
+    optimiser = Optimiser.start(Pace(0.5, "plain"), weights)
     for step in (1, 2):
         optimiser.ascend(weights, {"a": {"weight": np.array([1.0, -4.0])}}, step)
     np.testing.assert_array_equal(weights["a"]["weight"], [2.0, -2.0])

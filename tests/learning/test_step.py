@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from plasticity import learning, rules
-from plasticity.learning import Adam, Update
+from plasticity.learning import Optimiser, Pace, Update
 from plasticity.learning.step import Report
 from plasticity.network import Conv, Gru, Network
 from tests.rounding import close_slope
@@ -66,7 +66,7 @@ def test_what_a_module_kept_is_let_go_before_the_next_one_is_fed(monkeypatch):
 def test_two_steps_of_adam_by_hand():
     """dW = 2, then -1; rate 0.1. First step: m^ = 2, v^ = 4, so the parameter moves by 0.1."""
     weights = {"layer": {"weight": np.array([1.0])}}
-    adam = Adam.start(0.1, weights)
+    adam = Optimiser.start(Pace(0.1), weights)
     adam.ascend(weights, {"layer": {"weight": np.array([2.0])}}, 1)
     assert weights["layer"]["weight"][0] == pytest.approx(1.1, abs=1e-8)
     adam.ascend(weights, {"layer": {"weight": np.array([-1.0])}}, 2)
@@ -81,7 +81,7 @@ def test_float32_adam_agrees_with_float64():
     found = {}
     for dtype in (np.float32, np.float64):
         weights = {"layer": {"weight": start.astype(dtype)}}
-        adam = Adam.start(1e-2, weights)
+        adam = Optimiser.start(Pace(1e-2), weights)
         for step, dW in enumerate(dWs, 1):
             adam.ascend(weights, {"layer": {"weight": dW.astype(dtype)}}, step)
         found[dtype] = weights["layer"]["weight"]
@@ -100,10 +100,10 @@ def test_draws_depend_on_seed_step_and_module_alone():
 def test_what_a_module_reports_is_of_all_its_losses():
     """Losses add up, fractions of open gates are a mean; without own losses of those it meets."""
     reports = {"a": Report(np.float64(3), 0.2, {"x": 1}), "b": Report(np.float64(4), 0.6, {"y": 2})}
-    update = Update(0, {}, reports, gates=(0.9,))
+    update = Update(0, None, {}, reports, gates=(0.9,))
     assert update.loss == 7 and update.open_gates == pytest.approx(0.4)
     assert update.measures == {"x": 1, "y": 2}
-    alone = Update(0, {}, {}, gates=(0.1, 0.5))
+    alone = Update(0, None, {}, {}, gates=(0.1, 0.5))
     assert alone.loss is None and alone.open_gates == pytest.approx(0.3)
 
 

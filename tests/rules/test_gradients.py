@@ -148,7 +148,7 @@ def test_200_steps_of_learning_follow_torch():
         (layer, name): torch.tensor(w) for layer, own in weights.items() for name, w in own.items()
     }
     theirs = torch.optim.Adam(twin.values(), lr=2e-3)
-    ours = learning.Adam.start(2e-3, weights)
+    ours = learning.Optimiser.start(learning.Pace(2e-3), weights)
     images = np.random.default_rng(0).standard_normal((64, 8, 2, 8, 8, 1))
     curves = ([], [])
     for step in range(200):

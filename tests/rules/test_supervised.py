@@ -106,7 +106,7 @@ def test_labels_can_be_learned():
     c = case(
         rules.get("supervised", classes=2), modules=SPLITS["1"], layout=Layout(2, 8, 2), gain=1
     )
-    adam, losses = learning.Adam.start(1e-2, c.weights), []
+    adam, losses = learning.Optimiser.start(learning.Pace(1e-2), c.weights), []
     for step in range(100):
         (update,) = c.updates()
         losses.append(float(update.loss))
