@@ -18,12 +18,12 @@ def followed(tmp_path_factory):
 
 def test_every_command_of_the_page_ends_as_it_says(followed):
     assert len(followed) == 9
-    for command, promised, came, output in followed:
-        assert came == promised, f"{command}: {output}"
+    for done in followed:
+        assert done.came == done.promised, f"{done.command}: {done.output}"
 
 
 def test_the_sentence_on_the_page_is_the_one_that_comes(followed):
-    assert "layer b of wrong takes 16 channels, and a below it has 8 neurons" in followed[-1][3]
+    assert "layer b of wrong takes 16 channels, and a below it has 8 neurons" in followed[-1].output
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ def followed(tmp_path_factory):
 
 
 def outputs(followed, start: str) -> list[str]:
-    return [output for command, *_, output in followed if command.startswith(start)]
+    return [done.output for done in followed if done.command.startswith(start)]
 
 
 def test_every_command_ends_as_the_page_says(followed):
     assert len(followed) == 15
-    for command, promised, came, output in followed:
-        assert came == promised, f"{command}: {output}"
+    for done in followed:
+        assert done.came == done.promised, f"{done.command}: {done.output}"
 
 
 def test_the_events_of_the_synapse_add_up_to_its_dW(followed):

@@ -77,7 +77,7 @@ def _told(value: object) -> str:
     return str(value)
 
 
-PLACES = ("image", "row", "column", "utterance", "frame")
+PLACES = ("image", "row", "column", "utterance", "clip", "frame")
 
 
 def _place(row: dict[str, object], which: str, of: str, within: Sequence[str]) -> str:
@@ -116,7 +116,9 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
 
     say(f"{found.name}, {found.rule}, step {found.step}")
     post = found.factor != "none"
-    rows = [_short(row, post) for row in records(found.largest(top))]
+    largest = list(records(found.largest(top)))
+    rows = [_short(row, post) for row in largest]
+    of = "clip" if largest and "clip" in largest[0] else "utterance"
     table(f"The {len(rows)} largest shares of its events", rows)
     if rows:
         say(
@@ -124,7 +126,7 @@ def synapse(found: "Synapse", top: int, files: Files, all_events: bool) -> None:
             + (" x synapse" if "synapse" in rows[0] else "")
             + (f" / {found.positions} positions" if found.positions > 1 else "")
             + ("; a patch is image (row, column)" if "patch" in rows[0] else "")
-            + ("; a frame is utterance (frame of the map)" if "frame" in rows[0] else "")
+            + (f"; a frame is {of} (frame of the map)" if "frame" in rows[0] else "")
             + ", 'with' the one that it is compared with",
         )
     table("By role, prediction step and sign", found.by_role())

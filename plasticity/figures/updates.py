@@ -201,6 +201,8 @@ def trace(
             axes.plot(steps, curve, color=colour, label=label, **_mark(steps))
         if name in ("dW", "dendrite", "gate", "error"):
             axes.axhline(0, color="#999999", linewidth=0.5, zorder=0)
+        if name == "post" and not own and all((curve <= 100.5).all() for curve, *_ in curves):
+            axes.set_ylim(-5, 105)  # per cent, so that rounding is not drawn at full height
         power = _power(
             max((float(np.abs(curve).max(initial=0)) for curve, *_ in curves), default=0)
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from plasticity import seeds
@@ -86,7 +87,7 @@ def neurons(surveys: Sequence[Survey], count: int, seed: int) -> np.ndarray:
 
 
 def favourites(
-    of: Survey, chosen: np.ndarray, count: int
+    of: Survey, chosen: ArrayLike, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The patches that excite each neuron most, at most one from an image, the strongest first.
 
@@ -97,6 +98,7 @@ def favourites(
         Place of the image in the survey, patch and encoding, each `(J, count)`; fewer if there are
         fewer images.
     """
+    chosen = np.asarray(chosen)
     best = of.best[:, chosen]
     image = np.argsort(-best, axis=0, kind="stable")[:count].T
     at = image, chosen[:, None]
