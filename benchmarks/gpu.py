@@ -20,7 +20,7 @@ import numpy as np
 
 from plasticity import kernels, networks
 from plasticity.device import prefetched
-from plasticity.kernels.cuda import launch
+from plasticity.kernels.cuda import launch, products
 from plasticity.runs import run, training
 from plasticity.runs.options import RunOptions
 from plasticity.stimuli import Batches
@@ -73,10 +73,9 @@ class Clock:
     """
 
     def __enter__(self) -> "Clock":
-        import cupy
 
         self.records: list[tuple] = []
-        self.run, self.matmul = launch.run, cupy.matmul
+        self.run, self.gemm = launch.run, products.gemm
         self.cover = random_numbers(COVER, COVER)
 
         def run(file: str, name: str, columns: int, rows: int, *args: object) -> None:
@@ -84,33 +83,28 @@ class Clock:
             call = lambda: self.run(file, name, columns, rows, *args)  # noqa: E731
             self.time(short, call, traffic(short, args), recurrent(short, args))
 
-        def matmul(a: object, b: object, out: object = None) -> object:
-            m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-            batch = int(np.prod(a.shape[:-2]))
-            moved = batch * (m * k + k * n + m * n) * a.itemsize
-            call = lambda: self.matmul(a, b, out=out)  # noqa: E731
-            return self.time("matrix products", call, moved, 2 * batch * m * k * n)
+        def gemm(a: object, b: object, out: object, add: bool) -> None:
+            moved = a.nbytes + b.nbytes + out.nbytes
+            call = lambda: self.gemm(a, b, out, add)  # noqa: E731
+            self.time("matrix products", call, moved, 2 * out.size * a.shape[-1])
 
-        launch.run, cupy.matmul = run, matmul
+        launch.run, products.gemm = run, gemm
         return self
 
     def __exit__(self, *_: object) -> None:
+        launch.run, products.gemm = self.run, self.gemm
+
+    def time(self, name: str, call: Callable, moved: int, operations: int) -> None:
         import cupy
 
-        launch.run, cupy.matmul = self.run, self.matmul
-
-    def time(self, name: str, call: Callable, moved: int, operations: int) -> object:
-        import cupy
-
-        found = call()
+        call()
         start, stop = cupy.cuda.Event(), cupy.cuda.Event()
-        self.matmul(self.cover, self.cover)
+        cupy.matmul(self.cover, self.cover)
         start.record()
         for _ in range(TIMES):
             call()
         stop.record()
         self.records.append((name, start, stop, moved, operations))
-        return found
 
     def timings(self) -> dict[str, Timing]:
         import cupy

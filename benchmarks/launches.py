@@ -29,7 +29,7 @@ from plasticity.runs.options import RunOptions
 from tests import standin
 
 SORTS = ("argsort", "searchsorted", "bincount", "nonzero")
-PRODUCTS = ("matmul", "einsum", "vdot")
+PRODUCTS = ("gemm", "matmul", "einsum", "vdot")
 
 
 @dataclass(frozen=True)

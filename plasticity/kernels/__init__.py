@@ -44,6 +44,7 @@ __all__ = [
     "forward",
     "gru_forward",
     "gru_learn",
+    "multiply",
     "norm_back",
     "norm_forward",
     "norm_statistics",
@@ -272,8 +273,15 @@ def products(
         threads.each(lambda part: np.matmul(part[0], part[1], out=part[2]), shares)
     else:
         for a, b, c in triples:
-            xp.matmul(a, b, out=c)
+            multiply(a, b, c)
     return out
+
+
+def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
+    """`a @ b`, matrix by matrix of a stack: see `definition.products.multiply`."""
+    if array_module(a, b) is np:
+        return np.matmul(a, b, out=out)
+    return form("multiply", call_with(a, b))(a, b, out)
 
 
 def _shares(a: Array, b: Array, c: Array) -> list[tuple[Array, Array, Array]]:

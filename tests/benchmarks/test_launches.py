@@ -9,7 +9,7 @@ from tests.kernels import emulation
 
 pytestmark = pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
 
-MOST = {"clapp": 2757, "hebbian": 843}  # launches, products and operations of a step of 6 layers
+MOST = {"clapp": 2288, "hebbian": 374}  # launches, products and operations of a step of 6 layers
 
 
 @pytest.mark.parametrize("rule", MOST)

@@ -24,6 +24,8 @@ ones_like arange where nonzero concatenate stack broadcast_to pad argsort search
 repeat tile copyto matmul einsum vdot sum mean max"""
 CUDA = """Stream Event Device alloc_pinned_memory get_current_stream get_elapsed_time is_available
 MemoryPool"""
+CUBLAS = """gemmStridedBatchedEx CUBLAS_COMPUTE_32F CUBLAS_COMPUTE_64F CUBLAS_GEMM_DEFAULT
+CUBLAS_COMPUTE_32F_FAST_16BF CUBLAS_COMPUTE_32F_FAST_TF32"""
 DTYPES = "float32 float64 int32 int64 uint8 bool_"
 VERSION = "14"
 
@@ -42,14 +44,12 @@ def cupy() -> ModuleType:
         getDeviceCount=machine.getDeviceCount,
         getDeviceProperties=machine.getDeviceProperties,
         CUDARuntimeError=machine.CUDARuntimeError,
+        CUDA_R_32F=machine.CUDA_R_32F,
+        CUDA_R_64F=machine.CUDA_R_64F,
     )
     gpu["nvrtc"] = _module("cupy.cuda.nvrtc", getVersion=machine.getVersion)
     gpu["cublas"] = _module(
-        "cupy.cuda.cublas",
-        getMathMode=machine.getMathMode,
-        setMathMode=machine.setMathMode,
-        CUBLAS_DEFAULT_MATH=machine.CUBLAS_DEFAULT_MATH,
-        CUBLAS_TF32_TENSOR_OP_MATH=machine.CUBLAS_TF32_TENSOR_OP_MATH,
+        "cupy.cuda.cublas", **{name: getattr(machine, name) for name in CUBLAS.split()}
     )
     gpu["device"] = _module("cupy.cuda.device", get_cublas_handle=machine.get_cublas_handle)
     gpu["nccl"] = _module("cupy.cuda.nccl", available=True)

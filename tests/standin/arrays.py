@@ -60,6 +60,13 @@ def _fetch(array: np.ndarray) -> np.ndarray:
     return array.copy()
 
 
+class MemoryPointer:
+    """Where an array begins."""
+
+    def __init__(self, ptr):
+        self.ptr = ptr
+
+
 class ndarray:  # noqa: N801
     __array_priority__ = 100
     __hash__ = None
@@ -117,6 +124,7 @@ class ndarray:  # noqa: N801
     itemsize = property(lambda self: self._a.itemsize)
     strides = property(lambda self: self._a.strides)
     flags = property(lambda self: self._a.flags)
+    data = property(lambda self: MemoryPointer(unwrapped(self).ctypes.data))
     T = property(lambda self: self.transpose())
 
     def get(self, stream=None, order="C", out=None, blocking=True):

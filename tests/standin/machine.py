@@ -6,6 +6,7 @@ early, or writes into pinned memory too early, computes something else. And a co
 that work may still read or write, as far as its stream has waited, is an error.
 """
 
+import ctypes
 import weakref
 from collections import Counter
 
@@ -36,7 +37,6 @@ class Machine:
         self.stream = Stream(_machine=self, _computes=True)
         self.idle = False
         self.forget()
-        self.math_mode = CUBLAS_DEFAULT_MATH  # of cuBLAS
         self.held = self.peak = 0
         self._used: dict[int, int] = {}  # allocation -> when it was taken or last used
 
@@ -254,19 +254,56 @@ def getVersion() -> tuple[int, int]:
     return 12, 9
 
 
-CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH = 0, 3
+CUDA_R_32F, CUDA_R_64F = 0, 1
+CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F = 68, 70
+CUBLAS_COMPUTE_32F_FAST_16BF, CUBLAS_COMPUTE_32F_FAST_TF32 = 75, 77
+CUBLAS_GEMM_DEFAULT = -1
+KEPT = {CUBLAS_COMPUTE_32F_FAST_TF32: 10, CUBLAS_COMPUTE_32F_FAST_16BF: 7}  # bits of a mantissa
 
 
 def get_cublas_handle() -> int:
     return 1
 
 
-def getMathMode(handle) -> int:
-    return Machine.now.math_mode
+def gemmStridedBatchedEx(
+    handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB,
+    beta, C, Ctype, ldc, strideC, batchCount, computeType, algo,
+) -> None:  # fmt: skip
+    """`C = alpha op(A) op(B) + beta C` for column-major matrices at these addresses."""
+    counted("gemm")
+    dtype = np.dtype([np.float32, np.float64][Ctype])
+    if not Atype == Btype == Ctype or (Ctype == CUDA_R_64F) != (computeType == CUBLAS_COMPUTE_64F):
+        raise CUDARuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
+
+    def matrices(address, rows, columns, ld, stride, turned=0):
+        rows, columns = (columns, rows) if turned else (rows, columns)
+        if min(rows, columns, batchCount) < 1 or ld < rows:
+            raise CUDARuntimeError("CUBLAS_STATUS_INVALID_VALUE")
+        count = (batchCount - 1) * stride + (columns - 1) * ld + rows
+        flat = np.ctypeslib.as_array(
+            (ctypes.c_ubyte * (count * dtype.itemsize)).from_address(address)
+        )
+        strides = (dtype.itemsize * s for s in (stride, 1, ld))
+        shape = (batchCount, rows, columns)
+        lying = np.lib.stride_tricks.as_strided(flat.view(dtype), shape, tuple(strides))
+        return lying.swapaxes(1, 2) if turned else lying
+
+    numbers = [matrices(at, 1, 1, 1, 0)[0, 0, 0] for at in (alpha, beta)]
+    a, b = matrices(A, m, k, lda, strideA, transa), matrices(B, k, n, ldb, strideB, transb)
+    if computeType in KEPT:
+        a, b = rounded(a, KEPT[computeType]), rounded(b, KEPT[computeType])
+    c = matrices(C, m, n, ldc, strideC)
+    product = numbers[0] * np.matmul(a, b)
+    c[...] = product + numbers[1] * c if numbers[1] else product
 
 
-def setMathMode(handle, mode) -> None:
-    Machine.now.math_mode = mode
+def rounded(a: np.ndarray, bits: int) -> np.ndarray:
+    """Float32 numbers with so many bits of their mantissas, to nearest even."""
+    a = np.ascontiguousarray(a)
+    as_int, away = a.view(np.uint32), 23 - bits
+    odd = (as_int >> away) & 1
+    kept = (as_int + odd + ((1 << (away - 1)) - 1)) & ~np.uint32((1 << away) - 1)
+    return np.where(np.isfinite(a), kept.astype(np.uint32).view(np.float32), a)
 
 
 class RawModule:

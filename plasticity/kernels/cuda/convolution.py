@@ -1,7 +1,6 @@
 """Convolutions of 3x3 kernels on a GPU, computed as on the CPU (see `cpu.winograd`).
 
-Matrix products are cuBLAS's, in full precision unless TF32 is asked of CuPy by name
-(`CUPY_TF32=1`, see `products`).
+Matrix products are cuBLAS's, see `products`.
 """
 
 from collections.abc import Sequence
@@ -70,7 +69,7 @@ def forward(
     U = _transformed_weights(weight, tile)
     for part, tiles in launch.chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
         V = _transform("inputs", (x[part],), (H, W, C, tiles), tile, x.dtype)
-        M = products.stacked(V, U)
+        M = products.multiply(V, U)
         sizes = map(np.int64, (H, W, pool, tiles // per, O))
         kept = winner[part] if winners else winner
         name = f"activities<{ctype}, {tile}>"
@@ -96,15 +95,16 @@ def correlate(x: Array, winner: Array, drive: Array, geometry: Geometry) -> tupl
         total = shares.sum(axis=0)
         return cupy.ascontiguousarray(total[:-1].T).reshape(O, C, 3, 3), total[-1]
     tile, per = _tile(H, W)
-    Q = cupy.zeros((PRODUCTS[tile], C, O), x.dtype)
-    db = cupy.zeros(O, x.dtype)
+    Q, db = cupy.empty((PRODUCTS[tile], C, O), x.dtype), None
     for part, tiles in launch.chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
         V = _transform("inputs", (x[part],), (H, W, C, tiles), tile, x.dtype)
         posts = (winner[part], drive[part], shared)
         S = _transform("posts", posts, (H, W, pool, O, tiles), tile, x.dtype)
-        db += S[ONES[tile]].sum(axis=0)
-        for p in range(len(Q)):  # one by one: a batched product would copy V to turn it round
-            Q[p] += cupy.matmul(V[p].T, S[p])
+        products.multiply(V.transpose(0, 2, 1), S, out=Q, add=db is not None)
+        own = S[ONES[tile]].sum(axis=0)
+        db = own if db is None else db + own
+    if db is None:  # no patches
+        return cupy.zeros((O, C, 3, 3), x.dtype), cupy.zeros(O, x.dtype)
     dW = cupy.empty((O, C, 3, 3), x.dtype)
     name = f"gradients<{CTYPES[x.dtype]}, {tile}>"
     launch.run("convolution", name, O, C, Q, *map(np.int64, (C, O)), dW)
@@ -127,7 +127,7 @@ def back(
     for part, tiles in launch.chunks(len(winner), per, PRODUCTS[tile] * (C + O) * drive.itemsize):
         posts = (winner[part], drive[part], shared)
         R = _transform("post_inputs", posts, (H, W, pool, O, tiles), tile, drive.dtype)
-        M = products.stacked(R, U)
+        M = products.multiply(R, U)
         name = f"errors<{CTYPES[drive.dtype]}, {tile}>"
         sizes = map(np.int64, (H, W, C, tiles))
         launch.run("convolution", name, C, tiles, M, *sizes, error[part])

@@ -1,37 +1,77 @@
-"""Products of stacks of matrices, by cuBLAS."""
+"""Products of matrices, and of stacks of them, by cuBLAS.
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+It is called by itself, since CuPy copies the matrices of a stack that are turned round, and tells
+cuBLAS nothing of precision for stacks.
+"""
+
+from functools import cache
 
 import numpy as np
 
 from plasticity.arrays import Array
 
 
-def stacked(a: Array, b: Array) -> Array:
-    """`a @ b`, matrix by matrix: `(P, n, k)` times `(P, k, m)`, float32 or float64.
-
-    In full precision unless `CUPY_TF32=1` asks for TF32. CuPy obeys it for products of two
-    matrices alone; of stacks it tells cuBLAS nothing.
-    """
+def multiply(a: Array, b: Array, out: Array | None = None, add: bool = False) -> Array:
+    """See `definition.products.multiply`; float32 or float64."""
     import cupy
 
-    if a.dtype != np.float32 or not int(os.environ.get("CUPY_TF32", "0")):
-        return cupy.matmul(a, b)
-    with _tf32():
-        return cupy.matmul(a, b)
+    stack = {len(m) for m in (a, b) if m.ndim == 3}
+    if len(stack) > 1 or a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"shapes {a.shape} and {b.shape} do not go into a product")
+    shape = (*stack, a.shape[-2], b.shape[-1])
+    if out is None:
+        out = cupy.empty(shape, a.dtype)
+    if out.shape != shape or not out.flags.c_contiguous:
+        raise ValueError(f"a product of shape {shape} needs an array of it in C order")
+    if out.size:
+        gemm(a, b, out, add)
+    return out
 
 
-@contextmanager
-def _tf32() -> Iterator[None]:
-    """cuBLAS takes TF32 for float32 meanwhile."""
+def gemm(a: Array, b: Array, out: Array, add: bool) -> None:
+    """One call of cuBLAS, which takes matrices column by column: `out^T = b^T a^T`."""
     from cupy.cuda import cublas, device
 
-    handle = device.get_cublas_handle()
-    before = cublas.getMathMode(handle)
-    cublas.setMathMode(handle, cublas.CUBLAS_TF32_TENSOR_OP_MATH)
-    try:
-        yield
-    finally:
-        cublas.setMathMode(handle, before)
+    (n, k), m = a.shape[-2:], b.shape[-1]
+    if not k:
+        return None if add else out.fill(0)
+    (a, turned_a, lda, step_a), (b, turned_b, ldb, step_b) = map(_lying, (a, b))
+    dtype, compute = _types(out.dtype)
+    one, beta = _number(1, out.dtype), _number(int(add), out.dtype)
+    cublas.gemmStridedBatchedEx(
+        device.get_cublas_handle(), turned_b, turned_a, m, n, k, one.ctypes.data,
+        b.data.ptr, dtype, ldb, step_b, a.data.ptr, dtype, lda, step_a, beta.ctypes.data,
+        out.data.ptr, dtype, m, n * m, len(out) if out.ndim == 3 else 1,
+        compute, cublas.CUBLAS_GEMM_DEFAULT,
+    )  # fmt: skip
+
+
+def _lying(a: Array) -> tuple[Array, int, int, int]:
+    """The array, whether its matrices lie column by column, and in numbers how far their next row
+    (or column) begins, and the next matrix of a stack."""
+    import cupy
+
+    (rows, columns), size = a.shape[-2:], a.itemsize
+    down, along = (s // size for s in a.strides[-2:])
+    step = a.strides[0] // size if a.ndim == 3 else 0
+    if (along == 1 or columns == 1) and (down >= columns or rows == 1) and step >= 0:
+        return a, 0, max(down, columns) if rows > 1 else columns, step
+    if (down == 1 or rows == 1) and (along >= rows or columns == 1) and step >= 0:
+        return a, 1, max(along, rows) if columns > 1 else rows, step
+    return _lying(cupy.ascontiguousarray(a))
+
+
+@cache
+def _types(dtype: np.dtype) -> tuple[int, int]:
+    """The dtype in cuBLAS's numbers, and how it computes: in full precision."""
+    from cupy.cuda import cublas, runtime
+
+    if dtype == np.float64:
+        return runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F
+    return runtime.CUDA_R_32F, cublas.CUBLAS_COMPUTE_32F
+
+
+@cache
+def _number(value: int, dtype: np.dtype) -> np.ndarray:
+    """A number at an address of the host."""
+    return np.array(value, dtype)

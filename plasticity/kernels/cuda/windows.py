@@ -1,7 +1,6 @@
 """Convolutions in time on a GPU: matrix products over the windows of an input, as on the CPU.
 
-See `cpu.windows`. Products are cuBLAS's, of two matrices each, in full precision unless TF32 is
-asked of CuPy by name (`CUPY_TF32=1`).
+See `cpu.windows`. Products are cuBLAS's, see `products`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from plasticity.arrays import Array
-from plasticity.kernels.cuda import launch
+from plasticity.kernels.cuda import launch, products
 from plasticity.kernels.cuda.launch import CTYPES
 from plasticity.kernels.geometry import Geometry
 
@@ -84,7 +83,7 @@ def forward(
     y, sums = cupy.empty((N, frames, O), x.dtype), cupy.empty((N, spans, O), x.dtype)
     winner, matrix = cupy.empty(y.shape if keep else (N, 0), np.uint8), _matrix(weight)
     for part, own in _chunks(sizes, O, x.dtype):
-        cupy.matmul(_windows(x[part], own), matrix.T, out=y[part].reshape(-1, O))
+        products.multiply(_windows(x[part], own), matrix.T, out=y[part].reshape(-1, O))
         how = np.bool_(geometry.rectified), np.bool_(keep)
         made = y[part], winner[part], sums[part]
         rows = own[0] * spans
@@ -101,11 +100,13 @@ def correlate(
     winner, x, drive = _lying(winner, x.dtype, x, drive)
     sizes, O = _sizes(x.shape, geometry), drive.shape[-1]  # noqa: E741
     C, frames, kernel = sizes[2:5]
-    dW, db = cupy.zeros((O, kernel * C), x.dtype), cupy.zeros(O, x.dtype)
+    dW, db = cupy.empty((O, kernel * C), x.dtype), None
     for part, own in _chunks(sizes, O, x.dtype):
         post = _posts(None if winner is None else winner[part], drive[part], frames)
-        dW += cupy.matmul(post.T, _windows(x[part], own))
-        db += post.sum(axis=0)
+        products.multiply(post.T, _windows(x[part], own), out=dW, add=db is not None)
+        db = post.sum(axis=0) if db is None else db + post.sum(axis=0)
+    if db is None:  # no inputs
+        return cupy.zeros((O, C, kernel), x.dtype), cupy.zeros(O, x.dtype)
     return cupy.ascontiguousarray(dW.reshape(O, kernel, C).transpose(0, 2, 1)), db
 
 
@@ -125,6 +126,6 @@ def back(
     sizes, matrix = _sizes(error.shape, geometry), _matrix(weight)
     for part, own in _chunks(sizes, O, drive.dtype):
         post = _posts(None if winner is None else winner[part], drive[part], own[3])
-        parts = cupy.matmul(post, matrix)
+        parts = products.multiply(post, matrix)
         _run("errors", drive.dtype, C, own[0] * own[1], parts, *own, error[part])
     return error

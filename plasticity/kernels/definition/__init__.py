@@ -7,8 +7,19 @@ from plasticity.kernels.definition import (
     norm,
     pairs,
     patches,
+    products,
     residual,
     rows,
 )
 
-__all__ = ["convolution", "eprop", "gru", "norm", "pairs", "patches", "residual", "rows"]
+__all__ = [
+    "convolution",
+    "eprop",
+    "gru",
+    "norm",
+    "pairs",
+    "patches",
+    "products",
+    "residual",
+    "rows",
+]

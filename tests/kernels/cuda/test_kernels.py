@@ -17,7 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plasticity.kernels import definition
-from plasticity.kernels.cuda import convolution, gru, launch, pairs, patches, rows, windows
+from plasticity.kernels.cuda import (
+    convolution,
+    gru,
+    launch,
+    pairs,
+    patches,
+    products,
+    rows,
+    windows,
+)
 from plasticity.kernels.geometry import SILENT, Geometry
 from tests.convolutions import IN_TIME
 from tests.kernels import emulation
@@ -53,6 +62,7 @@ def cupy(monkeypatch):
     nothing = type("ndarray", (), {})  # the definitions take these arrays for the CPU's
     module = SimpleNamespace(RawModule=RawModule, ndarray=nothing, **functions)
     monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(products, "multiply", definition.products.multiply)
     launch._kernels.cache_clear()
     yield
     launch._kernels.cache_clear()

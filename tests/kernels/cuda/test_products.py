@@ -1,37 +1,108 @@
-"""Which precision cuBLAS is told to take."""
+"""Products of matrices by cuBLAS, as its calls are written: against NumPy's."""
 
 import numpy as np
 import pytest
 
-from plasticity.kernels import Geometry
-from plasticity.kernels.cuda import convolution
+from plasticity import kernels
+from plasticity.kernels.cuda import products
 from tests import standin
-from tests.kernels import emulation
 
-pytestmark = pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSING)
+
+@pytest.fixture(autouse=True)
+def machine():
+    with standin.installed() as made:
+        yield made
+
+
+def numbers(*shape, dtype=np.float64):
+    return np.random.default_rng(sum(shape)).integers(-4, 5, shape).astype(dtype)
+
+
+def product(a, b, **how):
+    import cupy
+
+    return products.multiply(*(m if how else cupy.asarray(m) for m in (a, b)), **how)
+
+
+SHAPES = [(2, 3, 4), (1, 3, 4), (2, 1, 4), (2, 3, 1), (1, 1, 1), (5, 1, 1)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("asked", ["", "0", "1"])
-def test_products_of_stacks_take_tf32_only_where_it_is_asked_for_by_name(asked, dtype, monkeypatch):
-    monkeypatch.delenv("CUPY_TF32", raising=False)
-    if asked:
-        monkeypatch.setenv("CUPY_TF32", asked)
-    with standin.installed() as machine:
-        import cupy
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("stacks", [(0, 0), (3, 3), (0, 3), (3, 0), (1, 1)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_product_is_numpys_however_the_matrices_lie(shape, stacks, turned, dtype, machine):
+    import cupy
 
-        modes, matmul = [], cupy.matmul
+    (n, k, m), given = shape, []
+    for (rows, columns), stack, turn in zip([(n, k), (k, m)], stacks, turned, strict=True):
+        lying = (columns, rows) if turn else (rows, columns)
+        a = cupy.asarray(numbers(*([stack] if stack else []), *lying, dtype=dtype))
+        given.append(a.swapaxes(-1, -2) if turn else a)
+    machine.forget()
+    found = products.multiply(*given)
+    assert machine.operations == {"gemm": 1}  # nothing is copied
+    wanted = given[0].get() @ given[1].get()
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found.get(), wanted)
 
-        def watched(a, b, out=None):
-            if a.ndim == 3:
-                modes.append(machine.math_mode)
-            return matmul(a, b, out=out)
 
-        monkeypatch.setattr(cupy, "matmul", watched)
-        x, weight = cupy.ones((2, 4, 4, 2), dtype), cupy.ones((2, 2, 3, 3), dtype)
-        geometry = Geometry.of((3, 3), pool=1)
-        _, winner, _ = convolution.forward(x, weight, cupy.ones(2, dtype), geometry)
-        convolution.back(winner, cupy.ones((2, 4, 4, 2), dtype), weight, (4, 4), geometry)
-        low = asked == "1" and dtype is np.float32
-        wanted = cupy.cuda.cublas.CUBLAS_TF32_TENSOR_OP_MATH if low else 0
-        assert modes == [wanted] * 2 and machine.math_mode == 0
+def test_rows_and_columns_of_a_larger_array_are_taken_as_they_lie(machine):
+    import cupy
+
+    a, b = cupy.asarray(numbers(4, 6, 8)), cupy.asarray(numbers(4, 8, 5))
+    for x, y in (
+        (a[:, 1:4, 2:6], b[:, 2:6, :3]),
+        (a[1:, :1, 2:6], b[1:, 2:6, 1:2]),
+        (a[:, :, :3].swapaxes(1, 2), a[:, :, 4:]),
+        (a[0, 1:3], b[2]),
+    ):
+        machine.forget()
+        found = products.multiply(x, y)
+        assert machine.operations == {"gemm": 1}
+        np.testing.assert_array_equal(found.get(), x.get() @ y.get())
+    np.testing.assert_array_equal(
+        products.multiply(a[0, ::2, ::2], b[0, ::2]).get(), a.get()[0, ::2, ::2] @ b.get()[0, ::2]
+    )
+
+
+def test_a_product_is_added_to_what_is_there_where_that_is_asked_for():
+    import cupy
+
+    a, b, c = (cupy.asarray(numbers(*s)) for s in ((2, 3, 4), (2, 4, 5), (2, 3, 5)))
+    before = c.get()
+    assert products.multiply(a, b, out=c, add=True) is c
+    np.testing.assert_array_equal(c.get(), before + a.get() @ b.get())
+    products.multiply(a, b, out=c)
+    np.testing.assert_array_equal(c.get(), a.get() @ b.get())
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
+def test_where_there_is_nothing_to_sum_the_product_is_zero(shape):
+    import cupy
+
+    n, k, m = shape
+    found = product(numbers(n, k), numbers(k, m))
+    assert found.shape == (n, m) and not found.get().any()
+    kept = cupy.ones((n, m))
+    product(cupy.zeros((n, k)), cupy.zeros((k, m)), out=kept, add=True)
+    assert (kept.get() == 1).all()
+
+
+def test_shapes_that_do_not_fit_are_told():
+    import cupy
+
+    for a, b in (((2, 3), (4, 5)), ((2, 2, 3), (3, 3, 4))):
+        with pytest.raises(ValueError, match="do not go into a product"):
+            product(numbers(*a), numbers(*b))
+    with pytest.raises(ValueError, match=r"shape \(2, 4\) needs"):
+        product(cupy.ones((2, 3)), cupy.ones((3, 4)), out=cupy.ones((4, 2)).T)
+
+
+def test_the_door_takes_cublas_on_a_card_and_the_definition_elsewhere(machine):
+    import cupy
+
+    a, b = numbers(3, 2, 4), numbers(4, 5)
+    np.testing.assert_array_equal(kernels.multiply(a, b), a @ b)
+    np.testing.assert_array_equal(kernels.multiply(cupy.asarray(a), cupy.asarray(b)).get(), a @ b)
+    assert machine.operations["gemm"] == 1
