@@ -9,7 +9,7 @@ import numpy as np
 from plasticity.arrays import Array, array_module
 
 # What a key's first number stands for.
-WEIGHTS, ORDER, AUGMENT, DRAWS, PROBE, RECORD, VIEWS, SUBSET, MOTIONS = range(9)
+WEIGHTS, ORDER, AUGMENT, DRAWS, PROBE, RECORD, VIEWS, SUBSET, MOTIONS, PLASTIC = range(10)
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:

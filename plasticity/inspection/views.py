@@ -15,6 +15,7 @@ from plasticity import seeds
 from plasticity.arrays import to_host
 from plasticity.errors import MissingError, installs
 from plasticity.network import Network, Parameters
+from plasticity.probes import plastic
 from plasticity.probes.encodings import encodings
 from plasticity.probes.probe import chosen as chosen_examples
 from plasticity.runs import sets
@@ -62,7 +63,7 @@ def survey(
     found: list[list[tuple[np.ndarray, ...]]] = []
     done = 0
     how = state.options.batch, state.device
-    for layers in encodings(state.network, weights, stimulus, indices, *how):
+    for layers in encodings(state.network, plastic.of(state, weights), stimulus, indices, *how):
         found.append([_best(z) for z in layers])
         done += len(layers[0])
         report(done)

@@ -8,6 +8,7 @@ from plasticity.arrays import Array, to_host
 from plasticity.device import prefetched
 from plasticity.learning import Reading
 from plasticity.network import Network, Parameters
+from plasticity.probes.plastic import Plastic, begun
 from plasticity.stimuli import Stimulus
 
 
@@ -18,7 +19,7 @@ def dtype_of(weights: Parameters) -> np.dtype:
 
 def encodings(
     network: Network,
-    weights: Parameters,
+    weights: Parameters | Plastic,
     stimulus: Stimulus,
     indices: np.ndarray,
     size: int,
@@ -31,23 +32,26 @@ def encodings(
     The lanes of images are the columns of their patches. Centre crops, or varied ones by `rng`.
 
     Args:
+        weights: see `plastic.of`, where layers go on learning meanwhile.
         size: examples in a batch; reading: how maps become encodings, by default the stimulus's;
             positions that it keeps are flattened into D.
     """
-    dtype, reading = dtype_of(weights), reading or stimulus.reading
+    stream, reading = begun(weights), reading or stimulus.reading
+    dtype = dtype_of(stream.weights)
     for batch in prefetched(stimulus.in_order(indices, size, rng), device):
         x, layout = stimulus.inputs(batch, dtype), stimulus.layout(len(batch.index))
         found = []
-        for y, mean in network.maps(x, weights):
+        for y, mean in network.maps(x, stream.weights):
             of = reading.layout(layout, y.shape[1:-1])
             z = reading.read(y, mean)
             found.append(z.reshape(*of.shape, -1).swapaxes(0, 1))
+        stream.met(x, len(batch.index))
         yield found
 
 
 def encode(
     network: Network,
-    weights: Parameters,
+    weights: Parameters | Plastic,
     stimulus: Stimulus,
     indices: np.ndarray,
     size: int,

@@ -17,6 +17,7 @@ from plasticity.errors import UserError
 from plasticity.network import Network, Parameters
 from plasticity.probes import linear
 from plasticity.probes.encodings import dtype_of
+from plasticity.probes.plastic import Held, Plastic, Stream, begun
 from plasticity.stimuli import Sound
 from plasticity.stimuli.sound import label_at, normalised, timing
 
@@ -51,22 +52,28 @@ class Frames:
 
 
 def of_utterance(
-    network: Network, weights: Parameters, source: Speech, i: int, alignment: int, device: str
+    network: Network,
+    weights: Parameters | Held | Stream,
+    source: Speech,
+    i: int,
+    alignment: int,
+    device: str,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """The encodings of a whole utterance at its labels, layer by layer `(n, D)`, and the phones."""
-    phones, found = source.phones(i), []
-    x = normalised(to_device(source.samples(i)[None], device), dtype_of(weights))
+    phones, found, stream = source.phones(i), [], begun(weights)
+    x = normalised(to_device(source.samples(i)[None], device), dtype_of(stream.weights))
     usable = np.ones(len(phones), bool)
-    for (y, _), (hop, middle) in zip(network.maps(x, weights), timing(network), strict=True):
+    for (y, _), (hop, middle) in zip(network.maps(x, stream.weights), timing(network), strict=True):
         at = read_at(len(phones), alignment, hop, middle, y.shape[1])
         usable &= at >= 0
         found.append(to_host(y[0, np.maximum(at, 0)]))
+    stream.met(x, 1)
     return [z[usable] for z in found], phones[usable]
 
 
 def frames(
     network: Network,
-    weights: Parameters,
+    weights: Parameters | Plastic,
     source: Speech,
     indices: np.ndarray,
     alignment: int,
@@ -80,7 +87,7 @@ def frames(
     `LEAST` of them if there are so many.
 
     Args:
-        report: called with the number of utterances encoded, and of all.
+        weights: see `plastic.of`; report: called with the number of utterances encoded, and of all.
     """
     if most:
         indices = seeds.generator(0, seeds.PROBE, 4).permutation(indices)
@@ -90,11 +97,12 @@ def frames(
     rank = seeds.generator(0, seeds.PROBE, 3).permutation(counts.sum())
     chosen = rank < (most or len(rank))
     z, phones, utterance, first = [], [], [], 0
+    stream = begun(weights)
     for number, i in enumerate(indices):
         own = chosen[first : first + counts[number]]
         first += counts[number]
         if own.any():
-            layers, labels = of_utterance(network, weights, source, int(i), alignment, device)
+            layers, labels = of_utterance(network, stream, source, int(i), alignment, device)
             own = own[: len(labels)]
             z.append([layer[own] for layer in layers])
             phones.append(labels[own])
@@ -138,7 +146,7 @@ def check(source: Speech, name: str) -> np.ndarray:
 
 def published(
     network: Network,
-    weights: Parameters,
+    weights: Parameters | Plastic,
     stimulus: Sound,
     train: np.ndarray,
     classes: int,
@@ -161,10 +169,10 @@ def published(
         flat = rng.uniform(-bound, bound, (layer.outputs + 1) * classes).astype(np.float32)
         readouts.append(flat)
         moments.append((np.zeros_like(flat), np.zeros_like(flat)))
-    step, source = 0, stimulus.source
+    step, source, stream = 0, stimulus.source, begun(weights)
     for _ in range(epochs):
         for i in rng.permutation(train):
-            z, phones = of_utterance(network, weights, source, int(i), stimulus.alignment, device)
+            z, phones = of_utterance(network, stream, source, int(i), stimulus.alignment, device)
             step += 1
             hot = np.eye(classes, dtype=np.float32)[phones]
             for flat, (m, v), x in zip(readouts, moments, z, strict=True):

@@ -12,8 +12,9 @@ import numpy as np
 from plasticity import data, seeds
 from plasticity.errors import UserError
 from plasticity.network import Parameters
-from plasticity.probes import linear, normalised, phones
+from plasticity.probes import linear, normalised, phones, plastic
 from plasticity.probes.encodings import encode
+from plasticity.probes.plastic import Plastic
 from plasticity.runs import run, sets
 from plasticity.runs.run import State
 from plasticity.stimuli import STIMULI, Stimulus
@@ -114,7 +115,7 @@ def probe_run(
             continue
         how = protocol, epochs or EPOCHS[task], views
         said = lambda what, *so_far, who=who: report(f"{who} weights: {what}", *so_far)  # noqa: E731
-        found[who] = probe.accuracies(weights, *how, said)
+        found[who] = probe.accuracies(plastic.of(state, weights), *how, said)
     state.damaged |= train.left_out | test.left_out
     return Probed(
         protocol,
@@ -180,7 +181,7 @@ class OfExamples:
         return of.classes
 
     def accuracies(
-        self, weights: Parameters, protocol: str, epochs: int, views: int, report: Report
+        self, weights: Parameters | Plastic, protocol: str, epochs: int, views: int, report: Report
     ) -> list[float]:
         """For every layer, as a fraction."""
         state, options = self.state, self.state.options
@@ -280,7 +281,7 @@ class OfPhones:
         self.most = {s: min(n, phones.EACH * count or n) for (s, n), count in asked}
 
     def accuracies(
-        self, weights: Parameters, protocol: str, epochs: int, views: int, report: Report
+        self, weights: Parameters | Plastic, protocol: str, epochs: int, views: int, report: Report
     ) -> list[float]:
         """For every layer, as a fraction of the test frames."""
         network, device, options = self.state.network, self.state.device, self.state.options

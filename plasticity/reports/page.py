@@ -365,7 +365,8 @@ def _learning(look: Look) -> Rows:
     Where modules have rules of their own, those of each, with the name of its top.
     """
     state, found = look.state, []
-    same = len(set(state.optimiser.paces.values())) == 1 and not state.mixed
+    own = state.mixed or state.assigned.plastic
+    same = len(set(state.optimiser.paces.values())) == 1 and not own
     for module, top, rule in zip(state.modules, state.tops, state.rules, strict=True):
         of = "" if same else f"{top}: "
         if rule is None:
@@ -374,6 +375,8 @@ def _learning(look: Look) -> Rows:
         if state.mixed:
             found.append({"of": f"{of}rule", "value": rule.name})
         found += [{"of": of + f.name, "value": told(getattr(rule, f.name))} for f in fields(rule)]
+        if state.modules.index(module) in state.assigned.plastic:
+            found.append({"of": f"{top}: plastic", "value": "always, while it is tested too"})
         for layer in [state.network.layers[i] for i in module]:
             pace = state.optimiser.paces[layer.convolutions[-1].name]
             of = "" if same else f"{layer.name}: "

@@ -162,7 +162,7 @@ def open_look(
     Raises:
         UserError: no run there, a damaged checkpoint, or no such layer.
     """
-    stored = runs.load(checkpoint or runs.checkpoint_of(folder), moments=False)
+    stored = lifecycle.stored_at(checkpoint or runs.checkpoint_of(folder))
     how = {"data_dir": data_dir, "device": device, "rule": rule, "trusted": trusted}
     state = lifecycle.restored(stored, folder, **how)
     index = None if layer is None else index_of(state, layer, blocks=True)

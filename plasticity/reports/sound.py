@@ -12,7 +12,7 @@ from plasticity.errors import MissingError
 from plasticity.events import Layout
 from plasticity.figures import Figure
 from plasticity.learning import Loss, Watched
-from plasticity.probes import linear, phones
+from plasticity.probes import linear, phones, plastic
 from plasticity.runs import sets
 from plasticity.runs.run import State
 from plasticity.stimuli.sound import normalised, timing
@@ -35,7 +35,8 @@ def frames(look: "Look") -> Figure:
     classes = sorted(set(kinds), key=kinds.index)
     which = phones.check(source, source.name)[:UTTERANCES]
     how = source, which, look.state.options.alignment, look.state.device, look.images
-    found = {who: phones.frames(look.state.network, w, *how) for who, w in look.sets.items()}
+    found = {who: phones.frames(look.state.network, plastic.of(look.state, w), *how)
+             for who, w in look.sets.items()}  # fmt: skip
     told = next(iter(found.values())).phones  # the same frames with all weights
     labels = np.array([classes.index(kinds[phone]) for phone in told])
     points = look.embedded({who: of.z for who, of in found.items()})
@@ -112,7 +113,8 @@ def confusions(look: "Look") -> Figure:
         which = phones.check(source, source.name)
         how = state.options.alignment, state.device, phones.MOST[split]
         told = lambda *so_far, split=split: look.report(f"{split} utterances", *so_far)  # noqa: E731
-        met[split] = phones.frames(state.network, state.weights, source, which, *how, told)
+        weights = plastic.of(state, state.weights)
+        met[split] = phones.frames(state.network, weights, source, which, *how, told)
     train, test = met["train"], met["test"]
     names = spoken["train"].phone_names
     found = linear.logistic(train.z[layer], train.phones, test.z[layer], test.phones, len(names))

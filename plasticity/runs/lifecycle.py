@@ -237,8 +237,16 @@ def reopen(
         rule: where the run's rule file is now, if it was moved.
     """
     where = Path(checkpoint) if checkpoint else runs.checkpoint_of(folder)
-    stored = runs.load(where, moments=moments)
+    stored = stored_at(where, moments=moments)
     return restored(stored, folder, data_dir=data_dir, device=device, rule=rule, trusted=trusted)
+
+
+def stored_at(path: Path, *, moments: bool = False) -> runs.Checkpoint:
+    """A checkpoint to look at; with the optimiser's moments too where layers go on learning."""
+    stored = runs.load(path, moments=moments)
+    layers = stored.options.get("layer", {})
+    plastic = any(sections.always(section) for section in sections.checked(layers).values())
+    return runs.load(path) if plastic and not moments else stored
 
 
 def restored(

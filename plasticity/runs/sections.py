@@ -114,6 +114,11 @@ def _check(section: Section) -> None:
         )
 
 
+def always(section: Section) -> bool:
+    """Whether a layer goes on learning while encodings are computed."""
+    return section.get("plastic", PLASTIC[0]) == PLASTIC[1]
+
+
 def files(sections: Mapping[str, Section]) -> list[str]:
     """The files that sections name as rules, each once."""
     named = (str(section.get("rule", "")) for section in sections.values())
@@ -200,7 +205,7 @@ def resolved(options: "RunOptions", network: Network) -> dict[str, Section]:
         found[name] = {"rule": used.rule, "lr": used.lr, "optimiser": used.optimiser}
         found[name] |= {flag: getattr(used, flag) for flag in OF_RULES if flag in takes}
         found[name] |= dict(one.set)
-        if section.get("plastic", PLASTIC[0]) != PLASTIC[0]:
+        if always(section):
             found[name]["plastic"] = section["plastic"]
     return found
 
@@ -228,7 +233,7 @@ def assigned(options: "RunOptions", network: Network, several: bool = False) -> 
 
     own: dict[str, Rule | None] = {}
     paces: dict[str, Pace] = {}
-    plastic = {n: s.get("plastic", PLASTIC[0]) == "always" for n, s in options.layer.items()}
+    plastic = {name: always(section) for name, section in options.layer.items()}
     for name in names:
         here = as_a_run(options, name)
         with said_of(name):
