@@ -39,6 +39,14 @@ def test_the_version_is_that_of_the_project_file():
     assert plasticity.__version__ == PROJECT["project"]["version"]
 
 
+@pytest.mark.parametrize(
+    "path, line", [("CITATION.cff", "\nversion: {}\n"), ("docs/cite.md", "version = {{{}}},")]
+)
+def test_what_is_cited_is_this_version(path, line):
+    cited = (ROOT / path).read_text(encoding="utf-8")
+    assert line.format(PROJECT["project"]["version"]) in cited
+
+
 def test_the_distribution_has_a_name_of_its_own():
     """`plasticity` on the package index is another project."""
     assert PROJECT["project"]["name"] == "plasticity-rules"
