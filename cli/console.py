@@ -3,7 +3,11 @@
 import os
 import shlex
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -16,6 +20,7 @@ class Plain(Console):
 
     def __init__(self) -> None:
         super().__init__(highlight=False, markup=False, emoji=False)
+        self.log: TextIO | None = None
         self._width = None  # COLUMNS and the terminal are asked whenever something is printed
 
     def print_whole(self, table: Table) -> None:
@@ -26,8 +31,34 @@ class Plain(Console):
         self._width = max(needed, self.width)
         try:
             self.print(table)
+            if self.log is not None:
+                whole = Console(file=self.log, width=self._width, color_system=None)
+                _written(lambda: whole.print(table))
         finally:
             self._width = None
+
+    @contextmanager
+    def logged(self, path: Path) -> Iterator[None]:
+        """Append what is said to a file, too, with the time of every line, and how it ended.
+
+        A log that cannot be written stops no work.
+        """
+        with ExitStack() as stack:
+            if not self.quiet:
+                with suppress(OSError):
+                    how = {"encoding": "utf-8", "errors": "backslashreplace", "buffering": 1}
+                    self.log = stack.enter_context(open(path, "a", **how))
+            note(f"$ {shlex.join(['plasticity', *sys.argv[1:]])}")
+            try:
+                yield
+            except Exception as error:
+                note(f"Error: {error or type(error).__name__}")
+                raise
+            except KeyboardInterrupt:
+                note("Interrupted.")
+                raise
+            finally:
+                self.log = None
 
     def on_broken_pipe(self) -> None:
         """Go on in silence: who reads has seen enough, as `head` has, and the work is not lost."""
@@ -42,6 +73,21 @@ console = Plain()
 def say(text: str = "", style: str | None = None) -> None:
     """Print a line that no width breaks, so that paths and commands in it can be copied."""
     console.print(text, style=style, soft_wrap=True)
+    note(text)
+
+
+def note(text: object) -> None:
+    """A line for the log alone, if there is one."""
+    if console.log is not None:
+        _written(lambda: console.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n"))
+
+
+def _written(write: Callable[[], object]) -> None:
+    """Write to the log, or give it up."""
+    try:
+        write()
+    except OSError:
+        console.log = None
 
 
 def quoted(path: Path | str) -> str:
@@ -50,7 +96,9 @@ def quoted(path: Path | str) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
-def progress(*columns: str | ProgressColumn, transient: bool = False) -> Progress:
+def progress(
+    *columns: str | ProgressColumn, transient: bool = False, disable: bool = False
+) -> Progress:
     """A bar of progress whose texts are plain, as the console's."""
     shown = (TextColumn(c, markup=False) if isinstance(c, str) else c for c in columns)
-    return Progress(*shown, console=console, transient=transient)
+    return Progress(*shown, console=console, transient=transient, disable=disable)

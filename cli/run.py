@@ -179,6 +179,7 @@ def run(
             lifecycle.make(state, folder)
         else:
             lifecycle.complete(state, folder)
+        held.enter_context(console.logged(folder / "log.txt"))
         screen.data_set(state)
         try:
             ended = screen.train(state, folder, recorder)
@@ -188,7 +189,8 @@ def run(
         if ended and state.writes:  # of several processes one is enough for what follows
             probed = screen.probe(state, folder) if state.options.probe else None
             screen.summary(state, folder, probed)
+        if not ended:
+            say(f"Interrupted after step {state.step}, and saved.")
+            say(f"Go on with:  plasticity run --resume {quoted(folder)}")
     if not ended:
-        say(f"Interrupted after step {state.step}, and saved.")
-        say(f"Go on with:  plasticity run --resume {quoted(folder)}")
         ctx.exit(130)

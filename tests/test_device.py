@@ -148,7 +148,7 @@ def test_steps_leave_no_memory_behind(gpu, rule):
     assert taken[-1] <= 1.05 * taken[len(taken) // 4]  # the number of events changes by the draw
 
 
-def test_a_batch_crosses_once_and_only_scalars_come_back(gpu, tmp_path):
+def test_a_batch_crosses_once_and_only_its_numbers_come_back(gpu, tmp_path):
     if gpu is None:
         pytest.skip("a card does not count what crosses")
     state = begun(steps=2 * training.FLUSH + 3)
@@ -165,9 +165,11 @@ def test_a_batch_crosses_once_and_only_scalars_come_back(gpu, tmp_path):
     # One is on its way when the losses are read, but at the end.
     assert [step for step, _, _ in crossed] == [20, 40, 43]
     assert batches == [21, 20, 2]
-    for (_, _, fetched), steps in zip(crossed[:2], (20, 20), strict=True):
-        assert fetched == [8] * (losses * steps)
+    layers = len(state.network.layers)
+    for (_, _, fetched), measured in zip(crossed[:2], (3, 2), strict=True):  # 1, 10, 20; 30, 40
+        assert fetched == [8] * (losses * 20) + [8 * 5 * layers] * measured
     saved = 3 * sum(len(own) for own in state.weights.values())  # weights and moments
+    saved += layers  # when its neurons have answered
     assert len(crossed[2][2]) == losses * 3 + saved
 
 

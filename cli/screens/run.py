@@ -1,12 +1,14 @@
 """What a run shows: progress while it goes on, tables at its end."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plasticity.cli.console import console, progress, quoted, say
+from plasticity.cli.console import console, note, progress, quoted, say
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -28,7 +30,12 @@ def _number(value: float | None, digits: int) -> str:
 
 def _bar(*extra: str) -> Progress:
     shown = ("{task.description}", BarColumn(), MofNCompleteColumn(), *extra, TimeRemainingColumn())
-    return progress(*shown)
+    return progress(*shown, disable=not console.is_terminal)  # lines stand in for it there
+
+
+def line_or_note(text: str) -> None:
+    """How far a work is: for a terminal, which shows a bar, in the log alone."""
+    (note if console.is_terminal else say)(text)
 
 
 def data_set(state: "State") -> None:
@@ -69,7 +76,16 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
         say(f"{state.rule_name} keeps {names} for each synapse, which takes {size:,.1f} MiB.")
     one, bar = state.stimulus.example, _bar("{task.fields[speed]}")
     task = bar.add_task("training", total=None, speed="", completed=state.step)
-    last = time.monotonic()
+    last = -math.inf
+
+    def line(now: training.Progress) -> str:
+        name = "loss" if "loss" in now.means else beside(now.means)
+        values = " ".join(_number(value, 3) for value in now.means[name])
+        seconds = (now.steps - now.step) * options.batch / now.images_per_second
+        return (
+            f"step {now.step}/{now.steps}  {name.replace('_', ' ')} {values}  "
+            f"{now.images_per_second:.1f} {one}s/s, {timedelta(seconds=round(seconds))} left"
+        )
 
     def table(now: training.Progress) -> Table:
         shown = [name for name in ("loss", beside(now.means)) if name in now.means]
@@ -87,14 +103,9 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
                 speed=f"{now.images_per_second:.1f} {one}s/s",
             )
             live.update(Group(bar, table(now)))
-            if not console.is_terminal and time.monotonic() - last >= LINE_SECONDS:
+            if time.monotonic() - last >= LINE_SECONDS:
                 last = time.monotonic()
-                name = "loss" if "loss" in now.means else beside(now.means)
-                values = " ".join(_number(value, 3) for value in now.means[name])
-                say(
-                    f"step {now.step}/{now.steps}  {name.replace('_', ' ')} {values}  "
-                    f"{now.images_per_second:.1f} {one}s/s"
-                )
+                line_or_note(line(now))
 
         return training.train(state, folder, report, onlooker)
 
@@ -132,9 +143,9 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
                 tasks[what] = bar.add_task(what, total=total)
             bar.update(tasks[what], completed=done)
             late = time.monotonic() - told >= LINE_SECONDS
-            if not console.is_terminal and total > 1 and (done == total or late):
+            if total > 1 and (done == total or late):
                 told = time.monotonic()
-                say(f"{what}: {done}/{total}")
+                line_or_note(f"{what}: {done}/{total}")
 
         yield report
 
@@ -242,7 +253,7 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
         further = max(10 * (images // batch), 2 * state.step)
         say(f"Train on:  plasticity run --resume {quoted(folder)} --steps {further}")
     left_out(state)
-    files = ["checkpoint.h5", "summary.json"]
+    files = ["checkpoint.h5", "summary.json", "metrics.csv", "log.txt"]
     files += ["losses.png", "losses.svg"] if "loss_last" in found else []
     files += ["measures.png", "measures.svg"] if "measures" in found else []
     files += ["probe.png", "probe.svg"] if probed is not None else []

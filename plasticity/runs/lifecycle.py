@@ -9,7 +9,7 @@ from plasticity import claims, plugins, runs, seeds, trust
 from plasticity.errors import UserError
 from plasticity.files import make_folder
 from plasticity.learning.ranks import Ranks
-from plasticity.runs import run, sections, sets
+from plasticity.runs import journal, run, sections, sets
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
 
@@ -57,6 +57,8 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
     Raises:
         UserError: options or data that do not fit.
     """
+    if options.tensorboard:
+        journal.board()  # says if it is missing
     stimulus = sets.stimulus(options)
     options = options.resolved(len(stimulus.source))
     state = run.begin(sets.bound(options, stimulus.source), ranks)
@@ -138,6 +140,8 @@ def resume(
     if "epochs" in changes and "steps" not in changes:
         changes["steps"] = 0
     options = options.changed(**changes)
+    if options.tensorboard:
+        journal.board()
     stimulus = sets.stimulus(options)
     state = run.restore(options, checkpoint, ranks)
     state.stimulus = stimulus

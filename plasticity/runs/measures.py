@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from plasticity.arrays import Array, array_module, to_device
+from plasticity.arrays import Array, array_module, to_device, to_host
 from plasticity.errors import UserError
 from plasticity.layers import Layer, Parameters
 from plasticity.layers.layer import Peers
@@ -103,7 +103,8 @@ class Measures:
         """Read what still lies on the device."""
         for step, found in self._pending:
             self.steps.append(step)
-            of = np.array([[float(value) for value in own] for own in found.values()])
+            every = [value for own in found.values() for value in own]
+            of = to_host(array_module(*every).stack(every)).reshape(len(found), -1)
             for name, values in zip(MEASURES, of.T, strict=True):
                 self.values.setdefault(name, []).append(values)
         self._pending.clear()

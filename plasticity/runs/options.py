@@ -174,6 +174,9 @@ class RunOptions:
         most=2**53,
         free=True,
     )
+    tensorboard: bool = option(
+        False, "Write what is measured for TensorBoard too, into the run's tensorboard/.", free=True
+    )
     probe: bool = option(True, "Measure the layers at the end.", off="no-probe", free=True)
     probe_train: int = option(
         600, "Labelled examples to fit the probe.", least=0, most=2**53, free=True

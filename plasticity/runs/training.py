@@ -18,6 +18,7 @@ from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.network import Layer
 from plasticity.rule import learns
+from plasticity.runs.journal import Journal
 from plasticity.runs.run import State, keep, save
 from plasticity.stimuli import Batch, Batches
 
@@ -133,9 +134,28 @@ def train(
         np.errstate(over="ignore", invalid="ignore"),  # losses are checked instead
         kernels.own_threads(),
         _interruptible() as interrupted,
+        Journal.of(state, folder) as journal,
         Batches(lambda step: state.batch(step, share), state.step, steps) as batches,
     ):
         failed: list[UserError] = []
+
+        def read() -> None:
+            """Losses and measures of the pending steps come from the device, and are told."""
+            nonlocal start
+            taken = len(pending)
+            _flush(state, pending)
+            state.waited, now = batches.waited, time.perf_counter()
+            # A GPU runs behind: only here it is known how long its steps took.
+            state.metrics["seconds"] += [(now - start) / max(1, taken)] * taken
+            start = now
+            journal.tell(state)
+
+        def store() -> None:
+            if onlooker:  # before the checkpoint, so that no step between them is lost
+                onlooker.flush()
+            journal.flush()
+            save(state, folder)
+
         for batch in _while_loading(prefetched(batches, state.device), failed):
             watch = onlooker.watching(batch.step + 1) if onlooker else None
             look = state.measures.watching(batch.step + 1, state.ranks)
@@ -149,16 +169,9 @@ def train(
                 stop, due = state.ranks.any(stop, due)
             kept = options.keep_every and state.step % options.keep_every == 0
             if done or stop or due or kept or state.device == "cpu" or len(pending) >= FLUSH:
-                taken = len(pending)
-                _flush(state, pending)
-                state.waited, now = batches.waited, time.perf_counter()
-                # A GPU runs behind: only here it is known how long its steps took.
-                state.metrics["seconds"] += [(now - start) / taken] * taken
-                start = now
+                read()
             if done or stop or due:
-                if onlooker:  # before the checkpoint, so that no step between them is lost
-                    onlooker.flush()
-                save(state, folder)
+                store()
                 saved, start = time.monotonic(), time.perf_counter()
             if kept:
                 keep(state, folder)
@@ -169,7 +182,10 @@ def train(
                 break
         state.damaged |= source.left_out
         if failed:
-            _stop(state, folder, pending, onlooker, failed[0])
+            if not state.ranks:  # else the others learn on: the last checkpoint stands
+                read()
+                store()
+            raise _stopped(state, failed[0]) from failed[0]
     return state.step == steps
 
 
@@ -181,21 +197,15 @@ def _while_loading(batches: Iterator, failed: list[UserError]) -> Iterator:
         failed.append(error)
 
 
-def _stop(
-    state: State, folder: Path, pending: list, onlooker: Onlooker | None, error: UserError
-) -> None:
-    """Save what was learned before a batch that cannot be loaded, and raise its error."""
-    if state.ranks:  # the others learn on: the last checkpoint stands
-        raise error
-    _flush(state, pending)
-    if onlooker:
-        onlooker.flush()
-    save(state, folder)
+def _stopped(state: State, error: UserError) -> UserError:
+    """The error of a batch that cannot be loaded, and how to go on with what was learned before."""
+    if state.ranks:
+        return error
     hint = "--changed-data if you mend or remove the image, or by --skip-damaged"
-    raise UserError(
+    return UserError(
         f"{error}; the run is saved at step {state.step}: go on with it by --resume, and "
         + (hint if isinstance(error, data.DamagedError) else "mend the data")
-    ) from error
+    )
 
 
 def _rate(state: State, number: int) -> float:

@@ -57,7 +57,7 @@ def test_a_run_leaves_weights_figures_and_what_ran(whole):
     folder, output = whole
     names = {p.name for p in folder.iterdir()}
     assert names - {".lock"} == {
-        "checkpoint.h5", "config.toml", "summary.json",
+        "checkpoint.h5", "config.toml", "summary.json", "metrics.csv", "log.txt",
         "losses.png", "losses.svg", "measures.png", "measures.svg", "probe.png", "probe.svg",
     }  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())
