@@ -21,6 +21,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "Run a table of the paper, and show ours beside the published."),
     "data": ("data", "List the data sets, say where they go, fetch them."),
     "export": ("export", "Write a run's weights as npz or safetensors."),
+    "import": ("import_", "Make a run of weights from elsewhere, such as torch's."),
 }
 
 
@@ -33,7 +34,8 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return getattr(import_module(f"plasticity.cli.{COMMANDS[name][0]}"), name)
+        module = COMMANDS[name][0]
+        return getattr(import_module(f"plasticity.cli.{module}"), module)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

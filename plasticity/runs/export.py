@@ -43,25 +43,45 @@ def named(network: Network, weights: Parameters) -> dict[str, np.ndarray]:
     With residual blocks the names are the layers' own, as torch names a ResNet's:
     `layer1.0.conv1.weight`. What the rule keeps (`W_pred`, `W_retro`) is `prediction.LAYER.NAME`.
     """
-    places, norms = (
-        {
-            layer: f"features.{at}"
-            for at, (kind, layer) in enumerate(modules(network))
-            if kind.startswith(what)
-        }
-        for what in ("Conv", "BatchNorm")
-    )
     found = {}
     for layer, own in weights.items():
         for name, w in own.items():
-            if name in OF_A_NORM:
-                place = f"{norms.get(layer, f'{layer}.norm')}.{OF_A_NORM[name]}"
-                found[place] = np.ascontiguousarray(w)
-                continue
-            kept = name not in ("weight", "bias")
-            place = f"prediction.{layer}" if kept else places.get(layer, layer)
-            found[f"{place}.{name}"] = np.ascontiguousarray(w)
+            found[_name(network, layer, name)] = np.ascontiguousarray(w)
     return found
+
+
+def _places(network: Network, what: str) -> dict[str, str]:
+    """For each layer the module of `features` that is of this kind."""
+    found = enumerate(modules(network))
+    return {layer: f"features.{at}" for at, (kind, layer) in found if kind.startswith(what)}
+
+
+def _name(network: Network, layer: str, name: str) -> str:
+    """The name of a parameter of a layer, see `named`."""
+    if name in OF_A_NORM:
+        norms = _places(network, "BatchNorm")
+        return f"{norms.get(layer, f'{layer}.norm')}.{OF_A_NORM[name]}"
+    if name not in ("weight", "bias"):
+        return f"prediction.{layer}.{name}"
+    return f"{_places(network, 'Conv').get(layer, layer)}.{name}"
+
+
+def place(network: Network, name: str) -> tuple[str, str] | None:
+    """The layer and the parameter that a name of `named` is, None if it is none.
+
+    `LAYER.NAME`, as a checkpoint of a run has them, is a name too.
+    """
+    where, _, parameter = name.rpartition(".")
+    own = {conv.name for conv in network.convolutions}
+    norms = {there: layer for layer, there in _places(network, "BatchNorm").items()}
+    norms |= {f"{layer}.norm": layer for layer in own}
+    if where in norms:
+        ours = {theirs: ours for ours, theirs in OF_A_NORM.items()}
+        return (norms[where], ours[parameter]) if parameter in ours else None
+    layer = {there: layer for layer, there in _places(network, "Conv").items()}.get(where, where)
+    layer = layer.removeprefix("prediction.")
+    known = all(end in own for end in layer.split("<"))  # `conv5<gru` is a loss of two ends
+    return (layer, parameter) if known and parameter else None
 
 
 def describe(network: Network, *rules: Rule) -> dict[str, str]:
