@@ -282,7 +282,7 @@ def _take(state: State, found: Found) -> list[str]:
     if left := found.left + [found.names[key] for key in found.params if key not in own]:
         raise UserError(
             f"{len(left)} arrays have no place in {state.network.name} under the rule "
-            f"{state.rule.name}: {some(left)}; leave them out by --leave (such as --leave "
+            f"{state.rule_name}: {some(left)}; leave them out by --leave (such as --leave "
             f"'{left[0]}'), or take another --net or --rule"
         )
     if missing := [key for key in own if key in encoder and key not in found.params]:
@@ -301,5 +301,4 @@ def _take(state: State, found: Found) -> list[str]:
             )
         array = np.ascontiguousarray(array, np.dtype(options.dtype))
         state.weights[layer][name] = to_device(array, state.device)
-    state.measures = type(state.measures).of(state.network, state.weights)
     return [f"{layer}.{name}" for layer, name in own if (layer, name) not in found.params]
