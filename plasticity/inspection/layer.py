@@ -244,10 +244,7 @@ def _patches(step: Step, top: int) -> Rows:
 
 
 def _optimiser(step: Step) -> Rows:
-    """dW, what the optimiser makes of it, and the rule's constraint: all on copies.
-
-    There is no weight decay.
-    """
+    """dW, what the optimiser makes of it, and the rule's constraint: all on copies."""
     state, name = step.state, step.layer.name
     found = []
     for parameter, dW in step.seen.changes.items():
@@ -264,7 +261,7 @@ def _optimiser(step: Step) -> Rows:
                 "step / weights": float(norms[1] / (norms[2] or 1.0)),
                 "largest step": float(np.abs(by).max()),
                 "cosine of both": float((dW * by).sum() / scale),
-                "weight decay": 0.0,
+                "weight decay": float(state.optimiser.paces[name].weight_decay * norms[2]),
             }
         )
         if learning.constrains(step.rule):

@@ -1,7 +1,7 @@
 """Learning: from inputs to the dW of every module, and to the weights."""
 
 from plasticity.learning.losses import Loss, Modules, Rules, each, keys, losses_of, named
-from plasticity.learning.optimisers import Optimiser, Pace
+from plasticity.learning.optimisers import Optimiser, Pace, Schedule
 from plasticity.learning.reading import Reading, post_factor, read_map, read_space
 from plasticity.learning.step import (
     NETWORKS_OWN,
@@ -27,6 +27,7 @@ __all__ = [
     "Reading",
     "Report",
     "Rules",
+    "Schedule",
     "Scored",
     "Seen",
     "Update",

@@ -15,6 +15,7 @@ import numpy as np
 from plasticity import learning, seeds
 from plasticity.arrays import Array
 from plasticity.errors import UserError
+from plasticity.learning import Schedule
 from plasticity.network import Parameters
 from plasticity.runs.run import State
 from plasticity.runs.training import apply
@@ -105,7 +106,8 @@ class Plastic:
         """A stream: a copy of weights and optimiser."""
         state = self.state
         weights, moments = (_copy(tree) for tree in (state.weights, state.optimiser.moments))
-        optimiser = replace(state.optimiser, moments=moments)
+        # A schedule may have come to 0: it is training's.
+        optimiser = replace(state.optimiser, moments=moments, schedule=Schedule())
         return Stream(replace(state, weights=weights, optimiser=optimiser, ranks=None))
 
 

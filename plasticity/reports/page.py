@@ -360,6 +360,18 @@ def _named(found: dict[str, Any], path: Path) -> str:
 
 
 def _learning(look: Look) -> Rows:
+    """How the layers learn, see `_rules`, and the schedule of their rates."""
+    schedule, found = look.state.optimiser.schedule, _rules(look)
+    if schedule.kind != "constant" or schedule.warm_up:
+        told_by = {"step": f" at {list(schedule.at)}, times {schedule.factor:g}",
+                   "cosine": f", 0 at step {schedule.steps}"}  # fmt: skip
+        ramp = f", rising over {schedule.warm_up} steps" if schedule.warm_up else ""
+        value = schedule.kind + told_by.get(schedule.kind, "") + ramp
+        found.append({"of": "schedule", "value": value})
+    return found
+
+
+def _rules(look: Look) -> Rows:
     """The fields of the rule as they were used, and how weights move.
 
     Where modules have rules of their own, those of each, with the name of its top.
@@ -382,6 +394,8 @@ def _learning(look: Look) -> Rows:
             of = "" if same else f"{layer.name}: "
             found.append({"of": f"{of}optimiser", "value": pace.name})
             found.append({"of": f"{of}learning rate", "value": told(pace.rate)})
+            if pace.weight_decay:
+                found.append({"of": f"{of}weight decay", "value": told(pace.weight_decay)})
             if same:
                 return found
     return found

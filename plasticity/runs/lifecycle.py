@@ -143,6 +143,7 @@ def resume(
     if options.tensorboard:
         journal.board()
     stimulus = sets.stimulus(options)
+    options.schedule_object(len(stimulus.source))  # says if the run would go on without a rate
     state = run.restore(options, checkpoint, ranks)
     state.stimulus = stimulus
     return state

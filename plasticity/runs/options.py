@@ -12,7 +12,7 @@ from plasticity.data import absolute
 from plasticity.errors import UserError
 from plasticity.fields import dashed, option
 from plasticity.kernels import CREDITS
-from plasticity.learning import rule_check
+from plasticity.learning import Schedule, rule_check
 from plasticity.network import Network
 from plasticity.rule import Rule, reads_labels
 from plasticity.runs import sections, sets
@@ -159,6 +159,23 @@ class RunOptions:
     )
     optimiser: str = option(
         "", "adam or plain, W += lr dW.", shown="the rule's", choices=("", "adam", "plain")
+    )
+    weight_decay: float = option(
+        0.0, "Part of every weight taken from its dW, as torch's Adam has it.", least=0, most=1e30
+    )
+    schedule: str = option(
+        "constant",
+        "How the rate changes: constant; step, by --schedule-factor at --schedule-at; or cosine, "
+        "to 0 at the run's last step.",
+        choices=("constant", "step", "cosine"),
+    )
+    warm_up: int = option(
+        0, "The rate rises linearly over so many steps.", shown="none", least=0, most=2**53
+    )
+    schedule_at: str = option("", "After which steps the rate falls, such as 1000,2000.")
+    schedule_factor: float = option(0.1, "What it is multiplied by there.", least=0, most=1e30)
+    schedule_steps: int = option(
+        0, "Where the cosine comes to 0.", shown="the run's last step", least=0, most=2**53
     )
     seed: int = option(0, "Same seed, same machine, same numbers.", least=0, most=2**64 - 1)
     dtype: str = option("float32", "float32 or float64.", choices=("float32", "float64"))
@@ -384,7 +401,53 @@ class RunOptions:
             "layers": len(network.layers),
             "layer": sections.resolved(self, network),
         }
+        if images and self.schedule == "cosine":
+            used["schedule_steps"] = self.schedule_object(images).steps
         return self.changed(**used | ({"steps": self.total_steps(images)} if images else {}))
+
+    def schedule_object(self, images: int = 0) -> Schedule:
+        """How the rate changes.
+
+        Args:
+            images: how many there are to learn from, which a length in epochs needs.
+
+        Raises:
+            UserError: options that do not go together.
+        """
+        told = [part.strip() for part in self.schedule_at.split(",") if part.strip()]
+        if not all(part.isdigit() and 0 < int(part) <= 2**53 for part in told):
+            raise UserError(
+                f"--schedule-at {self.schedule_at}: expected steps such as 1000,2000, from 1 on"
+            )
+        if bool(told) != (self.schedule == "step"):
+            raise UserError(
+                "--schedule step needs --schedule-at, the steps after which the rate falls, such "
+                "as 1000,2000"
+                if self.schedule == "step"
+                else f"--schedule-at is for --schedule step, and here it is {self.schedule}"
+            )
+        if self.schedule_factor != RunOptions.schedule_factor and self.schedule != "step":
+            raise UserError(
+                f"--schedule-factor is for --schedule step, and here it is {self.schedule}"
+            )
+        if self.schedule_steps and self.schedule != "cosine":
+            raise UserError(
+                f"--schedule-steps is for --schedule cosine, and here it is {self.schedule}"
+            )
+        total = self.total_steps(images)
+        end = self.schedule_steps or total
+        if self.schedule == "cosine" and end < total:
+            raise UserError(
+                f"the cosine comes to 0 at step {end}, and the run would go on to {total} at a "
+                "rate of 0: take --schedule-steps of at least that, or fewer --steps"
+            )
+        if self.schedule == "cosine" and self.warm_up >= end:
+            raise UserError(
+                f"--warm-up {self.warm_up} leaves nothing of the cosine, which ends at step {end}: "
+                "take a shorter one"
+            )
+        at = tuple(sorted({int(part) for part in told}))
+        return Schedule(self.schedule, self.warm_up, at, self.schedule_factor, end)
 
     def total_steps(self, images: int) -> int:
         """How many steps the run has over a set of so many images."""

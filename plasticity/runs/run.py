@@ -266,7 +266,8 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     losses = learning.losses_of(rules, modules, network, options.below_gru)
     weights = learning.prepare(network, rules, modules, options.seed, losses)
     weights = _map(weights, lambda w: to_device(w.astype(dtype), device))
-    optimiser = Optimiser.start(_paces(network, assigned, losses), weights)
+    paces = _paces(network, assigned, losses)
+    optimiser = Optimiser.start(paces, weights, options.schedule_object())
     own = options, network, rule, assigned, device, weights, optimiser
     return State(*own, ranks=ranks, measures=Measures.of(network, weights))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Section = dict[str, object]
 
 PLASTIC = ("training", "always")
-OWN = {"rule": str, "lr": float, "optimiser": str, "frozen": bool, "plastic": str}
+OWN = ("rule", "lr", "optimiser", "weight_decay", "frozen", "plastic")
 """What a section may say whatever its rule."""
 
 
@@ -203,6 +203,7 @@ def resolved(options: "RunOptions", network: Network) -> dict[str, Section]:
             used = one.resolved(0)
             takes = {flag for flag in OF_RULES if getattr(used, flag) != OF_RULES[flag].unset}
         found[name] = {"rule": used.rule, "lr": used.lr, "optimiser": used.optimiser}
+        found[name]["weight_decay"] = used.weight_decay
         found[name] |= {flag: getattr(used, flag) for flag in OF_RULES if flag in takes}
         found[name] |= dict(one.set)
         if always(section):
@@ -228,7 +229,7 @@ def assigned(options: "RunOptions", network: Network, several: bool = False) -> 
             raise UserError(_no_layer(name, network))
     if not options.layer:
         rule_check.check_fits(rule, network, several=several)
-        pace = Pace(options.lr or rule.rate, options.optimiser or rule.optimiser)
+        pace = _pace(options, rule)
         return Assigned.same(rule, modules, network, pace)
 
     own: dict[str, Rule | None] = {}
@@ -241,7 +242,7 @@ def assigned(options: "RunOptions", network: Network, several: bool = False) -> 
         frozen = options.layer.get(name, {}).get("frozen") or not learns(made)
         own[name] = None if frozen else made
         if not frozen:
-            paces[name] = Pace(here.lr or made.rate, here.optimiser or made.optimiser)
+            paces[name] = _pace(here, made)
         if plastic.get(name) and (frozen or reads_labels(made)):
             why = "has no rule to learn by" if frozen else f"learns by {made.name}, from labels"
             raise UserError(
@@ -257,6 +258,12 @@ def assigned(options: "RunOptions", network: Network, several: bool = False) -> 
     )
     _check_together(options, network, found, rule, several)
     return found
+
+
+def _pace(options: "RunOptions", rule: Rule) -> Pace:
+    """How weights move by the options of a run, or where they say nothing as the rule has it."""
+    optimiser = options.optimiser or rule.optimiser
+    return Pace(options.lr or rule.rate, optimiser, options.weight_decay)
 
 
 def _no_layer(name: str, network: Network) -> str:
