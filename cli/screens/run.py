@@ -70,6 +70,8 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
     )
     title = (state.rule_name, "bold"), " on ", (state.network.name, "bold"), about
     say(Text.assemble(*title, (str(folder), "bold")))
+    if options.init and not state.step:
+        say(f"It begins with the weights of {options.init}.")
     if kept := learning.kept_by_synapses(state.weights):
         size = sum(kept.values()) / 2**20
         names = ", ".join(kept)

@@ -24,7 +24,7 @@ from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.learning import rule_check
 from plasticity.probes.probe import random_start
-from plasticity.runs import lifecycle, run
+from plasticity.runs import lifecycle, run, warm
 from plasticity.runs.options import OF_RULES, RunOptions, check_type
 from plasticity.runs.run import State
 
@@ -388,10 +388,11 @@ def _moved(one: _Sums) -> int:
 def checkpoints(folder: Path) -> dict[int, Path | None]:
     """The steps of a run's training whose weights are there, each with its file.
 
-    The start is always there: it is drawn by the seed, and has no file if none was kept.
+    The start is always there: it is drawn by the seed, and has no file if none was kept, or it is
+    that of a run that began with another one's weights.
     """
-    last = runs.checkpoint_of(folder)
-    found: dict[int, Path | None] = {0: None, **runs.kept(folder)}
+    last, began = runs.checkpoint_of(folder), warm.path_of(folder)
+    found: dict[int, Path | None] = {0: began if began.is_file() else None, **runs.kept(folder)}
     return {**found, runs.load(last, moments=False).step: last}
 
 

@@ -9,7 +9,7 @@ from plasticity import claims, plugins, runs, seeds, trust
 from plasticity.errors import UserError
 from plasticity.files import make_folder
 from plasticity.learning.ranks import Ranks
-from plasticity.runs import journal, run, sections, sets
+from plasticity.runs import journal, run, sections, sets, warm
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
 
@@ -63,6 +63,8 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
     options = options.resolved(len(stimulus.source))
     state = run.begin(sets.bound(options, stimulus.source), ranks)
     state.stimulus = stimulus
+    if options.init:
+        warm.start(state)
     for loss, layout in zip(state.losses, state.layouts, strict=True):  # says if nothing is drawn
         state.rules[loss.kept].draw(layout, seeds.generator(options.seed))
     return state
@@ -73,7 +75,9 @@ def make(state: State, folder: Path) -> None:
 
     Of several ranks the first writes.
     """
-    run.save(state, folder)  # first: what is killed before the rest can be resumed
+    if state.options.init:
+        run.save(state, folder, warm.path_of(folder))
+    run.save(state, folder)  # before the rest: what is killed then can be resumed
     complete(state, folder)
 
 
@@ -146,6 +150,8 @@ def resume(
     options.schedule_object(len(stimulus.source))  # says if the run would go on without a rate
     state = run.restore(options, checkpoint, ranks)
     state.stimulus = stimulus
+    if options.init:
+        warm.resume(state, folder)
     return state
 
 

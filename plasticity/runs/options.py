@@ -94,6 +94,9 @@ class RunOptions:
         + "; see 'plasticity data'.",
     )
     data_dir: str = option("", "Where data sets are; see 'plasticity data'.", free=True)
+    init: str = option(
+        "", "Begin with the weights of this run, or checkpoint file, also of another rule."
+    )
     images: int = option(
         0,
         "Learn from only so many, drawn by --seed.",
@@ -229,6 +232,9 @@ class RunOptions:
                 object.__setattr__(self, "files", {**self.files, path: plugins.digest(path)})
                 trust.agree(self.files[path])
         object.__setattr__(self, "data", absolute(self.data))
+        if self.init:
+            path = os.path.abspath(os.path.expanduser(self.init))
+            object.__setattr__(self, "init", path)
         if self.data_dir:
             path = os.path.abspath(os.path.expanduser(self.data_dir))
             object.__setattr__(self, "data_dir", path)
