@@ -1,6 +1,9 @@
 """The documentation as a site: built strictly, whole in itself, every link and anchor there."""
 
+import html
+import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -8,6 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from filelock import FileLock
+
+from tests import browser
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_sphinx"))
@@ -21,6 +27,20 @@ LOADED = {
     ("source", "src"),
     ("object", "data"),
 }
+
+PHONE = 390
+# Every page in a frame as wide as a phone, and a script that looks into them.
+FRAMES = """<!DOCTYPE html><meta charset="utf-8">{frames}<pre id="found"></pre>
+<script>
+onload = () => {{
+  document.querySelector("#found").textContent = JSON.stringify(
+    [...document.querySelectorAll("iframe")].map(frame => ({{
+      page: frame.getAttribute("src"),
+      width: frame.contentDocument.documentElement.scrollWidth,
+      fetched: frame.contentWindow.performance.getEntriesByType("resource").map(e => e.name),
+    }})));
+}};
+</script>"""
 
 
 class Page(HTMLParser):
@@ -50,13 +70,19 @@ def test_every_page_is_in_the_index_once():
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
+def site(tmp_path_factory, request) -> Path:
+    """Built once, where several workers test side by side too."""
     pytest.importorskip("furo", reason="no Sphinx here: pip install -e '.[docs]' lets it be built")
-    out = tmp_path_factory.mktemp("site")
-    call = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", ".", out]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return out
+    place = tmp_path_factory.getbasetemp()
+    place = place.parent if hasattr(request.config, "workerinput") else place
+    with FileLock(place / "site.lock"):
+        if not (place / "site" / "index.html").exists():  # it is written last
+            call = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", "."]
+            done = subprocess.run([*call, place / "site"], cwd=ROOT, capture_output=True, text=True)
+            if done.returncode:
+                shutil.rmtree(place / "site", ignore_errors=True)
+            assert done.returncode == 0, done.stderr
+    return place / "site"
 
 
 def test_it_builds_without_a_warning_and_all_that_it_names_is_there(site):
@@ -79,3 +105,18 @@ def test_its_styles_load_nothing_from_outside(site):
     for path in site.glob("**/*.css"):
         for url in re.findall(r"url\(([^)]*)\)|@import ([^;]*)", path.read_text(encoding="utf-8")):
             assert "//" not in "".join(url).removeprefix("data:").split(",")[0], path
+
+
+def test_its_pages_fit_a_phone_and_fetch_nothing_from_outside(site, tmp_path):
+    pages = [path for path in site.glob("**/*.html") if "_modules" not in path.parts]
+    style = f"width: {PHONE}px; height: 800px"
+    frames = "".join(f'<iframe src="{path.as_uri()}" style="{style}"></iframe>' for path in pages)
+    around = tmp_path / "around.html"
+    around.write_text(FRAMES.format(frames=frames), encoding="utf-8")
+    flags = ("--allow-file-access-from-files", "--virtual-time-budget=20000", "--dump-dom")
+    dumped, told = browser.run(tmp_path, around, *flags)
+    looked = json.loads(html.unescape(re.search(r'<pre id="found">(.+?)</pre>', dumped)[1]))
+    assert len(looked) == len(pages) and not told
+    for seen in looked:
+        assert seen["width"] <= PHONE, f"{seen['page']} is {seen['width']} pixels wide"
+        assert all(name.startswith(("file:", "data:")) for name in seen["fetched"]), seen

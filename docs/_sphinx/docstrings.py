@@ -8,6 +8,7 @@ and underscores mean nothing.
 import re
 import sys
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 HEADER = re.compile(r"(Args|Returns|Raises|Attributes|Yields):$")
@@ -49,7 +50,15 @@ def with_arrays(
     return tuple(text and re.sub(r"\b(typing\.)?Any\b", "Array", text) for text in (given, gives))
 
 
+def without_object(app: Sphinx, doctree: nodes.document) -> None:
+    """That a class inherits from `object` says nothing."""
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        if paragraph.astext() == "Bases: object":
+            paragraph.parent.remove(paragraph)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", as_rst, priority=100)  # before napoleon
     app.connect("autodoc-process-signature", with_arrays)
+    app.connect("doctree-read", without_object)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
