@@ -21,6 +21,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "Run a table of the paper, and show ours beside the published."),
     "data": ("data", "List the data sets, say where they go, fetch them."),
     "export": ("export", "Write a run's weights as npz or safetensors."),
+    "encode": ("encode", "Write what the layers of a run make of a data set."),
     "import": ("import_", "Make a run of weights from elsewhere, such as torch's."),
 }
 

@@ -45,6 +45,46 @@ def to_device(array: np.ndarray, device: str) -> Array:
         return cupy.asarray(array, order="C")
 
 
+def received(value: Any, device: str = "cpu") -> Array:
+    """An array of somebody else's, by DLPack and without a copy where it lies where it is needed.
+
+    Args:
+        value: of NumPy or CuPy, a tensor of torch or whatever has DLPack; or nested lists.
+
+    Returns:
+        A NumPy array, or a CuPy array of `device` for one that lies on a GPU.
+
+    Raises:
+        UserError: a tensor that requires grad, one on another device, or no array of numbers.
+    """
+    if getattr(value, "requires_grad", False):
+        raise UserError("a tensor that requires grad cannot be handed over: take tensor.detach()")
+    kind = type(value).__name__
+    try:
+        where = value.__dlpack_device__() if hasattr(value, "__dlpack_device__") else (1, 0)
+        if where[0] in _GPUS:
+            here = f"cuda:{where[1]}"
+            if here != device:
+                raise UserError(
+                    f"the {kind} lies on {here} and the run on {device}: open the run with "
+                    f'device="{here}", or move the {kind}'
+                )
+            import cupy
+
+            return cupy.from_dlpack(value)
+        if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)
+        found = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise UserError(f"a {kind} cannot be taken as an array: {error}") from error
+    if found.dtype.kind not in "uif":
+        raise UserError(f"a {kind} of {found.dtype} is no array of real numbers")
+    return found
+
+
+_GPUS = (2, 13)  # CUDA, and memory that it shares with the host, as DLPack numbers them
+
+
 def resolve_device(name: str) -> str:
     """`cpu` or `cuda:N` for what a user asked for: `auto`, `cpu`, `cuda` or `cuda:N`.
 

@@ -7,6 +7,7 @@ EXTRAS = {
     "dask": "distributed",
     "plot": "scikit-learn jinja2",
     "video": "av",
+    "sklearn": "scikit-learn",
     "tensorboard": "tensorboardX",
 }
 """What an extra brings, as `pyproject.toml` has it, without versions."""

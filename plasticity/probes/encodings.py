@@ -49,6 +49,21 @@ def encodings(
         yield found
 
 
+def means(
+    network: Network,
+    weights: Parameters | Plastic,
+    stimulus: Stimulus,
+    indices: np.ndarray,
+    size: int,
+    device: str,
+    rng: np.random.Generator | None = None,
+) -> Iterator[list[Array]]:
+    """Batch by batch, for each layer `(examples, D)`: as `encode`, which joins them."""
+    how = size, device, rng, stimulus.read_out
+    for layers in encodings(network, weights, stimulus, indices, *how):
+        yield [z.mean(axis=(1, 2)) for z in layers]
+
+
 def encode(
     network: Network,
     weights: Parameters | Plastic,
@@ -70,9 +85,9 @@ def encode(
         For each layer `(len(indices), D)`, D with the positions that are kept, float32 or float64
         as the weights are.
     """
-    found, done, read = [], 0, stimulus.read_out
-    for layers in encodings(network, weights, stimulus, indices, size, device, rng, read):
-        found.append([to_host(z.mean(axis=(1, 2))) for z in layers])
+    found, done = [], 0
+    for layers in means(network, weights, stimulus, indices, size, device, rng):
+        found.append([to_host(z) for z in layers])
         done += len(layers[0])
         report(done)
     return [np.concatenate(layer) for layer in zip(*found, strict=True)]

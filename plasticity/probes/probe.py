@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,16 @@ class Probed:
         """For the summary."""
         found = {**self.__dict__, "error": self.error}
         return {name: value for name, value in found.items() if name != "standard_error"}
+
+    def _repr_html_(self) -> str:
+        columns = {"layer": self.layers, "trained": self.trained}
+        columns |= {"random weights": self.random} if self.random else {}
+        head = "".join(f"<th>{name}</th>" for name in columns)
+        rows = (
+            f"<td>{escape(layer)}</td>" + "".join(f"<td>{100 * a:.1f} %</td>" for a in found)
+            for layer, *found in zip(*columns.values(), strict=True)
+        )
+        return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 def chosen(images: data.ImageSet, wanted: int) -> np.ndarray:
