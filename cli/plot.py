@@ -45,9 +45,10 @@ def plot(
     predictions  norm, alignment and spectrum of W_pred and W_retro
     kernels      the first layer's kernels
     patches      the patches that excite neurons most, boxed in their images
+    spectrum     eigenvalues of the encodings by layer, and their participation ratio
     tsne         t-SNE of the encodings by layer (wants the extra 'plot')
 
-    kernels, patches and tsne stand beside those of the run's random start.
+    kernels, patches, spectrum and tsne stand beside those of the run's random start.
 
     \b
     plasticity plot RUN losses hinge

@@ -13,7 +13,7 @@ from plasticity.figures.events import gates, hinge, predictions
 from plasticity.figures.film import Response, clips
 from plasticity.figures.images import embeddings, kernel_grid, kernels, mosaic, patches
 from plasticity.figures.published import beside_published, losses_of_splits, over_layers
-from plasticity.figures.run import losses, measures, probe_bars
+from plasticity.figures.run import losses, measures, probe_bars, spectrum
 from plasticity.figures.sound import confusions, kind_of, traces, utterance
 from plasticity.figures.style import check_suffix, save, save_both
 from plasticity.figures.terms import cpc_terms
@@ -47,6 +47,7 @@ __all__ = [
     "probe_bars",
     "save",
     "save_both",
+    "spectrum",
     "trace",
     "traces",
     "utterance",

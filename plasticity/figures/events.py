@@ -9,36 +9,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, styled
+from plasticity.figures.style import COLOURS, COLUMN, layer, styled
 
 if TYPE_CHECKING:
     from plasticity.inspection.comparisons import ModuleEvents, Prediction
 
-SIGNS = ((1, "#777777", "positive, y = +1"), (-1, COLOURS[1], "negative, y = −1"))
+SIGNS = ((1, "#777777", "positive, y = +1"), (-1, COLOURS[5], "negative, y = −1"))
 OUTSIDE, FARTHEST = 0.005, 6.0  # scores beyond these quantiles, or this far, are in the last bin
 BINS = 40
 LINES = (("-", "o"), ("--", "s"), (":", "^"))  # of the roles, in their order
-PANELS = 3  # in a row
+PANELS = 2  # in a row, so that they can be read on a phone
 
 
 def panels(count: int, height: float) -> tuple[Figure, np.ndarray]:
-    """A figure with a panel for each module, `PANELS` in a row; a single one fills a column."""
+    """A figure as wide as a column, with a panel for each module, `PANELS` in a row."""
     columns = min(count, PANELS)
     rows = -(-count // columns)
-    width = COLUMN if count == 1 else PAGE
-    figure = Figure(figsize=(width, 0.4 + height * rows), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 0.5 + height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for empty in grid[count:]:
         empty.remove()
     return figure, grid[:count]
-
-
-def _is_left(place: int) -> bool:
-    return place % PANELS == 0
-
-
-def _is_low(place: int, count: int) -> bool:
-    return place + PANELS >= count
 
 
 @styled
@@ -49,7 +40,7 @@ def hinge(modules: "Sequence[ModuleEvents]") -> Figure:
     rule's loss. Scores beyond the axis are in its last bins.
     """
     figure, grid = panels(len(modules), 1.75)
-    for place, (axes, module) in enumerate(zip(grid, modules, strict=True)):
+    for axes, module in zip(grid, modules, strict=True):
         low, high = np.quantile(module.score, [OUTSIDE, 1 - OUTSIDE])
         low, high = np.clip([low, high], [-FARTHEST, 1.5], [-1.5, FARTHEST])
         edges = np.linspace(low, high, BINS + 1)
@@ -58,49 +49,45 @@ def hinge(modules: "Sequence[ModuleEvents]") -> Figure:
             if not len(own):
                 continue
             counts, _ = np.histogram(np.clip(own, low, high), edges)
-            axes.stairs(
-                100 * counts / len(own), edges, fill=True, color=colour, alpha=0.45, label=label
-            )
+            solid = sign == 1  # grey on paper, too, one sign is an area and the other a line
+            how = {"fill": True, "alpha": 0.45} if solid else {"linewidth": 1.2}
+            axes.stairs(100 * counts / len(own), edges, color=colour, label=label, **how)
         axes.set_xlim(low, high)
         opened = ", ".join(
             f"{100 * module.open[module.label == sign].mean():.0f}%"
             for sign, *_ in SIGNS
             if (module.label == sign).any()
         )
-        axes.set_title(f"{module.layer} (open: {opened})", fontsize=8)
+        axes.set_title(f"{module.layer} (open {opened})", fontsize=7)
         if module.hinged:
             right = axes.twinx()
             right.spines["right"].set_visible(True)
             u = np.array([low, -1, 1, high])
             for sign, *_ in SIGNS:
-                dark = "black" if sign == 1 else COLOURS[5]
+                how = {"color": "black", "linewidth": 1, "linestyle": "-" if sign == 1 else "--"}
                 loss = np.maximum(0, 1 - sign * u)
-                right.plot(u, loss, color=dark, linewidth=1.1)
-                axes.plot([], [], color=dark, linewidth=1.1, label=f"loss, y = {'−+'[sign > 0]}1")
+                right.plot(u, loss, **how)
+                axes.plot([], [], label=f"loss, y = {'−+'[sign > 0]}1", **how)
             right.set_ylim(0, max(1 - low, 1 + high))
             right.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-            if place % PANELS == PANELS - 1 or place == len(modules) - 1:
-                right.set_ylabel("loss max(0, 1 − y u)")
         axes.set_ylim(0)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        if _is_low(place, len(modules)):
-            axes.set_xlabel("score u (last bins: all beyond)")
-        if _is_left(place):
-            axes.set_ylabel("events of a sign (%)")
-    _legend_above(figure, grid[0], 2 if len(modules) == 1 else 4)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    figure.supxlabel("score u (last bins: all beyond)", fontsize=8)
+    figure.supylabel("events of a sign (%); right: loss max(0, 1 − y u)", fontsize=8)
+    _legend_above(figure, grid[0])
     return figure
 
 
-def _legend_above(figure: Figure, axes: Axes, columns: int = 4) -> None:
+def _legend_above(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=1.6)
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, handlelength=2.4)
 
 
 @styled
 def gates(modules: "Sequence[ModuleEvents]") -> Figure:
     """Fraction of open gates by prediction step and sign, for each half that has its own."""
     figure, grid = panels(len(modules), 1.6)
-    for place, (axes, module) in enumerate(zip(grid, modules, strict=True)):
+    for axes, module in zip(grid, modules, strict=True):
         roles = dict.fromkeys(str(row["role"]) for row in module.gates)
         for role, (line, marker) in zip(roles, cycle(LINES), strict=False):
             for sign, colour, name in SIGNS:
@@ -112,19 +99,18 @@ def gates(modules: "Sequence[ModuleEvents]") -> Figure:
                     [100 * row["open"] for row in rows],
                     line,
                     marker=marker,
-                    markersize=3,
+                    markersize=3.5,
+                    markerfacecolor=colour if sign == 1 else "white",
                     linewidth=1.1,
-                    color=colour if sign == 1 else COLOURS[5],
+                    color=colour,
                     label=f"{role}, {name.partition(',')[0]}",
                 )
         axes.set_title(module.layer, fontsize=8)
         axes.set_ylim(-4, 104)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-        if _is_low(place, len(modules)):
-            axes.set_xlabel("prediction step k")
-        if _is_left(place):
-            axes.set_ylabel("open gates (%)")
-    _legend_above(figure, grid[0], 2 if len(modules) == 1 else 4)
+    figure.supxlabel("prediction step k", fontsize=8)
+    figure.supylabel("open gates (%)", fontsize=8)
+    _legend_above(figure, grid[0])
     return figure
 
 
@@ -143,22 +129,27 @@ def predictions(
         recorded: by layer, the steps `(time,)` and the cosines by prediction step `(time, K)`.
     """
     aligned = any(one.cosine is not None for one in trained)
-    figure = Figure(figsize=(PAGE if aligned else PAGE * 0.75, 2.5), layout="constrained")
-    left, *middle, right = figure.subplots(1, 3 if aligned else 2)
+    rows = 3 if aligned else 2
+    figure = Figure(figsize=(COLUMN, 0.5 + 2.1 * rows), layout="constrained")
+    left, *middle, right = figure.subplots(rows, 1)
     for i, (one, start) in enumerate(zip(trained, random, strict=True)):
-        colour, k = COLOURS[i % len(COLOURS)], np.arange(1, len(one.norm) + 1)
-        dot = {"color": colour, "marker": "o", "markersize": 2.5, "linewidth": 1.1}
+        own, k = layer(i), np.arange(1, len(one.norm) + 1)
+        colour = own["color"]  # line styles tell the matrices apart here
+        mark = {"color": colour, "marker": own["marker"], "linewidth": 1.1}
+        dot = {**mark, "markersize": 3.5}
         left.plot(k, one.norm / start.norm, label=one.layer, **dot)
         if one.retro_norm is not None:
             left.plot(k, one.retro_norm / start.retro_norm, **{**dot, "linestyle": "--"})
         rank = np.arange(1, one.spectrum.shape[1] + 1)
-        right.plot(rank, one.spectrum[0], color=colour, linewidth=1.1)
+        some = list(np.unique(np.geomspace(1, len(rank), 5).astype(int)) - 1)
+        right.plot(rank, one.spectrum[0], markersize=3, markevery=some, **mark)
         right.plot(rank, start.spectrum[0], color=colour, linewidth=0.8, linestyle=":")
         if not aligned:
             continue
         if recorded and one.layer in recorded:
             steps, cosines = recorded[one.layer]
-            middle[0].plot(steps, cosines.mean(axis=1), color=colour, linewidth=1.1)
+            gap = max(1, len(steps) // 6)
+            middle[0].plot(steps, cosines.mean(axis=1), markersize=3, markevery=gap, **mark)
         elif one.cosine is not None and not recorded:
             middle[0].plot(k, one.cosine, **dot)
     left.set_xlabel("prediction step k")
@@ -178,6 +169,7 @@ def predictions(
     right.set_title("— trained,  ··· at the start", fontsize=8)
     floor = min(float(one.spectrum[0].max()) for one in (*trained, *random)) * 1e-3
     right.set_ylim(bottom=floor)
-    figure.get_layout_engine().set(wspace=0.06)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", handlelength=1.2)
+    handles, labels = left.get_legend_handles_labels()
+    columns = min(3, len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=2)
     return figure

@@ -25,7 +25,12 @@ CLASSES = (
     "#AA4499",
     "#000000",
 )
-MARKERS = "os^Dv"  # a new one after every ten classes
+MARKERS = "os^Dv"
+
+
+def _marker(kind: int) -> str:
+    """Of a class: neighbours differ also in grey, and classes of one colour too."""
+    return MARKERS[(kind + kind // len(CLASSES)) % len(MARKERS)]
 
 
 def _bare(axes: Axes) -> None:
@@ -117,28 +122,24 @@ def embeddings(
     labels: np.ndarray | None,
     classes: Sequence[str],
 ) -> Figure:
-    """Embeddings of images by layer (columns) and set of weights (rows), coloured by class.
+    """Embeddings of images by layer (rows) and set of weights (columns), by class.
 
     Args:
         points: for each set of weights a layer's `(n, 2)`, or None where there is nothing to draw;
             labels: `(n,)` from 0, or None; classes: their names.
     """
-    cells = [(who, place) for who in points for place in range(len(layers))]
-    if len(layers) > 1:  # a row for each set of weights, otherwise a column
-        rows, columns = len(points), len(layers)
-    else:
-        rows, columns = 1, len(points)
-    width = PAGE if columns > 2 else COLUMN
-    figure = Figure(figsize=(width, width / columns * rows + 0.55), layout="constrained")
+    cells = [(who, place) for place in range(len(layers)) for who in points]
+    rows, columns = len(layers), len(points)
+    width, height = COLUMN, COLUMN / max(2, columns) * 0.8 * rows + 0.6
+    figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     kinds = [None] if labels is None else range(len(classes))
     for axes, (who, place) in zip(grid.ravel(), cells, strict=True):
         _bare(axes)
-        title = layers[place] if rows > 1 else f"{layers[place]}, {who}"
-        if place == 0 and rows > 1:
-            axes.set_ylabel(who)
-        if who == cells[0][0] or rows == 1:
-            axes.set_title(plain(title), fontsize=8)
+        if who == cells[0][0]:
+            axes.set_ylabel(plain(layers[place]))
+        if place == 0:
+            axes.set_title(plain(who), fontsize=8)
         own = points[who][place]
         if own is None:
             axes.text(0.5, 0.5, "silent", ha="center", transform=axes.transAxes)
@@ -146,9 +147,9 @@ def embeddings(
         for kind in kinds:
             axes.scatter(
                 *own[slice(None) if kind is None else labels == kind].T,
-                s=3 if columns > 3 else 5,
+                s=5,
                 c=COLOURS[0] if kind is None else CLASSES[kind % len(CLASSES)],
-                marker=MARKERS[(kind or 0) // len(CLASSES) % len(MARKERS)],
+                marker=_marker(kind or 0),
                 linewidths=0,
                 rasterized=True,
             )
@@ -159,7 +160,7 @@ def embeddings(
                 [],
                 [],
                 linestyle="",
-                marker=MARKERS[kind // len(CLASSES) % len(MARKERS)],
+                marker=_marker(kind),
                 markersize=4,
                 color=CLASSES[kind % len(CLASSES)],
                 label=plain(name),

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from plasticity.figures.run import curves
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
+from plasticity.figures.run import chance, curves
+from plasticity.figures.style import COLUMN, PAGE, layer, plain, styled
 
 
 @styled
@@ -15,12 +15,14 @@ def beside_published(
     published: Sequence[float | None],
     ours: Mapping[str, Sequence[Sequence[float]]],
     title: str,
+    classes: int = 0,
 ) -> Figure:
     """A line for each way to learn: the published accuracy, and ours with every seed.
 
     Args:
         published: accuracies in percent, None where there is no number.
         ours: by the name of a probe, for each label the accuracies of its seeds, in percent.
+        classes: how many there are, for the level of chance; 0 draws none.
     """
     figure = Figure(figsize=(PAGE * 0.75, 0.9 + 0.3 * len(labels)), layout="constrained")
     axes = figure.subplots()
@@ -32,7 +34,8 @@ def beside_published(
         marker="D", markersize=5, color="#000000", markerfacecolor="none", label="published", **own,
     )  # fmt: skip
     shifts = np.linspace(-0.15, 0.15, len(ours)) if len(ours) > 1 else [0.0]
-    for (name, rows), shift, colour in zip(ours.items(), shifts, COLOURS, strict=False):
+    for i, ((name, rows), shift) in enumerate(zip(ours.items(), shifts, strict=True)):
+        colour, mark = layer(i)["color"], layer(i)["marker"]
         points = [(at + shift, v) for at, values in zip(place, rows, strict=True) for v in values]
         axes.plot(
             [v for _, v in points], [at for at, _ in points],
@@ -41,8 +44,10 @@ def beside_published(
         means = [(at + shift, np.mean(v)) for at, v in zip(place, rows, strict=True) if len(v)]
         axes.plot(
             [v for _, v in means], [at for at, _ in means],
-            marker="o", markersize=5, color=colour, label=name, **own,
+            marker=mark, markersize=5, color=colour, label=name, **own,
         )  # fmt: skip
+    if classes:
+        chance(axes, classes, upright=True)
     axes.set_yticks(place, labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)  # the first row on top
     axes.set_xlim(left=0)
@@ -56,16 +61,21 @@ def beside_published(
 
 @styled
 def over_layers(
-    labels: Sequence[str], layers: Sequence[int], ours: Sequence[Sequence[float]], title: str
+    labels: Sequence[str],
+    layers: Sequence[int],
+    ours: Sequence[Sequence[float]],
+    title: str,
+    classes: int = 0,
 ) -> Figure:
     """A curve for each label: accuracy by layer, the mean over seeds and their spread.
 
     Args:
         labels, layers: of each entry of `ours`, the accuracies of its seeds, in percent.
+        classes: how many there are, for the level of chance; 0 draws none.
     """
-    figure = Figure(figsize=(PAGE * 0.65, 2.8), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 3.4), layout="constrained")
     axes = figure.subplots()
-    for name, colour in zip(dict.fromkeys(labels), COLOURS, strict=False):
+    for i, name in enumerate(dict.fromkeys(labels)):
         points = [
             (layer, np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0)
             for label, layer, values in zip(labels, layers, ours, strict=True)
@@ -73,14 +83,16 @@ def over_layers(
         ]
         if points:
             x, mean, spread = zip(*points, strict=True)
-            axes.errorbar(x, mean, spread, marker="o", markersize=3, linewidth=1.2, capsize=2,
-                          elinewidth=0.8, color=colour, label=name)  # fmt: skip
+            axes.errorbar(x, mean, spread, markersize=3.5, linewidth=1.1, capsize=2,
+                          elinewidth=0.8, label=plain(name), **layer(i))  # fmt: skip
+    if classes:
+        chance(axes, classes)
     axes.set_xticks(sorted(set(layers)))
     axes.set_xlabel("layer")
     axes.set_ylabel("probe accuracy (%)")
     axes.set_title(plain(title), fontsize=9, loc="left")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+        figure.legend(loc="outside lower center", ncols=2, handlelength=2.6, fontsize=7)
     return figure
 
 
@@ -91,15 +103,16 @@ def losses_of_splits(losses: Mapping[str, np.ndarray], title: str) -> Figure:
     Args:
         losses: by the name of a split, `(steps, modules)`.
     """
-    figure = Figure(figsize=(max(COLUMN, PAGE / 3 * len(losses)), 2.6), layout="constrained")
-    panels = figure.subplots(1, max(1, len(losses)), sharey=True, squeeze=False)[0]
+    rows = max(1, len(losses))
+    figure = Figure(figsize=(COLUMN, 1.9 * rows + 0.8), layout="constrained")
+    panels = figure.subplots(rows, 1, sharey=True, squeeze=False)[:, 0]
     for axes, (name, loss) in zip(panels, losses.items(), strict=False):
         curves(axes, loss, [f"module {i + 1}" for i in range(loss.shape[1])])
-        axes.set_title(name, fontsize=8)
-    panels[0].set_ylabel("loss")
+        axes.set_title(plain(name), fontsize=8)
+        axes.set_ylabel("loss")
     widest = max(losses, key=lambda name: losses[name].shape[1], default=None)
     if widest is not None:
         handles, names = panels[list(losses).index(widest)].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=6, handlelength=1.2)
+        figure.legend(handles, names, loc="outside lower center", ncols=3, handlelength=2.6)
     figure.suptitle(plain(title), fontsize=9)
     return figure

@@ -6,8 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, layer, plain, styled
+from plasticity.figures.style import COLOURS, COLUMN, label_ends, layer, plain, styled
 
+MANY, FLOOR = 10, 1e-6
+"""Curves that still have room for their names; the smallest part of a spectrum that is drawn."""
 POINTS = 600  # of one curve at most: an SVG of a long run stays small
 
 
@@ -25,11 +27,14 @@ def curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:
     every = -(-len(values) // POINTS)
     shown = slice((len(values) - 1) % every, None, every)  # the last step is always shown
     steps = np.arange(1, len(values) + 1)[shown]
-    marker = "." if len(steps) == 1 else None
     for i, name in enumerate(names):
-        own = {"color": COLOURS[i % len(COLOURS)], "marker": marker}
-        axes.plot(steps, values[shown, i], linewidth=0.4, alpha=0.25, zorder=1, **own)
-        axes.plot(steps, smooth(values[:, i])[shown], linewidth=1.2, label=name, zorder=2, **own)
+        own, gap = layer(i), max(1, len(steps) // 5)
+        faint = {"color": own["color"], "marker": "." if len(steps) == 1 else None}
+        axes.plot(steps, values[shown, i], linewidth=0.4, alpha=0.25, zorder=1, **faint)
+        # Markers of one curve lie between those of others.
+        marks = {"markersize": 3, "markevery": (i * gap // len(names) % len(steps), gap)}
+        running = smooth(values[:, i])[shown]
+        axes.plot(steps, running, linewidth=1.1, label=plain(name), zorder=2, **marks, **own)
     axes.set_xlabel("step")
     ticks = MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
     axes.xaxis.set_major_locator(ticks)
@@ -46,8 +51,8 @@ def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figu
         metrics: `loss` and `open_gates`, `(steps, modules)`, at least one step, NaN of a module
             that has none; `accuracy`, where all modules have it, is drawn in place of the gates.
     """
-    figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(COLUMN, 4.4), layout="constrained")
+    left, right = figure.subplots(2, 1)
     curves(left, metrics["loss"], names)
     left.set_ylabel("loss")
     least, most = np.nanmin(metrics["loss"]), np.nanmax(metrics["loss"])
@@ -57,7 +62,61 @@ def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figu
     beside = "accuracy" if known else "open_gates"
     curves(right, 100 * metrics[beside], names)
     right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
-    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+    for axes in (left, right):
+        ends(axes, names)
+    figure.suptitle(plain(title), fontsize=9)
+    return figure
+
+
+def ends(axes: Axes, names: list[str]) -> None:
+    """Each curve's name at its end, or a legend where there are too many."""
+    known = [line for line in axes.get_lines() if line.get_label() in map(plain, names)]
+    if len(names) > MANY:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=5, handlelength=2.5)
+        return
+    last = [(line.get_xdata()[-1], line.get_ydata()[-1], line.get_color()) for line in known]
+    label_ends(axes, [(x, y, name, c) for (x, y, c), name in zip(last, names, strict=True)])
+
+
+@styled
+def spectrum(
+    names: list[str], found: dict[str, list[np.ndarray]], ratios: dict[str, list[float]], title: str
+) -> Figure:
+    """Eigenvalues of the covariance of encodings by layer, and their participation ratios.
+
+    Args:
+        found: for each set of weights, of every layer the eigenvalues, the largest first; they are
+            drawn as parts of their sum; ratios: of these.
+    """
+    figure = Figure(figsize=(COLUMN, 2.2 * len(found) + 2.2), layout="constrained")
+    *above, below = figure.subplots(len(found) + 1, 1)
+    for axes in above[1:]:
+        axes.sharex(above[0])
+    for axes, (who, layers) in zip(above, found.items(), strict=True):
+        for i, (name, values) in enumerate(zip(names, layers, strict=True)):
+            if not values[0] > 0:
+                continue
+            parts = values[values > values[0] * FLOOR] / values.sum()
+            rank = np.arange(1, len(parts) + 1)
+            marks = np.unique(np.geomspace(1, len(rank), 7).astype(int)) - 1
+            how = {"markevery": list(marks), "markersize": 3, "linewidth": 1, **layer(i)}
+            axes.loglog(rank, parts, label=plain(name), **how)
+        axes.set_title(plain(who), fontsize=8)
+        axes.set_ylabel("eigenvalue / sum")
+        axes.set_xlabel("rank")
+    handles, labels = above[0].get_legend_handles_labels()
+    small = {"fontsize": 6.5, "handlelength": 2.6, "ncols": 1 if len(labels) <= 6 else 2}
+    above[0].legend(handles, labels, loc="lower left", labelspacing=0.2, **small)
+    for i, (who, values) in enumerate(ratios.items()):
+        how = {"linestyle": ("--", "-")[i % 2], "marker": "so"[i % 2], "linewidth": 1}
+        face = {"markersize": 4, "markerfacecolor": "white" if i % 2 == 0 else COLOURS[0]}
+        colour = "#666666" if i % 2 == 0 else COLOURS[0]
+        below.plot(range(len(names)), values, color=colour, label=who, **how, **face)
+    below.set_xticks(range(len(names)), [plain(n) for n in names],
+                     rotation=45 if len(names) > 7 else 0)  # fmt: skip
+    below.set_ylabel("participation ratio")
+    below.set_ylim(0, 1.1 * max(1.0, *(max(values) for values in ratios.values())))
+    below.legend(loc="best")
     figure.suptitle(plain(title), fontsize=9)
     return figure
 
@@ -96,25 +155,52 @@ def measures(
 
 
 @styled
-def probe_bars(names: list[str], trained: list[float], random: list[float], error: float) -> Figure:
-    """Probe accuracy by layer, trained beside random weights, with one standard error."""
-    figure = Figure(figsize=(COLUMN, 2.5), layout="constrained")
+def probe_bars(
+    names: list[str],
+    trained: list[float],
+    random: list[float],
+    error: float,
+    title: str = "",
+    classes: int = 0,
+) -> Figure:
+    """Probe accuracy by layer, trained beside random weights, with one standard error.
+
+    Args:
+        title: of what, such as the data set's name; classes: how many there are, for the level of
+            chance; 0 draws none.
+    """
+    figure = Figure(figsize=(COLUMN, 2.7), layout="constrained")
     axes = figure.subplots()
     place = np.arange(len(names))
-    for shift, values, colour, label in (
-        (-0.2, random, "#999999", "random weights"),
-        (0.2, trained, COLOURS[0], "trained"),
+    for shift, values, colour, hatch, label in (
+        (-0.2, random, "#DDDDDD", "////", "random weights"),
+        (0.2, trained, COLOURS[0], "", "trained"),
     ):
+        if not len(values):
+            continue
         axes.bar(
             place + shift,
             100 * np.array(values),
             0.38,
             yerr=100 * error,
             color=colour,
+            hatch=hatch,
+            edgecolor="#444444",
+            linewidth=0.5,
             label=label,
             error_kw={"linewidth": 0.8},
         )
-    axes.set_xticks(place, names)
+    if classes:
+        chance(axes, classes)
+    axes.set_xticks(place, [plain(name) for name in names], rotation=45 if len(names) > 7 else 0)
     axes.set_ylabel("probe accuracy (%)")
-    figure.legend(loc="outside upper center", ncols=2)
+    axes.set_title(plain(title), fontsize=8)
+    figure.legend(loc="outside upper center", ncols=3, handlelength=1.4, columnspacing=1)
     return figure
+
+
+def chance(axes: Axes, classes: int, upright: bool = False) -> None:
+    """The accuracy, in percent, of who guesses among so many classes, as a line."""
+    draw = axes.axvline if upright else axes.axhline
+    how = {"color": "#000000", "linestyle": (0, (1, 1.5)), "linewidth": 1.2, "zorder": 4}
+    draw(100 / classes, label=f"chance, 1 of {classes}", **how)

@@ -1,9 +1,11 @@
 """How every figure looks, and how it gets into files."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from plasticity.errors import UserError
@@ -38,6 +40,30 @@ def layer(i: int) -> dict[str, object]:
     number = i % len(COLOURS)
     line = LINES[(i + i // len(COLOURS)) % len(LINES)]
     return {"color": COLOURS[number], "marker": MARKERS[number], "linestyle": line}
+
+
+def label_ends(axes: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
+    """Names of curves beside their ends, moved apart where they would lie on each other.
+
+    Args:
+        labels: of each curve the end `x, y` in data, its name and its colour; drawn limits stand.
+    """
+    axes.autoscale_view()
+    to_axes = axes.transData + axes.transAxes.inverted()
+    known = [(*to_axes.transform((x, y)), x, y, name, c) for x, y, name, c in labels if y == y]
+    known.sort(key=lambda one: one[1])
+    height = axes.get_position().height * axes.figure.get_figheight() * 72
+    apart, heights = 7.5 / height, []  # of one line of small text
+    for _, at, *_ in known:
+        heights.append(max(at, heights[-1] + apart) if heights else at)
+    for i in reversed(range(len(heights))):  # down again where they rose above the axes
+        heights[i] = min(heights[i], heights[i + 1] - apart if i + 1 < len(heights) else 1.0)
+    for (_, _, x, y, name, colour), at in zip(known, heights, strict=True):
+        axes.annotate(
+            plain(name), (x, y), (1.04, at), textcoords="axes fraction", va="center", fontsize=7,
+            color=colour, arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": colour,
+                                      "shrinkA": 0, "shrinkB": 1},
+        )  # fmt: skip
 
 
 def plain(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import plasticity
-from plasticity import figures, runs
+from plasticity import runs
 from plasticity.errors import MissingError, UserError, installs
 from plasticity.figures import Figure
 from plasticity.figures.style import styled
@@ -94,6 +94,12 @@ READING = {
         "Preferred clips",
         "For neurons drawn at random, the test clip with the frame that excites them most, boxed "
         "where their map is strongest at the time, and below it their activity over time.",
+    ),
+    "spectrum": (
+        "Dimensionality",
+        "Eigenvalues of the covariance of encodings of test examples, layer by layer, as parts of "
+        "their sum; below, the participation ratio, (sum of eigenvalues)^2 / sum of their squares: "
+        "how many dimensions the encodings fill.",
     ),
     "tsne": (
         "Encodings",
@@ -325,13 +331,13 @@ def _probe(look: Look) -> Part:
             for name, t, r in zip(layers, trained, random, strict=True)
         ]
         tables.append((what, rows))
-        figure = figures.probe_bars(layers, trained, random, found["error"])
+        figure = plots.probe_bars(found)
         images.append(picture(figure, f"Probe accuracy by layer, {what}, with one standard error"))
     if not tables:
         raise MissingError(f"no probe was taken: 'plasticity probe {look.folder}' does")
     text = (
         "How much of the classes a linear reader finds in the encodings of a layer, beside the "
-        "same network at its random start. Bars: one standard error."
+        "same network at its random start. Bars: one standard error; dotted: guessing."
     )
     return Part("probe", "Linear probe", text, tables, images)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from plasticity.arrays import to_host
 from plasticity.errors import MissingError, UserError
 from plasticity.figures import Figure
 from plasticity.files import make_folder
-from plasticity.inspection import comparisons, views
+from plasticity.inspection import comparisons, dimension, views
 from plasticity.inspection.records import NAME, read
 from plasticity.inspection.step import index_of
 from plasticity.network import Parameters
@@ -93,6 +94,13 @@ class Look:
 
             found[who] = views.survey(self.state, weights, stimulus, indices, report)
         return found
+
+    @cached_property
+    def encoded(self) -> dict[str, list[np.ndarray]]:
+        """Encodings of test examples, of speech with phones of frames, by weights and layer."""
+        if "phones" in self.state.stimulus.tasks:
+            return {who: found.z for who, found in sound.encoded(self).items()}
+        return {who: [s.encoding for s in of] for who, of in self.surveys.items()}
 
     def embedded(
         self, encodings: dict[str, list[np.ndarray]]
@@ -189,8 +197,16 @@ def draw_end(state: State, folder: Path, probed: Probed | None) -> None:
         names = range(len(state.network.layers))
         figures.save_both(_measures(state, list(names)), folder / "measures")
     if probed is not None:
-        bars = figures.probe_bars(probed.layers, probed.trained, probed.random, probed.error)
+        bars = probe_bars(probed.as_dict())
         figures.save_both(bars, folder / "probe")
+
+
+def probe_bars(probed: dict[str, Any]) -> Figure:
+    """A probe as it is stored: accuracy by layer, with the data set's name and chance."""
+    accuracies = (probed[name] for name in ("layers", "trained", "random", "error"))
+    task = probed.get("task", "classes")
+    title = f"{task} of {probed['data']}, {probed['protocol']} probe"
+    return figures.probe_bars(*accuracies, title, probed.get("classes", 0))
 
 
 def losses(look: Look) -> Figure:
@@ -337,10 +353,20 @@ def tsne(look: Look) -> Figure:
         return sound.frames(look)
     stimulus, indices = look.test
     images = stimulus.source
-    points = look.embedded({who: [s.encoding for s in of] for who, of in look.surveys.items()})
+    points = look.embedded(look.encoded)
     labels = None if images.labels is None else images.labels[indices]
     names = [look.names[i] for i in look.layers]
     return figures.embeddings(points, names, labels, images.classes)
+
+
+def spectrum(look: Look) -> Figure:
+    """Eigenvalues of the covariance of encodings by layer, and how many dimensions they fill."""
+    found = {
+        who: [dimension.spectrum(layers[i]) for i in look.layers]
+        for who, layers in look.encoded.items()
+    }
+    ratios = {who: list(map(dimension.participation, layers)) for who, layers in found.items()}
+    return figures.spectrum([look.names[i] for i in look.layers], found, ratios, look.title)
 
 
 PLOTS: dict[str, Callable[[Look], Figure]] = {
@@ -353,6 +379,7 @@ PLOTS: dict[str, Callable[[Look], Figure]] = {
     "kernels": kernels,
     "patches": patches,
     "clips": film.clips,
+    "spectrum": spectrum,
     "tsne": tsne,
     "utterance": sound.utterance,
     "confusions": sound.confusions,

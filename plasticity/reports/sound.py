@@ -28,15 +28,23 @@ def _spoken(look: "Look") -> Speech:
     return sets.split(look.state.options, "test")
 
 
+def encoded(look: "Look") -> dict[str, phones.Frames]:
+    """Frames of test utterances as all layers encode them, by weights."""
+    source = _spoken(look)
+    which = phones.check(source, source.name)[:UTTERANCES]
+    how = source, which, look.state.options.alignment, look.state.device, look.images
+    return {
+        who: phones.frames(look.state.network, plastic.of(look.state, weights), *how)
+        for who, weights in look.sets.items()
+    }
+
+
 def frames(look: "Look") -> Figure:
     """t-SNE of frames of test utterances by layer, coloured by the kind of phone."""
     source = _spoken(look)
     kinds = [figures.kind_of(name) for name in source.phone_names]
     classes = sorted(set(kinds), key=kinds.index)
-    which = phones.check(source, source.name)[:UTTERANCES]
-    how = source, which, look.state.options.alignment, look.state.device, look.images
-    found = {who: phones.frames(look.state.network, plastic.of(look.state, w), *how)
-             for who, w in look.sets.items()}  # fmt: skip
+    found = encoded(look)
     told = next(iter(found.values())).phones  # the same frames with all weights
     labels = np.array([classes.index(kinds[phone]) for phone in told])
     points = look.embedded({who: of.z for who, of in found.items()})

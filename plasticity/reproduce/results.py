@@ -148,11 +148,16 @@ def _figure(table: Sweep, budget: Budget, results: Sequence[Result], folder: Pat
                 losses[row.label] = stored.metrics["loss"]
         return figures.losses_of_splits(losses, table.title)
     ours = {p: [r.ours[p].values for r in results] for p in PROTOCOLS}
+    first = [of_row(row, budget, 0) for row in table.rows]
+    classes = {e.classes(folder / e.name, PROTOCOLS[0]) for e in first} - {0}
+    names = ", ".join(dict.fromkeys(str(e.options.data) for e in first))
+    title, known = f"{table.title}; ours: {names}", classes.pop() if len(classes) == 1 else 0
     if table.figure == "layers":
         layers = [r.row.layer for r in results]
-        return figures.over_layers(labels, layers, ours[PROTOCOLS[0]], table.title)
+        return figures.over_layers(labels, layers, ours[PROTOCOLS[0]], title, known)
     named = {f"ours, {protocol} probe": values for protocol, values in ours.items()}
-    return figures.beside_published(labels, [r.row.published for r in results], named, table.title)
+    published = [r.row.published for r in results]
+    return figures.beside_published(labels, published, named, title, known)
 
 
 def write(

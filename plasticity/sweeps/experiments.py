@@ -111,6 +111,12 @@ class Experiment:
         except (OSError, ValueError, KeyError):
             return None  # of another version, or damaged: it is made again
 
+    def classes(self, place: Path, protocol: str) -> int:
+        """How many classes this probe was to tell apart; 0 where it has not been made."""
+        if self.measured(place, protocol) is None:
+            return 0
+        return int(runs.read_json(self.probe_path(place, protocol)).get("classes", 0))
+
     def probe_path(self, place: Path, protocol: str) -> Path:
         """Where the result of a probe is kept."""
         asked = self.probes[protocol]

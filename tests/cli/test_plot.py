@@ -65,6 +65,7 @@ def test_every_figure_of_a_run_is_drawn(runs, tmp_path):
         "predictions",
         "kernels",
         "patches",
+        "spectrum",
         "tsne",
     }
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png" for name in names}
@@ -89,12 +90,22 @@ def test_figures_go_where_and_how_they_are_asked_for(runs, tmp_path):
 @pytest.mark.parametrize(
     "rule, drawn",
     [
-        ("random", {"measures", "kernels", "patches", "tsne"}),
-        ("own", {"measures", "kernels", "patches", "tsne"}),
-        ("supervised", {"losses", "measures", "kernels", "patches", "tsne"}),
+        ("random", {"measures", "kernels", "patches", "spectrum", "tsne"}),
+        ("own", {"measures", "kernels", "patches", "spectrum", "tsne"}),
+        ("supervised", {"losses", "measures", "kernels", "patches", "spectrum", "tsne"}),
         (
             "hinge_cpc",
-            {"losses", "measures", "hinge", "gates", "predictions", "kernels", "patches", "tsne"},
+            {
+                "losses",
+                "measures",
+                "hinge",
+                "gates",
+                "predictions",
+                "kernels",
+                "patches",
+                "spectrum",
+                "tsne",
+            },
         ),
     ],
 )
@@ -102,7 +113,7 @@ def test_of_all_what_a_rule_does_not_have_is_left_out_with_a_word(runs, rule, dr
     done = plot(runs[rule], "all", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert {path.stem for path in tmp_path.iterdir()} == drawn
-    assert done.output.count("Left out, ") == 9 - len(drawn)
+    assert done.output.count("Left out, ") == 10 - len(drawn)
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,13 @@ def test_all_events_of_a_sign_are_in_the_bars_and_the_loss_is_the_hinge(scale):
         u, L = line.get_data()
         np.testing.assert_allclose(L, np.maximum(0, 1 - sign * u))
         assert {-1.0, 1.0} <= set(u)
-    assert bars.get_xlabel().startswith("score u") and "%" in bars.get_ylabel()
+    assert figure.get_supxlabel().startswith("score u") and "%" in figure.get_supylabel()
 
 
 def test_a_rule_with_other_gates_is_shown_without_the_hinge():
     figure = figures.hinge([module("conv1"), module("conv2", hinged=False)])
     titles = [axes.get_title() for axes in figure.axes]
-    assert len(figure.axes) == 3 and titles[1] == "conv2 (open: 100%, 100%)"
+    assert len(figure.axes) == 3 and titles[1] == "conv2 (open 100%, 100%)"
 
 
 def test_one_sign_alone_is_shown():

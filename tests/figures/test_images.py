@@ -61,7 +61,7 @@ def test_every_image_is_a_point_of_its_class():
     figure = figures.embeddings(
         {"random weights": points, "trained": [points[0], None]}, ["a", "b"], labels, classes
     )
-    shown = figure.axes[1].collections
+    shown = figure.axes[2].collections  # a row for each layer
     for kind, own in enumerate(shown):
         np.testing.assert_array_equal(own.get_offsets(), points[1][labels == kind])
     looks = {(tuple(own.get_facecolor()[0]), own.get_paths()[0].vertices.size) for own in shown}

@@ -28,7 +28,9 @@ def test_curves_over_layers_are_means_and_skip_what_was_not_run():
     values = [(10.0, 14.0), (20.0, 20.0), (), (30.0,)]
     (axes,) = figures.over_layers(labels, layers, values, "t").axes
     means = [
-        line for line in axes.get_lines() if len(line.get_xdata()) and line.get_marker() == "o"
+        line
+        for line in axes.get_lines()
+        if len(line.get_xdata()) and line.get_marker() in ("o", "s")
     ]
     assert [list(line.get_ydata()) for line in means] == [[12.0, 20.0], [30.0]]
     assert list(means[1].get_xdata()) == [2]

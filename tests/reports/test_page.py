@@ -26,6 +26,7 @@ ALL = [
     "predictions",
     "kernels",
     "patches",
+    "spectrum",
     "tsne",
 ]
 
@@ -137,6 +138,7 @@ def test_what_a_run_does_not_have_is_left_out_with_a_word(made):
         "measures",
         "kernels",
         "patches",
+        "spectrum",
         "tsne",
         "settings",
         "left-out",
