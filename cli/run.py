@@ -26,7 +26,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     known = {
         p.name
         for p in ctx.command.params
-        if p.name not in ("config", "resume", "set", "changed_data", "trusted")
+        if p.name not in ("config", "resume", "set", "changed_data", "changed", "trusted")
     }
     keys = {name.replace("-", "_"): value for name, value in keys.items()}
     if isinstance(fields := keys.pop("set", {}), dict):
@@ -67,6 +67,19 @@ def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     return name
 
 
+def _pairs(changed: tuple[str, ...]) -> dict[str, str]:
+    """What `--change NAME=VALUE` gives, by name."""
+    from plasticity.errors import UserError
+
+    found = {}
+    for pair in changed:
+        name, equals, value = pair.partition("=")
+        if not (equals and name.strip() and value.strip()):
+            raise UserError(f"--change {pair}: expected NAME=VALUE, such as --change lr=1e-4")
+        found[name.strip().removeprefix("--").replace("-", "_")] = value.strip()
+    return found
+
+
 def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> None:
     """Refuse a rule's or network's file that a configuration names, and its reader has not."""
     from plasticity import plugins
@@ -105,6 +118,14 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     is_flag=True,
     help="With --resume: go on although examples were added, removed or replaced.",
 )
+@click.option(
+    "--change",
+    "changed",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="With --resume: go on with another rule, lr, optimiser, weight_decay, schedule or option "
+    "of the rule; may be repeated.",
+)
 @trust_option
 @set_option
 @run_options()
@@ -116,6 +137,7 @@ def run(
     out: Path | None,
     resume: Path | None,
     changed_data: bool,
+    changed: tuple[str, ...],
     trusted: bool,
     **values: object,
 ) -> None:
@@ -143,6 +165,8 @@ def run(
             raise UserError(
                 "--changed-data goes with --resume: a new run takes the images it finds"
             )
+        if changed and resume is None:
+            raise UserError("--change goes with --resume: a new run has its options as they are")
         if resume is None:
             values["layer"] = ctx.meta.get("layer", {})
             _agreed(ctx, values, trusted)
@@ -164,7 +188,7 @@ def run(
             runs.checkpoint_of(folder)  # says if there is none, before the folder is written to
             if not several or several.rank == 0:
                 held.enter_context(claims.held(folder))
-            how = {"changed_data": changed_data, "trusted": trusted}
+            how = {"changed_data": changed_data, "trusted": trusted, "changed": _pairs(changed)}
             state = lifecycle.resume(folder, given, free(), several, **how)
 
         every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT

@@ -68,13 +68,14 @@ class Journal:
 
     Attributes:
         writes: whether this process is the one that does; board: a `tensorboardX.SummaryWriter`,
-            or None.
+            or None; names: of the columns.
     """
 
     folder: Path
     writes: bool = True
     told: int = 0
     board: Any = field(default=None, repr=False)
+    names: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, state: State, folder: Path) -> "Journal":
@@ -87,11 +88,7 @@ class Journal:
         if not state.writes:
             return found
         if step:
-            names = columns(state)
-            with whole(found.path) as part, open(part, "w", encoding="utf-8") as file:
-                file.write(",".join(names) + "\n")
-                for row in rows(state, 0):
-                    file.write(as_text([row], names))
+            found._anew(state)
         else:
             found.path.unlink(missing_ok=True)
         found.told = step
@@ -119,10 +116,22 @@ class Journal:
         if not self.writes:
             return
         new, names = list(rows(state, self.told)), columns(state)
-        head = "" if self.told else ",".join(names) + "\n"
-        self._append((head + as_text(new, names)).encode())
+        if self.told and names != self.names:  # another rule than before reports other numbers
+            self._anew(state)
+        else:
+            head = "" if self.told else ",".join(names) + "\n"
+            self._append((head + as_text(new, names)).encode())
+            self.names = names
         self.told = len(state.metrics["seconds"])
         self._show(new)
+
+    def _anew(self, state: State) -> None:
+        """Write the rows of all steps."""
+        self.names = columns(state)
+        with whole(self.path) as part, open(part, "w", encoding="utf-8") as file:
+            file.write(",".join(self.names) + "\n")
+            for row in rows(state, 0):
+                file.write(as_text([row], self.names))
 
     def _show(self, told: Iterable[Row]) -> None:
         """On TensorBoard, if it is asked for."""

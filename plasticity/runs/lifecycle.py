@@ -1,6 +1,6 @@
 """A run as a folder: where it begins, how it goes on, and what is measured and drawn at its end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -9,11 +9,12 @@ from plasticity import claims, plugins, runs, seeds, trust
 from plasticity.errors import UserError
 from plasticity.files import make_folder
 from plasticity.learning.ranks import Ranks
+from plasticity.runs import changes as alter
 from plasticity.runs import journal, run, sections, sets, warm
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
 
-BOUND = ("files", "identity")
+BOUND = ("files", "identity", "changes")
 """Options that bind a run to its files and images: a configuration for other runs has none."""
 
 
@@ -108,10 +109,12 @@ def resume(
     *,
     changed_data: bool = False,
     trusted: bool = False,
+    changed: Mapping[str, str] | None = None,
 ) -> State:
     """A run where its last checkpoint left it.
 
     Args:
+        changed: what is to be changed from here on, see `changes`.
         trusted: let the rule and network files of its folder run, see `trust`.
         given: options asked for now; those in `free` replace the stored ones, others must agree.
         changed_data: go on although images were added, removed or replaced.
@@ -144,11 +147,23 @@ def resume(
     if "epochs" in changes and "steps" not in changes:
         changes["steps"] = 0
     options = options.changed(**changes)
+    if changed:
+        taught, step = options.taught, checkpoint.step
+        before, options = options.rule, alter.changed(options, changed, step)
+        own = options.rule != before and plugins.is_file(options.rule)
+        if own and (Path(folder) / "rule.py").is_file():
+            raise UserError(
+                f"{folder} holds the rule.py that it began with, and a run keeps one: start a new "
+                f"run by --init {folder} --rule {options.rule}"
+            )
+        if options.taught != taught:  # it learns from other examples, which it is bound to then
+            options = sets.bound(options.changed(identity={}), sets.learning_set(options))
+        options = options.resolved(0)
     if options.tensorboard:
         journal.board()
     stimulus = sets.stimulus(options)
     options.schedule_object(len(stimulus.source))  # says if the run would go on without a rate
-    state = run.restore(options, checkpoint, ranks)
+    state = run.restore(options, checkpoint, ranks, take=alter.take if changed else None)
     state.stimulus = stimulus
     if options.init:
         warm.resume(state, folder)

@@ -53,7 +53,7 @@ OF_RULES = fields.gathered(rules.find(name) for name in rules.RULES)
 OF_STIMULI = fields.gathered(STIMULI.values())
 """Options that are fields of stimuli."""
 
-BOUND = ("set", "layer", "files", "identity")
+BOUND = ("set", "layer", "files", "identity", "changes")
 """What is no option of its own: further fields of the rule, and what a run is bound to."""
 
 
@@ -74,6 +74,7 @@ class RunOptions:
         set: further fields of the rule by name, as `--set name=value` gives them.
         layer: what single layers learn by, by their names: see `sections`.
         identity: of the examples that the run began with, by split, see `ImageSet.identity`.
+        changes: what was changed on the way, by the step after which it holds: see `changes`.
     """
 
     rule: str = option(
@@ -218,6 +219,7 @@ class RunOptions:
     layer: dict[str, dict[str, object]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     identity: dict[str, str] = field(default_factory=dict)
+    changes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -300,17 +300,27 @@ def _paces(
 
 
 def restore(
-    options: RunOptions, checkpoint: "runs.Checkpoint", ranks: Ranks | None = None
+    options: RunOptions,
+    checkpoint: "runs.Checkpoint",
+    ranks: Ranks | None = None,
+    take: "Callable[[State, runs.Checkpoint], None] | None" = None,
 ) -> State:
-    """A run as a checkpoint holds it."""
+    """A run as a checkpoint holds it.
+
+    Args:
+        take: how a run that was changed takes over weights and moments, see `changes.take`.
+    """
     state = begin(options, ranks)
-    _check_fit(state.weights, checkpoint.params, "weights")
-    if checkpoint.moments:
-        _check_fit(state.optimiser.moments, checkpoint.moments, "optimiser")
-    dtype = np.dtype(options.dtype)
-    move = lambda w: to_device(np.ascontiguousarray(w, dtype), state.device)  # noqa: E731
-    state.weights = _map(checkpoint.params, move)
-    state.optimiser.moments = _map(checkpoint.moments, move)
+    if take is not None:
+        take(state, checkpoint)
+    else:
+        _check_fit(state.weights, checkpoint.params, "weights")
+        if checkpoint.moments:
+            _check_fit(state.optimiser.moments, checkpoint.moments, "optimiser")
+        dtype = np.dtype(options.dtype)
+        move = lambda w: to_device(np.ascontiguousarray(w, dtype), state.device)  # noqa: E731
+        state.weights = _map(checkpoint.params, move)
+        state.optimiser.moments = _map(checkpoint.moments, move)
     state.step = checkpoint.step
     state.metrics = {name: list(values) for name, values in checkpoint.metrics.items()}
     state.measures.restore(checkpoint, network=state.network, device=state.device)

@@ -18,6 +18,7 @@ from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.network import Layer
 from plasticity.rule import learns
+from plasticity.runs.changes import told
 from plasticity.runs.journal import Journal
 from plasticity.runs.run import State, keep, save
 from plasticity.stimuli import Batch, Batches
@@ -243,10 +244,10 @@ def _flush(state: State, pending: list[dict[str, list[Array | None]]]) -> None:
                 f"the loss of {name} is not finite at step {len(state.metrics['loss']) + 1}: "
                 f"take a smaller --lr than {rate:g}; the last checkpoint stands"
             )
-        for name in state.metrics.keys() - found.keys() - {"seconds"}:
-            del state.metrics[name]  # an earlier version wrote a loss of 0 where there is none
-        for name, values in found.items():
-            state.metrics.setdefault(name, []).append(values)
+        if not state.options.changes:
+            for name in state.metrics.keys() - found.keys() - {"seconds"}:
+                del state.metrics[name]  # an earlier version wrote a loss of 0 where there is none
+        told(state.metrics, found, len(state.metrics.get("open_gates", ())))
     state.measures.flush()
     pending.clear()
 
