@@ -5,6 +5,7 @@ What the commands do, with the same options under the same names (`--prediction-
 (`plasticity.UserError`). Everything here calls what the commands call.
 """
 
+import warnings
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -352,7 +353,10 @@ def _trained(
     probed = None
     if state.options.probe:
         sizes = state.options.probe_train, state.options.probe_test
-        probed = probe_run(state, train_images=sizes[0], test_images=sizes[1])
+        try:
+            probed = probe_run(state, train_images=sizes[0], test_images=sizes[1])
+        except UserError as error:  # without labels, for example; the run is whole without it
+            warnings.warn(f"no probe: {error}", stacklevel=3)
     summary.finish(state, folder, None if probed is None else probed.as_dict())
     plots.draw_end(state, folder, probed)
     return Run(folder, state)

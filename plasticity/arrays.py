@@ -59,9 +59,12 @@ def received(value: Any, device: str = "cpu") -> Array:
     """
     if getattr(value, "requires_grad", False):
         raise UserError("a tensor that requires grad cannot be handed over: take tensor.detach()")
-    kind = type(value).__name__
+    kind, cupy = type(value).__name__, sys.modules.get("cupy")
     try:
-        where = value.__dlpack_device__() if hasattr(value, "__dlpack_device__") else (1, 0)
+        if cupy is not None and isinstance(value, cupy.ndarray):
+            where = (_GPUS[0], int(value.device.id))
+        else:
+            where = value.__dlpack_device__() if hasattr(value, "__dlpack_device__") else (1, 0)
         if where[0] in _GPUS:
             here = f"cuda:{where[1]}"
             if here != device:
@@ -71,7 +74,7 @@ def received(value: Any, device: str = "cpu") -> Array:
                 )
             import cupy
 
-            return cupy.from_dlpack(value)
+            return value if isinstance(value, cupy.ndarray) else cupy.from_dlpack(value)
         if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
             return np.from_dlpack(value)
         found = np.asarray(value)

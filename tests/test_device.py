@@ -13,6 +13,7 @@ from plasticity.arrays import to_host
 from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.inspection import cpc_gradient
+from plasticity.probes import given
 from plasticity.runs import run, training
 from plasticity.runs.options import RunOptions
 from tests import standin
@@ -82,6 +83,22 @@ def first_updates(state):
         for layer, own in update.changes.items()
         for name, dW in own.items()
     }
+
+
+def test_arrays_are_encoded_on_the_card_as_on_the_host_and_stay_where_they_lie(gpu):
+    import cupy
+
+    rng = np.random.default_rng(0)
+    here, there = begun(device="cpu"), begun()
+    for examples in (rng.integers(0, 256, (5, 96, 96), np.uint8), rng.random((6, 16, 16, 1))):
+        wanted = given.encode_arrays(here, examples)
+        host, card = (given.encode_arrays(there, x) for x in (examples, cupy.asarray(examples)))
+        for layer, z in wanted.items():
+            assert isinstance(host[layer], np.ndarray) and isinstance(card[layer], cupy.ndarray)
+            np.testing.assert_allclose(host[layer], z, rtol=1e-9, atol=1e-12)
+            np.testing.assert_array_equal(to_host(card[layer]), host[layer])
+        with pytest.raises(UserError, match='open the run with device="cuda:0"'):
+            given.encode_arrays(here, cupy.asarray(examples))
 
 
 @pytest.mark.parametrize("rule", rules.RULES)

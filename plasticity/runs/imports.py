@@ -13,8 +13,9 @@ from plasticity.errors import UserError
 from plasticity.fields import dashed
 from plasticity.learning import rule_check
 from plasticity.network import Network
-from plasticity.runs import export, lifecycle, weight_files
+from plasticity.runs import export, lifecycle, run, warm, weight_files
 from plasticity.runs.folder import write_json
+from plasticity.runs.measures import Measures
 from plasticity.runs.options import RunOptions
 from plasticity.runs.published import NAMINGS, PASSED_OVER, Naming
 from plasticity.runs.run import State
@@ -85,6 +86,7 @@ class Imported:
 
     def write(self, folder: Path) -> None:
         """Write the run, and what it was made of as `import.json`."""
+        run.save(self.state, folder, warm.path_of(folder))  # its drift is measured from there
         lifecycle.make(self.state, folder)
         names = {f"{layer}.{own}": name for (layer, own), name in self.found.names.items()}
         told = {"files": self.files, "names_of": self.found.naming, "parameters": names}
@@ -107,6 +109,10 @@ def plan(
         UserError: a file that cannot be read, arrays that are missing, left over or of another
             shape, or numbers that are not finite.
     """
+    if options.init:
+        raise UserError(
+            "--init begins with the weights of a run, and import with those of files: leave it away"
+        )
     arrays = weight_files.read(paths)
     arrays = {n: a for n, a in arrays.items() if not any(fnmatchcase(n, p) for p in leave)}
     network = options.changed(width=1.0 if "width" not in given else options.width).network()
@@ -301,4 +307,5 @@ def _take(state: State, found: Found) -> list[str]:
             )
         array = np.ascontiguousarray(array, np.dtype(options.dtype))
         state.weights[layer][name] = to_device(array, state.device)
+    state.measures = Measures.of(state.network, state.weights)
     return [f"{layer}.{name}" for layer, name in own if (layer, name) not in found.params]

@@ -165,7 +165,7 @@ def resume(
     options.schedule_object(len(stimulus.source))  # says if the run would go on without a rate
     state = run.restore(options, checkpoint, ranks, take=alter.take if changed else None)
     state.stimulus = stimulus
-    if options.init:
+    if options.init or warm.path_of(folder).is_file():  # an imported run has no --init
         warm.resume(state, folder)
     return state
 

@@ -353,14 +353,16 @@ def test_an_import_is_trained_on_recorded_inspected_and_probed(trained, tmp_path
     command(trained / "weights.npz", "--batch", "4", "--device", "cpu", "--out", tmp_path / "run")
     for words in (
         "inspect RUN --layer 2 --synapse 1,0,1,1 --top 1",
-        "run --resume RUN --steps 2 --no-probe --record layer=1,neurons=0:2 --record-every 1",
+        "run --resume RUN --steps 1 --no-probe --record layer=1,neurons=0:2 --record-every 1",
+        "run --init RUN --width 0.03 --batch 4 --steps 1 --no-probe --out RUN-2",
         "probe RUN --train 40 --test 20",
         "plot RUN losses",
     ):
         words = words.replace("RUN", str(tmp_path / "run")).split()
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 0, done.output
-    assert runs.load(runs.checkpoint_path(tmp_path / "run")).step == 2
+    there = runs.load(runs.checkpoint_path(tmp_path / "run"))
+    assert there.step == 1 and (there.measures["drift"] < 0.1).all()  # from the imported weights
 
 
 def test_weights_without_predictions_begin_with_those_of_the_seed(tmp_path):
@@ -448,6 +450,11 @@ def test_npz_with_objects_and_missing_files_are_refused(tmp_path):
     ):
         code, said = command(*words)
         assert code == 2 and sentence in said, said
+
+
+def test_import_and_init_do_not_go_together(trained, tmp_path):
+    code, said = command(trained / "weights.npz", "--init", trained, "--out", tmp_path / "run")
+    assert code == 2 and "--init begins with the weights of a run" in said
 
 
 def test_what_is_left_over_can_be_left_out(tmp_path):

@@ -4,6 +4,8 @@ Each name, and each parameter of it, is one that CuPy has (`names.py` compares t
 than CuPy where CuPy would copy an array of the host silently: as an index, or assigned.
 """
 
+import sys
+
 import numpy as np
 
 from tests.standin.machine import RUBBISH, Machine, counted
@@ -117,6 +119,7 @@ class ndarray:  # noqa: N801
         return float(_fetch(unwrapped(self)))
 
     shape = property(lambda self: self._a.shape)
+    device = property(lambda self: sys.modules["cupy"].cuda.Device())
     dtype = property(lambda self: self._a.dtype)
     ndim = property(lambda self: self._a.ndim)
     size = property(lambda self: self._a.size)
