@@ -139,6 +139,8 @@ def measures(
             axes.plot(steps, values[:, i], linewidth=1, markersize=3, markevery=every, **layer(i))
         axes.set_title(label, fontsize=8)
         axes.margins(x=0.03)
+        if not values.any():  # as of neurons where none is dead
+            axes.set_ylim(-0.05, 1)
         axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
         axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10], integer=True))
     for axes in panels[: len(found)][-2:]:
