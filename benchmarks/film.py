@@ -50,42 +50,13 @@ def ours(net, x):
 def theirs(net, x, last):
     """The same in torch."""
     import torch
-    import torch.nn.functional as F  # noqa: N812
-    from torch import nn
+    from torch_film import Peer
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     order = torch.channels_last_3d if last else torch.contiguous_format
-    blocks, matrices = [], []
-    for layer in net.layers:
-        g, D = layer.geometry, layer.outputs
-        parts = [nn.Conv3d(layer.inputs, D, g.kernel, g.stride, g.padding), nn.ReLU()]
-        parts += [nn.BatchNorm3d(D)] + ([nn.MaxPool3d(g.pool, g.pool_stride)] if g.pools else [])
-        blocks.append(nn.Sequential(*parts).to(memory_format=order))
-        matrices.append(nn.Parameter(torch.randn(K, D, D) * (2 / D) ** 0.5))
-    adams = [
-        torch.optim.Adam([*block.parameters(), W], 1e-3)
-        for block, W in zip(blocks, matrices, strict=True)
-    ]
+    peer = Peer(net, K, 1e-3, order)
     inputs = torch.tensor(np.moveaxis(x, -1, 1).copy()).contiguous(memory_format=order)
-
-    def step(i):
-        h = inputs
-        for block, W, adam in zip(blocks, matrices, adams, strict=True):
-            y = block(h)
-            h, z, loss = y.detach(), y.permute(0, 2, 3, 4, 1), 0.0
-            T = z.shape[1] - K
-            n = len(z) * T
-            itself = torch.eye(n, dtype=torch.bool)
-            for k in range(1, K + 1):
-                seen = (z[:, :T] @ W[k - 1].T).reshape(n, -1)
-                u = seen @ z[:, k : k + T].reshape(n, -1).T
-                wrong = F.relu(1 + u).masked_fill(itself, 0).sum() / (n * (n - 1))
-                loss = loss + (F.relu(1 - u.diagonal()).mean() + wrong) / (2 * K)
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-
-    return step
+    return lambda i: peer.step(inputs)
 
 
 def main() -> None:
