@@ -8,6 +8,7 @@ It trains on the very clips of `plasticity run --rule clapp_s --net vgg5_video -
 """
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -83,15 +84,17 @@ def main(width: float, lr: float, steps: int, seed: int, out: Path) -> None:
     peer = Peer(state.network, state.rule.steps, lr)
     for tensor, array in peer.pairs(state.weights):
         tensor.copy_(torch.from_numpy(array))
-    losses = []
+    losses, seconds = [], []
     for i in range(steps):
+        start = time.perf_counter()
         clips = state.stimulus.inputs(state.batch(i), np.dtype(np.float32))
         losses.append(peer.step(torch.tensor(np.moveaxis(clips, -1, 1).copy())))
+        seconds.append(time.perf_counter() - start)
         if sys.stdout.isatty() or (i + 1) % 20 == 0:
             print(i + 1, np.round(np.mean(losses[-20:], 0), 3), flush=True)
     for tensor, array in peer.pairs(state.weights):
         array[...] = tensor.numpy()
-    state.step = steps
+    state.step, state.metrics = steps, {"seconds": seconds, "loss": losses}
     with lifecycle.folder_of(state.options, out, None):
         lifecycle.make(state, out)
         run.save(state, out)

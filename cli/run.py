@@ -55,6 +55,11 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     return path
 
 
+def _asked(ctx: click.Context, name: str) -> bool:
+    """Whether an option was given, by a flag, a configuration or a preset."""
+    return ctx.get_parameter_source(name) != ParameterSource.DEFAULT
+
+
 def _read_preset(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
     """A preset's values become defaults; a config file and flags win over them."""
     if name is not None:
@@ -98,7 +103,7 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     "--preset",
     callback=_read_preset,
     is_eager=True,
-    help="A set of options that is known to work: small, of images; speech.",
+    help="A set of options that is known to work: small, of images; speech; film.",
 )
 @click.option(
     "--config",
@@ -156,6 +161,7 @@ def run(
     from plasticity.runs import lifecycle
     from plasticity.runs.options import RunOptions, free
 
+    look: dict[str, object] = {}  # what a run that is told no length takes instead
     with ranks.together() as several, ExitStack() as held:
         if several:
             console.quiet = several.rank > 0
@@ -171,15 +177,14 @@ def run(
             values["layer"] = ctx.meta.get("layer", {})
             _agreed(ctx, values, trusted)
             options = RunOptions(**values)
+            if options.first_look:
+                own = options.unfed.first_look.items()
+                look = {n: v for n, v in own if not _asked(ctx, n)}
             trust.named(options)
             folder = held.enter_context(lifecycle.folder_of(options, out, several))
             state = lifecycle.plan(options, several)
         else:
-            given = {
-                name: value
-                for name, value in values.items()
-                if ctx.get_parameter_source(name) != ParameterSource.DEFAULT
-            }
+            given = {name: value for name, value in values.items() if _asked(ctx, name)}
             if "layer" in ctx.meta:
                 given["layer"] = ctx.meta["layer"]
             if out is not None or preset is not None:
@@ -191,8 +196,7 @@ def run(
             how = {"changed_data": changed_data, "trusted": trusted, "changed": _pairs(changed)}
             state = lifecycle.resume(folder, given, free(), several, **how)
 
-        every_given = ctx.get_parameter_source("record_every") != ParameterSource.DEFAULT
-        if resume is not None and every_given and not values["record"]:
+        if resume is not None and _asked(ctx, "record_every") and not values["record"]:
             raise UserError(
                 "--record-every goes with --record; a recording keeps its own when resumed"
             )
@@ -211,8 +215,10 @@ def run(
             if recorder is not None:
                 recorder.close()
         if ended and state.writes:  # of several processes one is enough for what follows
-            probed = screen.probe(state, folder) if state.options.probe else None
-            screen.summary(state, folder, probed)
+            probing = state.options.changed(**look)
+            probed = screen.probe(state, folder, probing) if probing.probe else None
+            looked = screen.look_ahead(state) if look and not several else None
+            screen.summary(state, folder, probed, looked)
         if not ended:
             say(f"Interrupted after step {state.step}, and saved.")
             say(f"Go on with:  plasticity run --resume {quoted(folder)}")

@@ -36,6 +36,7 @@ class Cpc(Clapp):
     name: ClassVar[str] = "cpc"
     blocks_target: ClassVar[bool] = True
     coin: ClassVar[bool] = False
+    hinge: ClassVar[bool] = False
     all_pairs_factor: ClassVar[float] = 1.0  # the mean over contexts, each with n targets
     modules: ClassVar[str] = "1"
     equation: ClassVar[str] = "dW = grad log softmax(u)_true through all layers of the module"

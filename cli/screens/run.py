@@ -16,10 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from plasticity.inspection.foresight import Learned
     from plasticity.probes.probe import Probed
+    from plasticity.runs.options import RunOptions
     from plasticity.runs.run import State
     from plasticity.runs.training import Onlooker
 
+LARGE = 1e8  # bytes of a checkpoint that are told beforehand
 LINE_SECONDS = 10.0  # where the output is no terminal, a line every so often
 
 
@@ -60,7 +63,7 @@ def by_layer(columns: dict[str, dict[str, float]], **how: object) -> Table:
 def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> bool:
     """Train to the end, showing every module's loss and gates or accuracy. False if interrupted."""
     from plasticity import learning
-    from plasticity.runs import training
+    from plasticity.runs import run, training
     from plasticity.runs.summary import beside
 
     options = state.options
@@ -76,6 +79,8 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
         size = sum(kept.values()) / 2**20
         names = ", ".join(kept)
         say(f"{state.rule_name} keeps {names} for each synapse, which takes {size:,.1f} MiB.")
+    if (size := run.saved_bytes(state)) > LARGE:
+        say(f"Its checkpoint takes {size / 1e6:,.0f} MB: weights, and the optimiser's moments.")
     one, bar = state.stimulus.example, _bar("{task.fields[speed]}")
     task = bar.add_task("training", total=None, speed="", completed=state.step)
     last = -math.inf
@@ -112,13 +117,13 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
         return training.train(state, folder, report, onlooker)
 
 
-def probe(state: "State", folder: Path) -> "Probed | None":
-    """Probe the run and its random start, showing how far it is."""
+def probe(state: "State", folder: Path, options: "RunOptions") -> "Probed | None":
+    """Probe the run and its random start as `options` say, showing how far it is."""
     from plasticity.errors import UserError
     from plasticity.runs.summary import finish
 
     try:
-        sizes = {"train_images": state.options.probe_train, "test_images": state.options.probe_test}
+        sizes = {"train_images": options.probe_train, "test_images": options.probe_test}
         return probe_with_bar(state, **sizes)
     except UserError as error:
         say(f"No probe: {error}")
@@ -127,6 +132,45 @@ def probe(state: "State", folder: Path) -> "Probed | None":
         say(f"Probe left out; make up for it with:  plasticity probe {quoted(folder)}")
         finish(state, folder)
         raise
+
+
+def look_ahead(state: "State") -> "Learned | None":
+    """What a first look has learned, on the batches that it would learn from next."""
+    from plasticity.errors import UserError
+    from plasticity.inspection import foresight
+
+    try:
+        with console.status("looking ahead"):
+            return foresight.learned(state)
+    except UserError as error:
+        say(f"No look ahead: {error}")
+        return None
+
+
+def foresight_table(state: "State", learned: "Learned") -> Table:
+    """Losses of batches to come, and futures told from other encodings: at the start, and now."""
+    start, now = learned.start, learned.now
+    one = state.stimulus.example
+    caption = f"{now.examples} {one}s"
+    table = Table(
+        title=f"On {one}s that it has not learned from",
+        title_justify="left",
+        caption_justify="left",
+    )
+    columns = [start.loss, now.loss]
+    heads = ["layer", "loss, random start", "loss now"]
+    if now.told is not None:
+        columns += [100 * start.told, 100 * now.told]
+        heads += ["futures told, random start", "futures told now"]
+        caption += "; told: percent of samples of which the score says whether they are the true "
+        caption += "future, chance is 50"
+    for head in heads:
+        table.add_column(head, justify="left" if head == "layer" else "right")
+    for name, *found in zip(state.names, *columns, strict=True):
+        shown = [f"{value:.3f}" for value in found[:2]] + [f"{value:.1f}" for value in found[2:]]
+        table.add_row(name, *shown)
+    table.caption = caption
+    return table
 
 
 @contextmanager
@@ -198,14 +242,17 @@ def left_out(state: "State") -> None:
             say(f"  {place}: {reason}")
 
 
-def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
+def summary(
+    state: "State", folder: Path, probed: "Probed | None", learned: "Learned | None" = None
+) -> None:
     """The end of a run: what happened, how to read it, how to go on."""
     from plasticity.reports.plots import draw_end
     from plasticity.runs.summary import beside, finish
 
     # Numbers come first: a disk that is full at the figures must not lose what was measured.
     one = state.stimulus.example
-    found = finish(state, folder, None if probed is None else probed.as_dict())
+    results = (None if one is None else one.as_dict() for one in (probed, learned))
+    found = finish(state, folder, *results)
     draw_end(state, folder, probed)
     if "seconds" in found:
         table = Table(title="Training", title_justify="left")
@@ -230,6 +277,8 @@ def summary(state: "State", folder: Path, probed: "Probed | None") -> None:
         )
     if "peak_device_bytes" in found:
         say(f"Memory of {state.device}: {found['peak_device_bytes'] / 2**20:,.0f} MiB")
+    if learned is not None:
+        console.print_whole(foresight_table(state, learned))
     if probed is not None:
         console.print_whole(probe_table(probed))
         better = sum(

@@ -18,9 +18,6 @@ from plasticity.rule import Rule, reads_labels
 from plasticity.runs import sections, sets
 from plasticity.stimuli import STIMULI, Stimulus
 
-FIRST_LOOK = 24
-"""Steps of a run that names neither steps nor epochs: a look at how learning starts."""
-
 PRESETS: dict[str, dict[str, object]] = {
     # What climbs above random weights best within half an hour on two cores: see docs/results.md.
     "small": {
@@ -32,6 +29,16 @@ PRESETS: dict[str, dict[str, object]] = {
         "data": "cifar10",
         "probe_train": 5000,
         "probe_test": 2000,
+    },
+    # The same for film: see docs/film.md.
+    "film": {
+        "rule": "clapp_s",
+        "net": "vgg5_video",
+        "width": 0.125,
+        "lr": 1e-3,
+        "steps": 3000,
+        "probe_train": 1000,
+        "probe_test": 500,
     },
     # The same for speech: see docs/sound.md.
     "speech": {
@@ -113,7 +120,8 @@ class RunOptions:
     steps: int = option(
         0,
         "How long, in batches; wins over --epochs.",
-        shown=str(FIRST_LOOK),
+        shown="a first look: "
+        + ", ".join(f"{k.first_look['steps']} of {k.example}s" for k in STIMULI.values()),
         least=0,
         most=2**53,
         free=True,
@@ -461,7 +469,12 @@ class RunOptions:
         """How many steps the run has over a set of so many images."""
         if self.steps:
             return self.steps
-        return self.epochs * (images // self.size) or FIRST_LOOK
+        return self.epochs * (images // self.size) or self.unfed.first_look["steps"]
+
+    @property
+    def first_look(self) -> bool:
+        """Whether nothing says how long the run is: it shows how learning starts."""
+        return not (self.steps or self.epochs)
 
     def as_dict(self) -> dict[str, object]:
         """By name, as stored."""

@@ -389,6 +389,19 @@ def keep(state: State, folder: Path) -> None:
         save(state, folder, path)
 
 
+def saved_bytes(state: State) -> int:
+    """What a checkpoint of the run takes on disk but for its metrics: weights and moments."""
+    return sum(_sizes(state.weights)) + sum(_sizes(state.optimiser.moments))
+
+
+def _sizes(tree: dict) -> Iterator[int]:
+    for value in tree.values():
+        if isinstance(value, dict):
+            yield from _sizes(value)
+        else:
+            yield value.nbytes
+
+
 def save(state: State, folder: Path, path: Path | None = None) -> None:
     """Write the run's checkpoint, whole or not at all.
 

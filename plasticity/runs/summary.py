@@ -52,11 +52,17 @@ def beside(found: Mapping[str, Sequence[float | None]]) -> str:
     return "accuracy" if known else "open_gates"
 
 
-def finish(state: State, folder: Path, probe: dict[str, object] | None = None) -> dict[str, object]:
+def finish(
+    state: State,
+    folder: Path,
+    probe: dict[str, object] | None = None,
+    foresight: dict[str, object] | None = None,
+) -> dict[str, object]:
     """Write `summary.json`; returns what it holds.
 
     Args:
         probe: the result of a probe, see `probes.probe.Probed.as_dict`.
+        foresight: what a first look found on batches to come, see `inspection.Learned.as_dict`.
     """
     summary: dict[str, object] = {
         "rule": state.rule_name,
@@ -75,6 +81,8 @@ def finish(state: State, folder: Path, probe: dict[str, object] | None = None) -
             summary["peak_device_bytes"] = peak_bytes(state.device)
     if probe is not None:
         summary["probe"] = probe
+    if foresight is not None:
+        summary["foresight"] = foresight
     summary["written"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     runs.write_summary(folder, summary)
     return summary

@@ -80,6 +80,7 @@ class Film:
         "start": "normal",
         "epsilon": 0.0,
     }
+    first_look: ClassVar[Mapping[str, Any]] = {"steps": 24, "probe_train": 200, "probe_test": 100}
     reading: ClassVar[Reading] = Reading(time="map")
     read_out: ClassVar[Reading] = Reading(time="map", positions="keep")
     channels: ClassVar[int] = 3

@@ -54,6 +54,7 @@ class Images:
     example: ClassVar[str] = "image"
     dims: ClassVar[int] = 2
     usual: ClassVar[Mapping[str, Any]] = {"batch": 32}
+    first_look: ClassVar[Mapping[str, Any]] = {"steps": 12, "probe": False}
     reading: ClassVar[Reading] = Reading()
     read_out: ClassVar[Reading] = Reading()
     sets: ClassVar[tuple[str, ...]] = tuple(data.SETS)

@@ -77,6 +77,7 @@ class Sound:
         "negatives_from": "all",
         "epsilon": 0.0,
     }
+    first_look: ClassVar[Mapping[str, Any]] = {"steps": 24}
     reading: ClassVar[Reading] = Reading(time="map")
     read_out: ClassVar[Reading] = Reading(time="map")
     channels: ClassVar[int] = 1

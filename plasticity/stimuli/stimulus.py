@@ -37,6 +37,8 @@ class Stimulus(Protocol):
         source: the data set; name: of the stimulus, in options and messages; example: one of its
             examples, in a word.
         usual: options of a run, and fields of its rule, that differ from their defaults here.
+        first_look: options of a run that is told no length, so that it takes minutes: `steps`, and
+            the probe at its end.
         space, channels: of one input of the network.
         reading: how maps become encodings; read_out: how a probe reads them, which takes the mean
             over time; dims: the spatial dimensions of a map.
@@ -49,6 +51,7 @@ class Stimulus(Protocol):
     example: ClassVar[str]
     dims: ClassVar[int]
     usual: ClassVar[Mapping[str, Any]]
+    first_look: ClassVar[Mapping[str, Any]]
     reading: ClassVar[Reading]
     read_out: ClassVar[Reading]
     sets: ClassVar[tuple[str, ...]]

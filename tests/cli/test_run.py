@@ -43,6 +43,22 @@ def whole(tmp_path_factory):
     return folder, done.output
 
 
+def test_a_first_look_tells_what_it_learned_of_images_to_come(tmp_path):
+    done = call(*SMALL, "--out", tmp_path / "look")
+    assert done.exit_code == 0, done.output
+    assert "not learned from" in done.output and "Linear probe" not in done.output
+    summary = json.loads((tmp_path / "look" / "summary.json").read_text())
+    assert summary["steps"] == 12 and "probe" not in summary
+    assert len(summary["foresight"]["told_now"]) == len(summary["foresight"]["loss_start"]) == 6
+    assert summary["options"]["probe"]  # whoever trains on gets the probe
+
+
+def test_a_first_look_is_probed_if_asked_for(tmp_path):
+    sizes = ["--probe-train", 60, "--probe-test", 30]
+    done = call(*SMALL, "--probe", *sizes, "--out", tmp_path / "look")
+    assert done.exit_code == 0 and "Linear probe" in done.output, done.output
+
+
 def start(folder, *more):
     """The same run in a process of its own, which can be killed."""
     return subprocess.Popen(
