@@ -50,9 +50,9 @@ def traffic(name: str, args: tuple) -> int:
     if name == "scores":  # a, b, in_a, in_b, events, D, out
         gathered = 2 * len(args[2]) * args[0].shape[1] * args[0].itemsize
         return gathered + sum(sizes[2:])
-    if name == "add_rows":  # order, start, factor, values, source, rows, D, out
-        gathered = len(args[0]) * args[3].shape[1] * args[3].itemsize
-        return gathered + sum(sizes) - sizes[3] + sizes[-1]
+    if name == "add_rows":  # order, start, segments, base, factor, values, source, rows, D, out
+        gathered = len(args[4]) * args[5].shape[1] * args[5].itemsize
+        return gathered + sum(sizes) - sizes[5] + sizes[-1]
     return sum(sizes) + sum(sizes[i] for i in TWICE.get(name, ()))
 
 

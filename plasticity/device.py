@@ -65,16 +65,23 @@ def arrays_of(value: Any) -> list[np.ndarray]:
     return found
 
 
-def _mapped(value: Any, change: Callable[[np.ndarray], Array]) -> Any:
-    """The value with every host array in it changed."""
-    if isinstance(value, np.ndarray):
-        return change(value)
+def _mapped(
+    value: Any, change: Callable[[np.ndarray], Array], made: dict[int, Any] | None = None
+) -> Any:
+    """The value with every host array in it changed, once, even if it is there twice."""
+    made = {} if made is None else made
     if isinstance(value, tuple | list):
-        return type(value)(_mapped(part, change) for part in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {f.name: _mapped(getattr(value, f.name), change) for f in fields(value)}
-        return replace(value, **parts)
-    return value
+        return type(value)(_mapped(part, change, made) for part in value)
+    if isinstance(value, np.ndarray):
+        if id(value) not in made:
+            made[id(value)] = change(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        if id(value) not in made:
+            parts = {f.name: _mapped(getattr(value, f.name), change, made) for f in fields(value)}
+            made[id(value)] = replace(value, **parts)
+    else:
+        return value
+    return made[id(value)]
 
 
 class _Parcel:

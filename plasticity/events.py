@@ -6,15 +6,18 @@ and one row is skipped, since neighbours overlap by half: the target's row is t 
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from plasticity import kernels
 from plasticity.arrays import Array, array_module, to_device
 from plasticity.errors import UserError
+from plasticity.kernels import ByRow
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ class Events:
     the sum over events into the average of THEORY: over rows, columns, images of that sign and
     negatives, and over prediction steps. `key` is that of random numbers which events may need
     besides, see `seeds.uniform`. `first` is the first row that is a context, and `floor` the first
-    one that may be a target (None: the first future).
+    one that may be a target (None: the first future). `by_target` and `by_context` list the events
+    by their target's row, and by their context's from `first` on, where a loader has done it.
     """
 
     k: int
@@ -103,6 +107,8 @@ class Events:
     key: int = 0
     first: int = 0
     floor: int | None = None
+    by_target: ByRow | None = None
+    by_context: ByRow | None = None
 
     def contexts(self, layout: Layout) -> slice:
         """The rows that are contexts."""
@@ -125,12 +131,13 @@ class Events:
     def onto_targets(self, out: Array, gamma: Array, contexts: Array, layout: Layout) -> None:
         """`out[target] += gamma contexts[context]`, event after event; rows as of `scores`."""
         target, context = self.within(layout)
-        kernels.add_rows(out, target, gamma, contexts, context)
+        by = self.by_target and self.by_target.below(self.targets(layout).start)
+        kernels.add_rows(out, target, gamma, contexts, context, by)
 
     def onto_contexts(self, out: Array, gamma: Array, targets: Array, layout: Layout) -> None:
         """`out[context] += gamma targets[target]`, event after event; rows as of `scores`."""
         target, context = self.within(layout)
-        kernels.add_rows(out, context, gamma, targets, target)
+        kernels.add_rows(out, context, gamma, targets, target, self.by_context)
 
     def within(self, layout: Layout) -> tuple[Array, Array]:
         """Target and context of each event among the rows that may be one."""
@@ -152,6 +159,90 @@ class Events:
             self.first,
             self.floor,
         )
+
+
+@dataclass(frozen=True)
+class Together:
+    """The events of all prediction steps of a draw in one, those of both halves, as a card takes
+    them: a step after the other, first those of `pred`.
+
+    Attributes:
+        context, target, label, weight: of every event, see `Events`.
+        share: of every event in the fraction of open gates, a mean over steps and halves.
+        at: the context among those of all steps, `step * contexts + context - first`.
+        by_target, by_at: the events listed by their target's row, with a segment for each step,
+            and by `at`.
+        how: for `Steps`: `bounds`, the first event of each step and the end; `steps`, what their
+            `Events` have besides arrays; `first`, the first row that is a context, for each half;
+            `contexts`, how many there are at most at a step; `rows`, of the encodings.
+    """
+
+    context: Array
+    target: Array
+    label: Array
+    weight: Array
+    share: Array
+    at: Array
+    by_target: ByRow
+    by_at: ByRow
+    how: Mapping[str, Any]
+
+    def step(self, i: int) -> Events:
+        """The events of one step, counted through both halves."""
+        begin, end = self.how["bounds"][i : i + 2]
+        own = [a[begin:end] for a in (self.context, self.target, self.label, self.weight)]
+        more = self.how["steps"][i]
+        by_target = self.by_target.one(i, self.how["rows"], begin)
+        by_context = self.by_at.one(i, self.how["contexts"], begin)
+        return Events(
+            more["k"], *own, more["key"], more["first"], more["floor"], by_target, by_context
+        )
+
+
+@dataclass(frozen=True)
+class Steps(Sequence):
+    """The events of one half, a prediction step after the other, as parts of `Together`."""
+
+    all: Together
+    half: int = 0
+
+    def __len__(self) -> int:
+        return len(self.all.how["steps"]) // len(self.all.how["first"])
+
+    def __getitem__(self, i: int) -> Events:
+        return self.all.step(range(len(self) * self.half, len(self) * (self.half + 1))[i])
+
+
+def together(
+    layout: Layout, pred: Sequence[Events], retro: Sequence[Events] | None
+) -> tuple[Steps, Steps | None] | None:
+    """Events of the host, of all prediction steps in one; None where they do not go together."""
+    halves = [half for half in (pred, retro) if half is not None]
+    every = [e for half in halves for e in half]
+    if not every or any(type(e) is not Events for e in every) or len(pred) != len(halves[-1]):
+        return None
+    if any(e.first != half[0].first for half in halves for e in half):
+        return None
+    contexts = max(layout.contexts(e.k) for e in every)
+    counts = [len(e.context) for e in every]
+    of, joined = np.repeat(np.arange(len(every)), counts), np.concatenate
+    # Numbers of rows and events that 32 bits hold are moved and read in half the time.
+    small = max(sum(counts), len(every) * max(layout.rows, contexts)) < 2**31
+    dtype = np.int32 if small else np.int64
+    context, target = (
+        joined([getattr(e, name) for e in every]).astype(dtype) for name in ("context", "target")
+    )
+    label, weight = (joined([getattr(e, name) for e in every]) for name in ("label", "weight"))
+    at = (of * contexts + context - np.repeat([e.first for e in every], counts)).astype(dtype)
+    share = np.repeat([1 / (max(1, n) * len(every)) for n in counts], counts).astype(weight.dtype)
+    steps = [{n: getattr(e, n) for n in ("k", "key", "first", "floor")} for e in every]
+    how = {"bounds": [0, *np.cumsum(counts).tolist()], "steps": steps}
+    how |= {"first": [half[0].first for half in halves]}
+    how |= {"contexts": contexts, "rows": layout.rows}
+    by_target = ByRow.of(target, layout.rows, of, len(every))
+    by_at = ByRow.of(at, len(every) * contexts)
+    made = Together(context, target, label, weight, share, at, by_target, by_at, how)
+    return Steps(made), None if retro is None else Steps(made, 1)
 
 
 @dataclass(frozen=True)

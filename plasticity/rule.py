@@ -10,7 +10,8 @@ import numpy as np
 
 from plasticity import fields, kernels
 from plasticity.arrays import Array, array_module, to_device, to_host
-from plasticity.events import AllPairs, Events, Layout
+from plasticity.events import AllPairs, Events, Layout, Steps, together
+from plasticity.kernels import ByRow
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Draw:
     its further arrays come to the device with the others.
     """
 
-    pred: tuple[Events, ...] | tuple[AllPairs, ...]
-    retro: tuple[Events, ...] | tuple[AllPairs, ...] | None = None
+    pred: tuple[Events, ...] | tuple[AllPairs, ...] | Steps
+    retro: tuple[Events, ...] | tuple[AllPairs, ...] | Steps | None = None
     labels: Array | None = None
     step: int = 0
 
@@ -39,6 +40,14 @@ class Draw:
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         arrays = {n: to_device(v, device) for n, v in own.items() if isinstance(v, np.ndarray)}
         return replace(self, pred=pred, retro=retro, **arrays)
+
+    def together(self, layout: Layout) -> "Draw":
+        """The same draw, of the host, with all its events in one, for a card: see `Together`.
+
+        `pred` and `retro` are sequences as before, whose events are parts of it.
+        """
+        found = together(layout, self.pred, self.retro)
+        return self if found is None else replace(self, pred=found[0], retro=found[1])
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,8 @@ class Role:
     def onto(self, drive: Array) -> None:
         """Add the dendritic signals of all events, with their gates, to the drive on patches."""
         rows, signals = (a.reshape(len(a), -1) for a in (drive, self.signals))
-        kernels.add_rows(rows, self.learner, self.gamma, signals, self.source)
+        by = self.events.by_target if self.name != "context" else None
+        kernels.add_rows(rows, self.learner, self.gamma, signals, self.source, by)
 
     @property
     def learner(self) -> Array:
@@ -127,10 +137,12 @@ class Role:
             gate: the third factor of every patch, `(N,)`; score: what opened it, for inspection.
         """
         xp = array_module(z, gate)
-        patch = xp.arange(len(z))
+        every = xp.arange(len(z) + 1)
+        patch = every[:-1]
         places = z.size // z.shape[-1] if z.ndim > 2 else len(z)
         weight = xp.full(len(z), 1 / places, z.dtype)
-        event = Events(0, patch, patch, xp.ones_like(weight), weight)
+        by_patch = ByRow(patch, every)  # each changes its own row
+        event = Events(0, patch, patch, xp.ones_like(weight), weight, by_target=by_patch)
         return cls(name, event, gate if score is None else score, gate * weight, z, patch)
 
 

@@ -1,7 +1,7 @@
 """CLAPP: contrastive, local and predictive plasticity."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from plasticity.rules import circuit
 from plasticity import events, kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
-from plasticity.events import AllPairs, Events, Layout
+from plasticity.events import AllPairs, Events, Layout, Steps, Together
 from plasticity.fields import option
 from plasticity.rule import Draw, Learning, Parameter, Role, Rule
 
@@ -53,6 +53,9 @@ class Clapp(Rule):
         context: `same`, the layer itself, or `above`, the layer above it.
         reads: `encoding`, or `map`, where a score is the scalar product of flattened maps.
         start: how W_pred and W_retro are drawn, see `prepare`.
+        at_once: whether `gamma` and `loss` may be given the events of all prediction steps and both
+            halves in one, as a card takes them. A class says so itself: one that inherits from it
+            goes step by step, unless it does.
     """
 
     steps: int = option(
@@ -135,6 +138,7 @@ class Clapp(Rule):
     )
 
     name: ClassVar[str] = "clapp"
+    at_once: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "W_pred": Parameter("(prediction step, target neuron j, context neuron k)", "target"),
@@ -340,6 +344,8 @@ class Clapp(Rule):
                 shared by the positions. own: `W_pred` and `W_retro`.
             above: encodings `(N, C)` of the context's layer, if that is another one.
         """
+        if self._all_at_once(z, draw):
+            return self._learn_at_once(z, own, draw, above)
         xp, c = array_module(z), z if above is None else above
         drive = xp.zeros_like(z)
         context_drive = drive if above is None else xp.zeros_like(above)
@@ -399,6 +405,60 @@ class Clapp(Rule):
         measures = {"agreement": agreed} if self.gate == "circuit" else {}
         up = None if above is None else context_drive
         return Learning(drive, loss, opened, changes, measures, up, roles=tuple(summed))
+
+    def _all_at_once(self, z: Array, draw: Draw) -> bool:
+        """Whether the events have come together, and nothing looks at one step or event alone."""
+        plain = self.dendrites and self.gate != "circuit" and z.ndim == 2
+        return plain and isinstance(draw.pred, Steps) and vars(type(self)).get("at_once", False)
+
+    def _learn_at_once(
+        self, z: Array, own: dict[str, Array], draw: Draw, above: Array | None
+    ) -> Learning:
+        """`learn` for all prediction steps and both halves at once: few launches on a card.
+
+        Every step has as many rows as the first has contexts. Those beyond a step's own contexts
+        meet no event, so that they add nothing to what products make of all rows.
+        """
+        xp, c, every, K = array_module(z), z if above is None else above, draw.pred.all, self.steps
+        half, D = len(draw.pred), z.shape[1]
+        n, first, ends = (every.how[name] for name in ("contexts", "first", "bounds"))
+        contexts, own_contexts = c[first[0] : first[0] + n], c[first[-1] : first[-1] + n]
+        halves, W_pred = len(first), own["W_pred"]
+        W_retro = W_pred.transpose(0, 2, 1) if self.symmetric else own.get("W_retro")
+
+        carried = xp.empty((halves * K, n, D), z.dtype)
+        kernels.multiply(contexts, W_pred.transpose(0, 2, 1), out=carried[:K])  # W_pred c
+        if halves == 2:
+            kernels.multiply(own_contexts, W_retro, out=carried[K:])  # W_retro^T c
+        u = kernels.scores(z, _rows(carried), every.target, every.at)
+        gamma, loss, opened = self._gated(u, every)
+
+        pred, drive, met = slice(0, ends[half]), xp.zeros_like(z), xp.zeros_like(carried)
+        onto = every.target[pred], gamma[pred], _rows(carried), every.at[pred]
+        kernels.add_rows(drive, *onto, replace(every.by_target, segments=half))  # Eq. (6)
+        # The targets as each context meets them: sum over events of gamma z.
+        kernels.add_rows(_rows(met), every.at, gamma, z, every.target, every.by_at)
+        up = None if above is None else xp.zeros_like(above)
+        if not self.block_grad:
+            parts = kernels.multiply(met[-K:], W_retro.transpose(0, 2, 1))
+            onto_contexts = (drive if up is None else up)[first[-1] : first[-1] + n]
+            onto_contexts += parts.sum(axis=0)  # Eq. (7)
+        changes = {}
+        if self.learn_prediction:  # Eq. (8)
+            changes["W_pred"] = kernels.multiply(met[:K].transpose(0, 2, 1), contexts)
+            if "W_retro" in own:
+                changes["W_retro"] = kernels.multiply(own_contexts.T, met[-K:])
+        return Learning(drive, loss, opened, changes, {}, up)
+
+    def _gated(self, u: Array, every: Together) -> tuple[Array, Array, Array]:
+        """gamma of all events, the loss and the fraction of open gates, means over the halves."""
+        of, part = type(self), 1 / len(every.how["first"])
+        ours = all(getattr(of, n) is getattr(Clapp, n) for n in ("gamma", "loss", "surprise"))
+        if ours and self.gate != "off":
+            gamma, loss, opened = kernels.hinge(u, every.label, every.weight, every.share)
+            return gamma, loss * part, opened
+        gamma = self.gamma(u, every)
+        return gamma, self.loss(u, every) * part, ((gamma != 0) * every.share).sum()
 
 
 def _flat(rows: Array) -> Array:

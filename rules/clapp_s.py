@@ -11,4 +11,5 @@ class ClappS(Clapp):
     """The synchronous CLAPP-s: Eq. (3) to (8) summed over fixation and saccade of every image."""
 
     name: ClassVar[str] = "clapp_s"
+    at_once: ClassVar[bool] = True
     coin: ClassVar[bool] = False

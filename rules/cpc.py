@@ -34,6 +34,7 @@ class Cpc(Clapp):
     epsilon: float = 1e-11
 
     name: ClassVar[str] = "cpc"
+    at_once: ClassVar[bool] = True
     blocks_target: ClassVar[bool] = True
     coin: ClassVar[bool] = False
     hinge: ClassVar[bool] = False

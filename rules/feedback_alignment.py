@@ -21,6 +21,7 @@ class FeedbackAlignment(HingeCpc):
     """
 
     name: ClassVar[str] = "feedback_alignment"
+    at_once: ClassVar[bool] = True
     equation: ClassVar[str] = "dW_ji = e_j rho'(a_j) x_i, e_below = B (rho'(a) e), B fixed, random"
     citation: ClassVar[str] = "Lillicrap, Cownden, Tweed & Akerman, Nature Communications 7 (2016)"
     feedback: ClassVar[str] = "random"

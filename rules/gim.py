@@ -11,5 +11,6 @@ class Gim(Cpc):
     """GIM (Loewe, O'Connor & Veeling, NeurIPS 2019): InfoNCE at the top of each of 3 modules."""
 
     name: ClassVar[str] = "gim"
+    at_once: ClassVar[bool] = True
     modules: ClassVar[str] = "3"
     citation: ClassVar[str] = "Loewe, O'Connor & Veeling, NeurIPS 2019"

@@ -26,6 +26,7 @@ class HingeCpc(Clapp):
     )
 
     name: ClassVar[str] = "hinge_cpc"
+    at_once: ClassVar[bool] = True
     modules: ClassVar[str] = "1"
     equation: ClassVar[str] = "dW = -grad max(0, 1 - y u) through all layers of the module"
     citation: ClassVar[str] = "Illing, Ventura, Bellec & Gerstner, NeurIPS 2021, Eq. (3), table 1"

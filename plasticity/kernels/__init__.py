@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from plasticity.arrays import Array, array_module
+from plasticity.kernels.by_row import ByRow
 from plasticity.kernels.cpu import memory, threads
 from plasticity.kernels.cpu.threads import own as own_threads
 from plasticity.kernels.definition.convolution import (
@@ -27,6 +28,7 @@ from plasticity.kernels.geometry import SILENT, Geometry, Pool
 __all__ = [
     "CREDITS",
     "SILENT",
+    "ByRow",
     "Geometry",
     "Pool",
     "adam",
@@ -44,6 +46,7 @@ __all__ = [
     "forward",
     "gru_forward",
     "gru_learn",
+    "hinge",
     "multiply",
     "norm_back",
     "norm_forward",
@@ -298,10 +301,28 @@ def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
     return form("scores", call_with(a, b))(a, b, in_a, in_b)
 
 
-def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array) -> None:
-    """For each event e, in order: `out[to[e]] += factor[e] * values[source[e]]`, in place."""
+def add_rows(
+    out: Array,
+    to: Array,
+    factor: Array,
+    values: Array,
+    source: Array,
+    by_row: ByRow | None = None,
+) -> None:
+    """For each event e, in order: `out[to[e]] += factor[e] * values[source[e]]`, in place.
+
+    Args:
+        by_row: the same events by their rows `to`, if somebody has listed them: a card sorts them
+            otherwise. Where they are in segments a card takes a row's in the order of segments.
+    """
     array_module(out, to, factor, values, source)
-    form("add_rows", call_with(out, values))(out, to, factor, values, source)
+    form("add_rows", call_with(out, values))(out, to, factor, values, source, by_row)
+
+
+def hinge(u: Array, y: Array, weight: Array, share: Array) -> tuple[Array, Array, Array]:
+    """Gate times sign, the loss and the open gates by Eq. (3): see `definition.rows.hinge`."""
+    array_module(u, y, weight, share)
+    return form("hinge", call_with(u, y, weight, share))(u, y, weight, share)
 
 
 def adam(

@@ -127,6 +127,10 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cpu.rows", CONTIGUOUS),
         ("definition.rows", ALWAYS),
     ),
+    "hinge": (
+        ("cuda.rows", LYING_ON_DEVICE),
+        ("definition.rows", ALWAYS),
+    ),
     "multiply": (
         ("cuda.products", ON_DEVICE),
         ("definition.products", ALWAYS),

@@ -185,7 +185,10 @@ class State:
         labels = self.labels(batch, self.layouts) if self.taught else None
         of = self.rules, self.layouts, self.modules, options.seed, batch.step
         drawn = learning.draws(*of, labels, self.losses, generators)
-        on_host = (draw.on("cpu", np.dtype(options.dtype)) for draw in drawn)
+        on_host = [draw.on("cpu", np.dtype(options.dtype)) for draw in drawn]
+        if self.device != "cpu":  # sorted here, in the loader's thread
+            both = zip(on_host, self.layouts, strict=True)
+            on_host = [draw.together(layout) for draw, layout in both]
         return replace(batch, draws=tuple(on_host))
 
     @property

@@ -26,7 +26,8 @@ class Machine:
         launches: of kernels by name; operations: of CuPy's own, by name: what it computes, copies
             or fills on the device, views not among them.
         waits: how often the host has waited for a stream or an event; a fetch waits besides.
-        idle: launches are counted and compute nothing, so that what takes time is the host's work.
+        idle: launches and products are counted and compute nothing, so that what takes time is the
+            host's work.
         held, peak: bytes of arrays that live, and the most there were.
     """
 
@@ -271,6 +272,8 @@ def gemmStridedBatchedEx(
 ) -> None:  # fmt: skip
     """`C = alpha op(A) op(B) + beta C` for column-major matrices at these addresses."""
     counted("gemm")
+    if Machine.now.idle:
+        return
     dtype = np.dtype([np.float32, np.float64][Ctype])
     if not Atype == Btype == Ctype or (Ctype == CUDA_R_64F) != (computeType == CUBLAS_COMPUTE_64F):
         raise CUDARuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from plasticity.arrays import Array
+from plasticity.kernels.by_row import ByRow
 from plasticity.kernels.cpu import threads
 from plasticity.kernels.cpu.compiled import njit
 
@@ -19,7 +20,14 @@ def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
     return out
 
 
-def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array) -> None:
+def add_rows(
+    out: Array,
+    to: Array,
+    factor: Array,
+    values: Array,
+    source: Array,
+    by_row: ByRow | None = None,
+) -> None:
     """See `definition.rows.add_rows`."""
     _add_rows(out, to, factor.astype(out.dtype, copy=False), values, source)
 

@@ -17,11 +17,19 @@ CTYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 TRANSFORMS = ("inputs", "post_inputs", "weights", "activities", "errors", "posts", "gradients")
 IN_TIME = ("windows", "activities", "posts", "errors")
 FIRST_CHANNELS = (1, 3)  # of images and films, grey or in colour
+ROWS = (
+    "scores<{}>",
+    "scores<{}, int>",
+    "add_rows<{}>",
+    "add_rows<{}, int>",
+    "adam<{}>",
+    "hinge<{}>",
+)
 
 # File -> what stands in front of it, and its kernels for a type.
 FILES = {
     "patches": (("common.cuh",), ("extract_patches<{}>",)),
-    "rows": (("common.cuh",), ("scores<{}>", "add_rows<{}>", "adam<{}>")),
+    "rows": (("common.cuh",), ROWS),
     "pairs": (("common.cuh",), ("coactivity<{}>",)),
     "gru": (("common.cuh",), ("gru_states<{}>", "gru_posts<{}>")),
     "windows": (("common.cuh",), tuple(f"{k}<{{}}>" for k in IN_TIME)),

@@ -2,9 +2,9 @@
 
 // A warp for each event: u[e] = sum over j of a[in_a[e], j] * b[in_b[e], j]. Lane l sums its
 // columns l, l + 32, ...; the lanes' sums are added as a tree. Blocks of whole warps, along x.
-template <typename T>
-KERNEL scores(const T* __restrict__ a, const T* __restrict__ b, const i64* __restrict__ in_a,
-              const i64* __restrict__ in_b, i64 events, i64 D, T* __restrict__ out) {
+template <typename T, typename I = i64>
+KERNEL scores(const T* __restrict__ a, const T* __restrict__ b, const I* __restrict__ in_a,
+              const I* __restrict__ in_b, i64 events, i64 D, T* __restrict__ out) {
     const i64 warps = i64(gridDim.x) * (blockDim.x / 32);
     const unsigned lane = threadIdx.x % 32;
     for (i64 e = i64(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32; e < events; e += warps) {
@@ -17,22 +17,56 @@ KERNEL scores(const T* __restrict__ a, const T* __restrict__ b, const i64* __res
 }
 
 // out[r] += factor[e] * values[source[e]] for the events e of row r, in their order: `order` lists
-// the events by row, and row r's are order[start[r]] to order[start[r + 1]].
-template <typename T>
-KERNEL add_rows(const i64* __restrict__ order, const i64* __restrict__ start,
+// the events by segment and row, counted from `base`, and those of row r in segment s are
+// order[start[s * rows + r]] to order[start[s * rows + r + 1]].
+template <typename T, typename I = i64>
+KERNEL add_rows(const I* __restrict__ order, const I* __restrict__ start, i64 segments, i64 base,
                 const T* __restrict__ factor, const T* __restrict__ values,
-                const i64* __restrict__ source, i64 rows, i64 D, T* __restrict__ out) {
+                const I* __restrict__ source, i64 rows, i64 D, T* __restrict__ out) {
     ALONG_Y(r, rows) {
-        const i64 first = start[r], last = start[r + 1];
-        if (first == last) continue;
         ALONG_X(j, D) {
             T sum = out[r * D + j];
-            for (i64 k = first; k < last; ++k) {
-                const i64 e = order[k];
-                const T f = factor[e];
-                if (f != T(0)) sum += f * values[source[e] * D + j];  // a closed gate adds nothing
+            bool changed = false;
+            for (i64 s = 0; s < segments; ++s) {
+                const i64 last = start[s * rows + r + 1];
+                for (i64 k = start[s * rows + r]; k < last; ++k) {
+                    const i64 e = order[k] - base;
+                    const T f = factor[e];
+                    if (f == T(0)) continue;  // a closed gate adds nothing
+                    sum += f * values[source[e] * D + j];
+                    changed = true;
+                }
             }
-            out[r * D + j] = sum;
+            if (changed) out[r * D + j] = sum;
+        }
+    }
+}
+
+// Eq. (3): gamma[e] = y[e] weight[e] where 1 - y u > 0. A warp takes 256 events: its lanes sum
+// those of their own and then as a tree, `sums` (chunks, 2), the loss max(0, 1 - y u) weight and
+// the share of the open gates. Blocks of whole warps, along x.
+template <typename T>
+KERNEL hinge(const T* __restrict__ u, const T* __restrict__ y, const T* __restrict__ weight,
+             const T* __restrict__ share, i64 events, T* __restrict__ gamma,
+             T* __restrict__ sums) {
+    const i64 warps = i64(gridDim.x) * (blockDim.x / 32), chunks = (events + 255) / 256;
+    const unsigned lane = threadIdx.x % 32;
+    for (i64 c = i64(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32; c < chunks; c += warps) {
+        const i64 last = c * 256 + 256 < events ? c * 256 + 256 : events;
+        T loss = 0, opened = 0;
+        for (i64 e = c * 256 + lane; e < last; e += 32) {
+            const T left = T(1) - y[e] * u[e], g = left > T(0) ? y[e] * weight[e] : T(0);
+            gamma[e] = g;
+            loss += (left < T(0) ? T(0) : left) * weight[e];  // what is no number stays none
+            if (g != T(0)) opened += share[e];
+        }
+        for (int step = 16; step; step /= 2) {
+            loss += __shfl_down_sync(0xffffffffu, loss, step);
+            opened += __shfl_down_sync(0xffffffffu, opened, step);
+        }
+        if (lane == 0) {
+            sums[2 * c] = loss;
+            sums[2 * c + 1] = opened;
         }
     }
 }

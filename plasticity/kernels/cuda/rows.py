@@ -6,9 +6,11 @@ from itertools import chain
 import numpy as np
 
 from plasticity.arrays import Array
+from plasticity.kernels.by_row import ByRow
 from plasticity.kernels.cuda import launch
 from plasticity.kernels.cuda.launch import CTYPES, integers
 
+HINGE = 256  # events that a warp sums, see rows.cu
 ADAM_AT_ONCE = 4  # parameters: weight, bias, W_pred, W_retro
 
 
@@ -19,34 +21,64 @@ def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
     events, D = len(in_a), a.shape[1]
     out = cupy.empty(events, a.dtype)
     a, b = map(cupy.ascontiguousarray, (a, b))
-    shape = map(np.int64, (events, D))
+    where, index = _indices(in_a, in_b)
     # A warp for each event, so threads along x alone.
-    name = f"scores<{CTYPES[a.dtype]}>"
-    launch.run("rows", name, 32 * events, 1, a, b, *integers(in_a, in_b), *shape, out)
+    name = f"scores<{CTYPES[a.dtype]}{index}>"
+    launch.run("rows", name, 32 * events, 1, a, b, *where, *map(np.int64, (events, D)), out)
     return out
 
 
-def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array) -> None:
+def add_rows(
+    out: Array,
+    to: Array,
+    factor: Array,
+    values: Array,
+    source: Array,
+    by_row: ByRow | None = None,
+) -> None:
     """See `definition.rows.add_rows`: the events of a row one after the other, in their order."""
     import cupy
 
     if not len(to):
         return
     rows, D = out.shape
-    order = cupy.argsort(to, kind="stable")
-    start = cupy.searchsorted(to[order], cupy.arange(rows + 1))
+    if by_row is None:
+        order = cupy.argsort(to, kind="stable")
+        by_row = ByRow(order, cupy.searchsorted(to[order], cupy.arange(rows + 1)))
+    where, index = _indices(by_row.order, by_row.start, source)
     launch.run(
         "rows",
-        f"add_rows<{CTYPES[out.dtype]}>",
+        f"add_rows<{CTYPES[out.dtype]}{index}>",
         D,
         rows,
-        *integers(order, start),
+        *where[:2],
+        *map(np.int64, (by_row.segments, by_row.base)),
         cupy.ascontiguousarray(factor, out.dtype),
         cupy.ascontiguousarray(values),
-        *integers(source),
+        where[2],
         *map(np.int64, (rows, D)),
         out,
     )
+
+
+def _indices(*arrays: Array) -> tuple[list[Array], str]:
+    """Arrays of row numbers as a kernel takes them, 32 bits wide if all are, and what it adds to
+    the kernel's name."""
+    if all(a.dtype == np.int32 and a.flags.c_contiguous for a in arrays):
+        return list(arrays), ", int"
+    return integers(*arrays), ""
+
+
+def hinge(u: Array, y: Array, weight: Array, share: Array) -> tuple[Array, Array, Array]:
+    """See `definition.rows.hinge`: a warp sums `HINGE` events, and array operations their sums."""
+    import cupy
+
+    gamma, chunks = cupy.empty_like(u), -(-len(u) // HINGE)
+    sums = cupy.empty((chunks, 2), u.dtype)
+    name = f"hinge<{CTYPES[u.dtype]}>"
+    launch.run("rows", name, 32 * chunks, 1, u, y, weight, share, np.int64(len(u)), gamma, sums)
+    loss, opened = sums.sum(axis=0)
+    return gamma, loss, opened
 
 
 def adam(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from plasticity.arrays import Array, array_module
+from plasticity.kernels.by_row import ByRow
 
 
 def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
@@ -10,14 +11,33 @@ def scores(a: Array, b: Array, in_a: Array, in_b: Array) -> Array:
     return (a[in_a] * b[in_b]).sum(axis=1)
 
 
-def add_rows(out: Array, to: Array, factor: Array, values: Array, source: Array) -> None:
+def add_rows(
+    out: Array,
+    to: Array,
+    factor: Array,
+    values: Array,
+    source: Array,
+    by_row: ByRow | None = None,
+) -> None:
     """`out[to[e]] += factor[e] * values[source[e]]` for each event e in turn.
 
-    A factor of 0, a closed gate, adds nothing, whatever the values are.
+    A factor of 0, a closed gate, adds nothing, whatever the values are. Here nobody needs `by_row`.
     """
     opened = factor != 0
     to, factor, source = to[opened], factor[opened], source[opened]
     array_module(out).add.at(out, to, factor[:, None] * values[source])
+
+
+def hinge(u: Array, y: Array, weight: Array, share: Array) -> tuple[Array, Array, Array]:
+    """What Eq. (3), `L = max(0, 1 - y u)`, makes of the scores u of events `(E,)`.
+
+    Returns:
+        `gamma = y H weight` with H = 1 where L > 0; the loss, the sum over events of `L weight`;
+        and the sum of `share` over events whose gamma is not 0.
+    """
+    left = 1 - y * u
+    gamma = y * (left > 0) * weight
+    return gamma, (left.clip(0) * weight).sum(), ((gamma != 0) * share).sum()
 
 
 def adam(

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plasticity.kernels import definition
+from plasticity.kernels.by_row import ByRow
 from plasticity.kernels.cuda import (
     convolution,
     gru,
@@ -57,7 +58,7 @@ class RawModule:
 
 @pytest.fixture(autouse=True)
 def cupy(monkeypatch):
-    names = "empty zeros matmul argsort searchsorted arange asarray ascontiguousarray"
+    names = "empty empty_like zeros matmul argsort searchsorted arange asarray ascontiguousarray"
     functions = {n: getattr(np, n) for n in names.split()}
     nothing = type("ndarray", (), {})  # the definitions take these arrays for the CPU's
     module = SimpleNamespace(RawModule=RawModule, ndarray=nothing, **functions)
@@ -429,6 +430,46 @@ def test_events_agree_with_their_definitions(seed, dtype, events, count, D):
     rows.add_rows(found, to, factor, b, source)
     np.add.at(wanted, to, factor[:, None] * b[source])
     np.testing.assert_array_equal(found, wanted)  # the same sums in the same order
+    for index in (np.int32, np.int64):
+        some = [i.astype(index) for i in (to, source)]
+        np.testing.assert_array_equal(rows.scores(a, b, *some), rows.scores(a, b, to, source))
+        found = a.copy()
+        rows.add_rows(found, some[0], factor, b, some[1], ByRow.of(some[0], count))
+        np.testing.assert_array_equal(found, wanted)
+    # In segments, a row takes those of the first one first; one of them alone counts from its own.
+    half = events // 2
+    segment = (np.arange(events) >= half).astype(int)
+    by_row, found = ByRow.of(to, count, segment, 2), a.copy()
+    rows.add_rows(found, to, factor, b, source, by_row)
+    np.testing.assert_array_equal(found, wanted)
+    found = a.copy()
+    for s, part in enumerate((slice(0, half), slice(half, None))):
+        own = to[part], factor[part], b, source[part], by_row.one(s, count, s * half)
+        rows.add_rows(found, *own)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("events", [0, 1, 32, 256, 257, 700])
+def test_the_hinge_agrees_with_its_definition(events, dtype, monkeypatch):
+    rng = np.random.default_rng(events)
+    u, y = 2 * rng.standard_normal(events), rng.choice([-1.0, 1.0], events)
+    weight, share = rng.random((2, events))
+    weight[:2] = 0  # takes no part, and its gate counts as closed
+    given = [a.astype(dtype) for a in (u, y, weight, share)]
+    gamma, loss, opened = rows.hinge(*given)
+    exact = definition.rows.hinge(*(a.astype(float) for a in given))
+    limit = 1e-6 if dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(gamma, exact[0], rtol=limit)
+    np.testing.assert_allclose((loss, opened), exact[1:], rtol=10 * limit)
+    launched_as(monkeypatch, (2, 1), (64, 1))
+    for a, b in zip(rows.hinge(*given), (gamma, loss, opened), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_score_that_is_no_number_shows_in_the_loss():
+    u = np.array([0.0, np.nan])
+    assert np.isnan(rows.hinge(u, np.ones(2), np.ones(2), np.ones(2))[1])
 
 
 @many

@@ -125,8 +125,8 @@ def test_scores_and_contributions_of_events():
     factor, order = numbers(4), np.argsort(at, kind="stable")
     start = np.searchsorted(at[order], np.arange(few + 1))
     starts = np.concatenate([np.zeros(shift, np.int64), start])
-    small = (order, start, factor, b, at, few, D, a)
-    many = (order, starts, factor, large[1], at + shift, count, D, large[0])
+    small = (order, start, 1, 0, factor, b, at, few, D, a)
+    many = (order, starts, 1, 0, factor, large[1], at + shift, count, D, large[0])
     check(
         "rows",
         "add_rows<float>",

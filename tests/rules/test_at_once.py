@@ -1,0 +1,140 @@
+"""All prediction steps at once, as a card takes them: the same numbers as step by step."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from plasticity.rules.clapp import Clapp
+
+from plasticity import kernels, rules
+from plasticity.events import Layout, Steps
+
+LAYOUT = Layout(6, 4, 3)
+VARIANTS = {
+    "clapp": {},
+    "clapp_s": {},
+    "symmetric": {"rule": "clapp_s", "symmetric": True},
+    "one gate": {"gate": "shared"},
+    "one gate, symmetric": {"gate": "shared", "symmetric": True},
+    "no gate": {"gate": "off"},
+    "target alone": {"block_grad": True},
+    "frozen": {"learn_prediction": False},
+    "many negatives": {"rule": "clapp_s", "negatives": 3, "negatives_from": "batch"},
+    "negatives of all": {"negatives": 2, "negatives_from": "all"},
+    "hinge_cpc": {},
+    "cpc": {},
+    "cpc, exact logarithm": {"rule": "gim", "epsilon": 0.0},
+    "above": {"above": 7},
+    "above, symmetric": {"above": 7, "symmetric": True},
+    "above, target alone": {"above": 7, "block_grad": True},
+    "a window": {"layout": replace(LAYOUT, time=9, window=5)},
+}
+
+
+def case(name, D=5):
+    how = {"rule": name if name in rules.RULES else "clapp", "above": None, "layout": LAYOUT}
+    how |= VARIANTS[name]
+    layout, above = how.pop("layout"), how.pop("above")
+    rule = rules.get(how.pop("rule"), steps=3, **how)
+    rng = np.random.default_rng(3)
+    own = rule.prepare(D, rng, *([above] if above else []))
+    z = [rng.standard_normal((layout.rows, d)) for d in (D, above) if d]
+    return rule, z, own, rule.draw(layout, rng), layout
+
+
+def learned(rule, z, own, draw, layout):
+    found = rule.learn(z[0], own, draw, layout, *z[1:])
+    arrays = {"drive": found.drive, "loss": found.loss, "open": found.open_gates}
+    arrays |= found.changes
+    return arrays | ({} if found.context_drive is None else {"up": found.context_drive})
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_all_steps_at_once_make_the_same_numbers(name, monkeypatch):
+    rule, z, own, draw, layout = case(name)
+    wanted = learned(rule, z, own, draw, layout)
+    together = draw.together(layout)
+    asked = []
+    monkeypatch.setattr(type(rule), "roles", lambda *_: asked.append(1))  # nobody goes step by step
+    found = learned(rule, z, own, together, layout)
+    assert found.keys() == wanted.keys() and not asked
+    for key, a in wanted.items():
+        assert np.shape(found[key]) == np.shape(a)
+        np.testing.assert_allclose(found[key], a, rtol=1e-12, atol=1e-13, err_msg=key)
+    assert found["open"] > 0 and np.abs(found["drive"]).max() > 0
+
+
+@pytest.mark.parametrize("name", ["clapp", "target alone", "negatives of all", "a window"])
+def test_the_steps_are_the_events_that_were_drawn(name):
+    _, _, _, draw, layout = case(name)
+    together = draw.together(layout)
+    for half in ("pred", "retro"):
+        drawn, found = getattr(draw, half), getattr(together, half)
+        if drawn is None:
+            assert found is None
+            continue
+        assert isinstance(found, Steps) and len(found) == len(drawn)
+        for a, b in zip(found, drawn, strict=True):
+            for part in ("k", "key", "first", "floor"):
+                assert getattr(a, part) == getattr(b, part)
+            for part in ("context", "target", "label", "weight"):
+                np.testing.assert_array_equal(getattr(a, part), getattr(b, part))
+        assert found[-1].k == drawn[-1].k
+        with pytest.raises(IndexError):
+            found[len(drawn)]
+
+
+@pytest.mark.parametrize("name", ["clapp", "negatives of all", "a window"])
+def test_each_row_has_its_events_in_their_order(name):
+    _, _, _, draw, layout = case(name)
+    for half in (draw.together(layout).pred, draw.together(layout).retro):
+        for event in half:
+            floor = event.targets(layout).start
+            for by, to in (
+                (event.by_target.below(floor), event.target - floor),
+                (event.by_context, event.context - event.first),
+            ):
+                for row in range(to.max() + 1):
+                    own = by.order[by.start[row] : by.start[row + 1]] - by.base
+                    np.testing.assert_array_equal(own, np.flatnonzero(to == row))
+
+
+def test_the_gate_in_one_launch_is_the_rules_own():
+    rule = rules.get("clapp_s")
+    rng = np.random.default_rng(0)
+    u, y = rng.standard_normal(50) * 2, rng.choice([-1.0, 1.0], 50)
+    weight, share = rng.random((2, 50))
+    event = replace(rule.draw(Layout(7, 2, 1), rng).pred[0], label=y, weight=weight)
+    gamma, loss, opened = kernels.hinge(u, y, weight, share)
+    np.testing.assert_array_equal(gamma, rule.gamma(u, event))
+    assert loss == rule.loss(u, event)
+    assert opened == pytest.approx(share[gamma != 0].sum())
+
+
+@dataclass(frozen=True)
+class EverySecond(Clapp):
+    """A rule of a user whose gate looks at the prediction step."""
+
+    name: ClassVar[str] = "every_second"
+
+    def gamma(self, u, event):
+        return super().gamma(u, event) * (event.k % 2)
+
+
+def test_a_rule_that_inherits_goes_step_by_step_unless_it_says_otherwise():
+    _, z, own, draw, layout = case("clapp")
+    rule = EverySecond(steps=3)
+    wanted = learned(rule, z, own, draw, layout)
+    found = learned(rule, z, own, draw.together(layout), layout)
+    for key, a in wanted.items():
+        np.testing.assert_array_equal(found[key], a)
+
+
+def test_what_does_not_go_together_stays_as_it_is():
+    rule = rules.get("clapp", steps=3, negatives_from="others")
+    draw = rule.draw(LAYOUT, np.random.default_rng(0))
+    assert draw.together(LAYOUT) is draw
+    from plasticity.rule import Draw
+
+    assert Draw(()).together(LAYOUT).pred == ()
