@@ -177,9 +177,7 @@ def run(
             values["layer"] = ctx.meta.get("layer", {})
             _agreed(ctx, values, trusted)
             options = RunOptions(**values)
-            if options.first_look:
-                own = options.unfed.first_look.items()
-                look = {n: v for n, v in own if not _asked(ctx, n)}
+            look = options.first_look({name for name in values if _asked(ctx, name)})
             trust.named(options)
             folder = held.enter_context(lifecycle.folder_of(options, out, several))
             state = lifecycle.plan(options, several)

@@ -326,7 +326,7 @@ def run(
             state = lifecycle.resume(folder, options, free())
             lifecycle.complete(state, folder)
             recorder = inspection.open_recorder(state, folder)
-            return _trained(state, folder, report, recorder)
+            return _trained(state, folder, report, recorder, state.options)
     if preset is not None and preset not in PRESETS:
         raise UserError(f"unknown preset '{preset}': expected {', '.join(PRESETS)}")
     chosen = RunOptions(**{**PRESETS.get(preset or "", {}), **options})
@@ -336,13 +336,18 @@ def run(
         state = lifecycle.plan(chosen)
         recorder = inspection.open_recorder(state, folder)
         lifecycle.make(state, folder)
-        return _trained(state, folder, report, recorder)
+        probing = state.options.changed(**chosen.first_look(options))
+        return _trained(state, folder, report, recorder, probing)
 
 
 def _trained(
-    state: State, folder: Path, report: Callable, recorder: inspection.Recorder | None
+    state: State,
+    folder: Path,
+    report: Callable,
+    recorder: inspection.Recorder | None,
+    probing: RunOptions,
 ) -> Run:
-    """Train to the end, and write what a run ends with."""
+    """Train to the end, probe as `probing` says, and write what a run ends with."""
     try:
         ended = training.train(state, folder, report, recorder)
     finally:
@@ -351,8 +356,8 @@ def _trained(
     if not ended:
         raise KeyboardInterrupt(f"interrupted after step {state.step}, and saved to {folder}")
     probed = None
-    if state.options.probe:
-        sizes = state.options.probe_train, state.options.probe_test
+    if probing.probe:
+        sizes = probing.probe_train, probing.probe_test
         try:
             probed = probe_run(state, train_images=sizes[0], test_images=sizes[1])
         except UserError as error:  # without labels, for example; the run is whole without it

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Container
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from inspect import signature
@@ -471,10 +472,15 @@ class RunOptions:
             return self.steps
         return self.epochs * (images // self.size) or self.unfed.first_look["steps"]
 
-    @property
-    def first_look(self) -> bool:
-        """Whether nothing says how long the run is: it shows how learning starts."""
-        return not (self.steps or self.epochs)
+    def first_look(self, asked: Container[str] = ()) -> dict[str, object]:
+        """What a run that is told no length takes instead of its options: see `Stimulus`.
+
+        Args:
+            asked: options that were given, and stay.
+        """
+        if self.steps or self.epochs:
+            return {}
+        return {n: v for n, v in self.unfed.first_look.items() if n not in asked}
 
     def as_dict(self) -> dict[str, object]:
         """By name, as stored."""
