@@ -12,6 +12,10 @@ from plasticity import __version__
 # command -> (module, line of help); a command's module is imported when the command is.
 COMMANDS = {
     "run": ("run", "Train a network by a rule, probe it, and draw its losses."),
+    "sweep": (
+        "sweep",
+        "Run experiments of your own: grids, variants, seeds, and their comparison.",
+    ),
     "probe": ("probe", "Measure what the layers of a run learned by a linear probe."),
     "inspect": ("inspect", "Take an update apart: gate, dendritic signal, post, pre."),
     "plot": ("plot", "Draw a run: losses, scores, gates, kernels, patches, encodings."),

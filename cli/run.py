@@ -26,7 +26,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     known = {
         p.name
         for p in ctx.command.params
-        if p.name not in ("config", "resume", "set", "changed_data", "changed", "trusted")
+        if p.name not in ("config", "resume", "set", "changed_data", "changed", "trusted", "seeds")
     }
     keys = {name.replace("-", "_"): value for name, value in keys.items()}
     if isinstance(fields := keys.pop("set", {}), dict):
@@ -98,6 +98,27 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
         plugins.check_agreed(name, "rule", "--config", trusted)
 
 
+def _seeds(values: dict[str, object], count: int, out: Path | None) -> int:
+    """Runs that differ by their seeds alone: a sweep of one row."""
+    from plasticity.cli.screens import sweep as screen
+
+    from plasticity import plugins, sweeps, trust
+    from plasticity.runs import lifecycle
+    from plasticity.runs.options import RunOptions
+
+    options = RunOptions(**values)
+    sweeps.Experiment("", options).check()
+    trust.named(options)
+    usual = RunOptions().as_dict()
+    keys = {
+        "title": f"{plugins.short(options.rule)} on {plugins.short(options.net)}",
+        "seeds": list(range(options.seed, options.seed + count)),
+        "run": {n: v for n, v in values.items() if v != usual[n] and n != "seed"},
+    }
+    asked = sweeps.made(keys, "seeds", "--seeds", trusted=True)
+    return screen.whole(asked, out or lifecycle.usual_folder(options), None)
+
+
 @click.command(cls=Sections)
 @click.option(
     "--preset",
@@ -131,6 +152,12 @@ def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> Non
     help="With --resume: go on with another rule, lr, optimiser, weight_decay, schedule or option "
     "of the rule; may be repeated.",
 )
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 10_000),
+    help="So many runs, with the seeds from --seed on: their mean and spread, see 'plasticity "
+    "sweep'.",
+)
 @trust_option
 @set_option
 @run_options()
@@ -143,6 +170,7 @@ def run(
     resume: Path | None,
     changed_data: bool,
     changed: tuple[str, ...],
+    seeds: int | None,
     trusted: bool,
     **values: object,
 ) -> None:
@@ -173,6 +201,13 @@ def run(
             )
         if changed and resume is None:
             raise UserError("--change goes with --resume: a new run has its options as they are")
+        if seeds is not None:
+            if several or resume is not None:
+                other = "mpiexec" if several else "--resume"
+                raise UserError(f"--seeds begins several runs: it does not go with {other}")
+            values["layer"] = ctx.meta.get("layer", {})
+            _agreed(ctx, values, trusted)
+            ctx.exit(_seeds(values, seeds, out))
         if resume is None:
             values["layer"] = ctx.meta.get("layer", {})
             _agreed(ctx, values, trusted)

@@ -12,8 +12,13 @@ from matplotlib.figure import Figure
 from plasticity.figures.events import gates, hinge, predictions
 from plasticity.figures.film import Response, clips
 from plasticity.figures.images import embeddings, kernel_grid, kernels, mosaic, patches
-from plasticity.figures.published import beside_published, losses_of_splits, over_layers
-from plasticity.figures.run import losses, measures, probe_bars, spectrum
+from plasticity.figures.published import (
+    beside_published,
+    losses_of_splits,
+    over_layers,
+    over_values,
+)
+from plasticity.figures.run import losses, losses_of_runs, measures, probe_bars, spectrum
 from plasticity.figures.sound import confusions, kind_of, traces, utterance
 from plasticity.figures.style import check_suffix, save, save_both
 from plasticity.figures.terms import cpc_terms
@@ -37,11 +42,13 @@ __all__ = [
     "kind_of",
     "layer_update",
     "losses",
+    "losses_of_runs",
     "losses_of_splits",
     "matplotlib",
     "measures",
     "mosaic",
     "over_layers",
+    "over_values",
     "patches",
     "predictions",
     "probe_bars",

@@ -16,8 +16,9 @@ def beside_published(
     ours: Mapping[str, Sequence[Sequence[float]]],
     title: str,
     classes: int = 0,
+    unit: str = "accuracy of a linear probe (%)",
 ) -> Figure:
-    """A line for each way to learn: the published accuracy, and ours with every seed.
+    """A line for each way to learn: the published value, if there is one, and ours, every seed.
 
     Args:
         published: accuracies in percent, None where there is no number.
@@ -29,10 +30,11 @@ def beside_published(
     place = np.arange(len(labels))
     own = {"linestyle": "none", "zorder": 3}
     known = [(at, value) for at, value in zip(place, published, strict=True) if value is not None]
-    axes.plot(
-        [value for _, value in known], [at for at, _ in known],
-        marker="D", markersize=5, color="#000000", markerfacecolor="none", label="published", **own,
-    )  # fmt: skip
+    if known:
+        axes.plot(
+            [value for _, value in known], [at for at, _ in known], marker="D", markersize=5,
+            color="#000000", markerfacecolor="none", label="published", **own,
+        )  # fmt: skip
     shifts = np.linspace(-0.15, 0.15, len(ours)) if len(ours) > 1 else [0.0]
     for i, ((name, rows), shift) in enumerate(zip(ours.items(), shifts, strict=True)):
         colour, mark = layer(i)["color"], layer(i)["marker"]
@@ -48,15 +50,18 @@ def beside_published(
         )  # fmt: skip
     if classes:
         chance(axes, classes, upright=True)
-    axes.set_yticks(place, labels)
+    axes.set_yticks(place, [plain(label) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)  # the first row on top
     axes.set_xlim(left=0)
-    axes.set_xlabel("accuracy of a linear probe (%)")
+    axes.set_xlabel(unit)
     axes.grid(axis="both", linewidth=0.3, color="#CCCCCC", zorder=0)
     axes.tick_params(axis="y", length=0)
     axes.set_title(plain(title), fontsize=9, loc="left")
     figure.legend(loc="outside lower center", ncols=3, handletextpad=0.3)
     return figure
+
+
+BARS = {"markersize": 3, "linewidth": 1.2, "capsize": 2, "elinewidth": 0.8}
 
 
 @styled
@@ -83,8 +88,7 @@ def over_layers(
         ]
         if points:
             x, mean, spread = zip(*points, strict=True)
-            axes.errorbar(x, mean, spread, markersize=3.5, linewidth=1.1, capsize=2,
-                          elinewidth=0.8, label=plain(name), **layer(i))  # fmt: skip
+            axes.errorbar(x, mean, spread, label=plain(name), **BARS, **layer(i))
     if classes:
         chance(axes, classes)
     axes.set_xticks(sorted(set(layers)))
@@ -93,6 +97,38 @@ def over_layers(
     axes.set_title(plain(title), fontsize=9, loc="left")
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=2, handlelength=2.6, fontsize=7)
+    return figure
+
+
+@styled
+def over_values(
+    lines: Mapping[str, Sequence[tuple[float, Sequence[float]]]], key: str, unit: str, title: str
+) -> Figure:
+    """A curve for each line over the values of an option: the mean over seeds and their spread.
+
+    The axis is logarithmic where positive values span more than a decade.
+
+    Args:
+        lines: by name the values of the option, each with what its seeds found, in `unit`.
+    """
+    figure = Figure(figsize=(PAGE * 0.65, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, points) in enumerate(lines.items()):
+        there = sorted((x, of) for x, of in points if len(of))
+        if there:
+            mean = [np.mean(of) for _, of in there]
+            spread = [np.std(of, ddof=1) if len(of) > 1 else 0.0 for _, of in there]
+            axes.errorbar(
+                [x for x, _ in there], mean, spread, label=plain(name), **BARS, **layer(i)
+            )
+    values = [x for points in lines.values() for x, _ in points]
+    if min(values) > 0 and max(values) > 10 * min(values):
+        axes.set_xscale("log")
+    axes.set_xlabel(key)
+    axes.set_ylabel(unit)
+    axes.set_title(plain(title), fontsize=9, loc="left")
+    if any(lines):
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     return figure
 
 

@@ -1,12 +1,14 @@
 """Figures of a whole run: losses, gates and probes."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from plasticity.figures.style import COLOURS, COLUMN, label_ends, layer, plain, styled
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, label_ends, layer, plain, styled
 
 MANY, FLOOR = 10, 1e-6
 """Curves that still have room for their names; the smallest part of a spectrum that is drawn."""
@@ -152,6 +154,39 @@ def measures(
             for i, n in enumerate(names)]  # fmt: skip
     columns = 1 if len(keys) <= 9 else 2
     panels[-1].legend(handles=keys, loc="center", ncols=columns, fontsize=8 if columns == 1 else 6)
+    figure.suptitle(plain(title), fontsize=9)
+    return figure
+
+
+@styled
+def losses_of_runs(runs: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
+    """The running mean of the last module's loss, and of its open gates or accuracy, by run.
+
+    Args:
+        runs: by name `loss` and `open_gates` or `accuracy`, each `(steps,)`, at least one step.
+    """
+    figure = Figure(figsize=(PAGE, 2.8 + 0.1 * max(0, len(runs) - 12)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    beside = "accuracy" if all("accuracy" in of for of in runs.values()) else "open_gates"
+    for i, (name, of) in enumerate(runs.items()):
+        for axes, values in ((left, of["loss"]), (right, of.get(beside))):
+            if values is None:
+                continue
+            every = -(-len(values) // POINTS)
+            shown = slice((len(values) - 1) % every, None, every)
+            steps, scale = np.arange(1, len(values) + 1)[shown], 1 if axes is left else 100
+            axes.plot(steps, scale * smooth(values)[shown], linewidth=1.2, markersize=3,
+                      markevery=max(1, len(steps) // 6), label=plain(name), **layer(i))  # fmt: skip
+    lowest, highest = (of(v["loss"].mean() for v in runs.values()) for of in (min, max))
+    if lowest > 0 and highest > 30 * lowest:
+        left.set_yscale("log")
+    left.set_ylabel("loss of the last module")
+    right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
+    for axes in (left, right):
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", handlelength=1.6)
     figure.suptitle(plain(title), fontsize=9)
     return figure
 

@@ -40,14 +40,18 @@ def folder_of(
     Raises:
         UserError: a folder that holds something already, or cannot be made.
     """
-    when = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{plugins.short(options.rule)}-{plugins.short(options.net)}-{when}"
-    folder = Path(out) if out else Path("runs") / name
+    folder = Path(out) if out else usual_folder(options)
     if ranks is not None and ranks.rank:
         yield ranks.tell(None)
         return
     with claims.new(folder, numbered=not out) as made:
         yield ranks.tell(made) if ranks else made
+
+
+def usual_folder(options: RunOptions) -> Path:
+    """`runs/RULE-NET-TIME`."""
+    when = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{plugins.short(options.rule)}-{plugins.short(options.net)}-{when}"
 
 
 def plan(options: RunOptions, ranks: Ranks | None = None) -> State:

@@ -5,13 +5,25 @@
 """
 
 from plasticity.sweeps.experiments import PROTOCOLS, Experiment, carry_out
-from plasticity.sweeps.file import LENGTH, Compare, Probe, Row, Sweep, parse, read
+from plasticity.sweeps.file import (
+    LENGTH,
+    NAME,
+    Compare,
+    Probe,
+    Row,
+    Sweep,
+    check_folder,
+    made,
+    parse,
+    read,
+)
 from plasticity.sweeps.tables import Measure
 from plasticity.sweeps.work import DONE, Work, carry_out_all, usual_jobs
 
 __all__ = [
     "DONE",
     "LENGTH",
+    "NAME",
     "PROTOCOLS",
     "Compare",
     "Experiment",
@@ -22,6 +34,8 @@ __all__ = [
     "Work",
     "carry_out",
     "carry_out_all",
+    "check_folder",
+    "made",
     "parse",
     "read",
     "usual_jobs",

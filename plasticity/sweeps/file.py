@@ -26,13 +26,15 @@ import itertools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 
-from plasticity import networks, plugins, rules
+from plasticity import claims, networks, plugins, rules, runs
+from plasticity.data import absolute
 from plasticity.errors import UserError
+from plasticity.runs import sections
 from plasticity.runs.folder import toml
 from plasticity.runs.options import RunOptions, check_type
 from plasticity.sweeps.experiments import PROTOCOLS, Experiment
@@ -136,7 +138,7 @@ class Sweep:
             measured on.
         rows: the lines of the table; varied: the keys of the grid with their values.
         run: options that all rows share; figure: what is drawn, see `FIGURES`.
-        where: the file, for what is said of it.
+        where: the file, for what is said of it; keys: what it says, paths absolute.
     """
 
     name: str
@@ -151,6 +153,7 @@ class Sweep:
     seeds: tuple[int, ...] = (0,)
     varied: Mapping[str, tuple] = field(default_factory=dict)
     where: str = ""
+    keys: Options = field(default_factory=dict)
 
     def experiment(self, row: Row, seed: int, **where: object) -> Experiment:
         """The run of a row with a seed.
@@ -182,6 +185,11 @@ class Sweep:
                     self._check(row, wanted)
                 found.setdefault(wanted.name, wanted)
         return list(found.values())
+
+    def seeded(self, count: int) -> "Sweep":
+        """The same with so many seeds, from its first."""
+        seeds = tuple(range(self.seeds[0], self.seeds[0] + count))
+        return replace(self, seeds=seeds, keys={**self.keys, "seeds": list(seeds)})
 
     def _check(self, row: Row, wanted: Experiment) -> None:
         """What is wrong is said at once."""
@@ -243,6 +251,9 @@ class _File:
         """
         try:
             check_type(name, value)
+            if name == "layer":
+                for path in sections.files(sections.checked(value)):
+                    plugins.check_agreed(path, "rule", self.name, self.trusted)
             if name in ("rule", "net") and plugins.is_file(str(value)):
                 plugins.check_agreed(str(value), name, self.name, self.trusted)
                 return plugins.absolute(str(value))
@@ -289,7 +300,7 @@ class _File:
 OPTIONS = [f.name for f in fields(RunOptions) if f.name not in ("files", "identity")]
 TOP = ("title", "source", "published_on", "figure", "seeds", "run", "grid", "variant", "probe",
        "compare")  # fmt: skip
-OF_ROWS = ("name", "published", "longer", "layer")
+OF_ROWS = ("name", "published", "longer", "probed")
 
 
 def read(path: Path, trusted: bool = False) -> Sweep:
@@ -341,10 +352,14 @@ def made(found: Mapping[str, object], name: str, where: str, trusted: bool = Fal
     seeds = _seeds(file, top.get("seeds", 1), run)
     probe = _probe(file, top.get("probe", {}))
     varied = _grid(file, top.get("grid", {}), run)
-    rows = _rows(file, top.get("variant", []), varied, run, probe)
+    named = top.get("variant", [])
+    if not isinstance(named, list):
+        raise file.wrong("'variant' should be tables with two brackets, [[variant]]")
+    compare = file.keys("[compare]", top.get("compare", {}), ("baseline", "test"))
+    variants = [_variant(file, i, one, varied) for i, one in enumerate(named, 1)]
+    rows = _rows(file, variants or [{}], varied, run, probe)
     if len(rows) * len(seeds) > MOST:
         raise file.wrong(f"it asks for {len(rows) * len(seeds):,} runs, at most {MOST:,} are made")
-    compare = file.keys("[compare]", top.get("compare", {}), ("baseline", "test"))
     titles = [row.title for row in rows]
     return Sweep(
         name,
@@ -362,7 +377,74 @@ def made(found: Mapping[str, object], name: str, where: str, trusted: bool = Fal
         seeds,
         varied,
         where,
+        {
+            **{name: top[name] for name in ("source", "published_on", "figure") if name in top},
+            "title": top.get("title", name),
+            "seeds": list(seeds),
+            "run": run,
+            "grid": _nested(varied),
+            "probe": {n: v for n, v in vars(probe).items() if n in top.get("probe", {})},
+            "compare": compare,
+            "variant": [_told(variant) for variant in variants],
+        },
     )
+
+
+def _nested(varied: Mapping[str, tuple]) -> dict[str, object]:
+    """A grid as its file has it."""
+    own = {key[4:]: values for key, values in varied.items() if key.startswith("set.")}
+    found = {key: values for key, values in varied.items() if not key.startswith("set.")}
+    return found | ({"set": own} if own else {})
+
+
+def _told(variant: Mapping[str, object]) -> dict[str, object]:
+    """A variant as its file has it."""
+    known = {name: variant[name] for name in ("longer", "probed", "published") if name in variant}
+    if isinstance(by_layer := known.get("published"), dict):
+        known["published"] = {str(layer): value for layer, value in by_layer.items()}
+    return {"name": variant["label"], **known, **variant["options"]}
+
+
+def write(sweep: Sweep, folder: Path) -> None:
+    """Keep what a sweep was asked for in its folder, as a file that makes the same.
+
+    Raises:
+        UserError: a full disk, or a folder that cannot be written to.
+    """
+    simple = {n: v for n, v in sweep.keys.items() if not isinstance(v, dict) and n != "variant"}
+    parts = [_lines(simple)]
+    for name, table in sweep.keys.items():
+        if isinstance(table, dict) and table:
+            parts.append(f"[{name}]\n{_lines(table)}")
+    parts += [f"[[variant]]\n{_lines(variant)}" for variant in sweep.keys["variant"]]
+    runs.write_text(folder / NAME, "\n".join(parts))
+
+
+def _lines(table: Options) -> str:
+    return "".join(f"{name} = {toml(value)}\n" for name, value in table.items())
+
+
+def check_folder(sweep: Sweep, folder: Path) -> None:
+    """Refuse a folder that holds something else, or another sweep.
+
+    A sweep may have more rows than when it began, and other seeds.
+
+    Raises:
+        UserError: what the folder holds.
+    """
+    if not folder.is_dir() or claims.empty(folder):
+        return
+    if not (folder / NAME).is_file():
+        raise UserError(f"{folder} holds something already, and no sweep: name another --out")
+    stored = read(folder / NAME, trusted=True)
+    lacking = {row.label for row in stored.rows} - {row.label for row in sweep.rows}
+    if lacking:
+        raise UserError(
+            f"{folder} holds another sweep, with '{min(lacking)}', which {sweep.where} has not: "
+            "name another --out"
+        )
+    for wanted in sweep.experiments():
+        wanted.fits(folder / wanted.name)
 
 
 def _seeds(file: _File, given: object, run: dict[str, object]) -> tuple[int, ...]:
@@ -392,12 +474,14 @@ def _probe(file: _File, given: object) -> Probe:
     for name in ("task", "data"):
         if name in found:
             file.text(f"[probe] {name}", found[name])
+    if "data" in found:
+        found["data"] = absolute(found["data"])
     return Probe(**found)
 
 
 def _grid(file: _File, given: object, run: Options) -> dict[str, tuple]:
     """The values of every key; `set.NAME` for fields of a rule without an option."""
-    found = file.keys("[grid]", given, [*OPTIONS, "layer"])
+    found = file.keys("[grid]", given, [*OPTIONS, "probed"])
     own = found.pop("set", {})
     if not isinstance(own, dict):
         raise file.wrong(f"[grid] set should be a table of fields, it is {own!r:.60}")
@@ -407,7 +491,7 @@ def _grid(file: _File, given: object, run: Options) -> dict[str, tuple]:
         values = file.several(place, values)
         if key == "seed":
             raise file.wrong("[grid] seed: seeds are named by 'seeds', beside the tables")
-        if key == "layer":
+        if key == "probed":
             values = [file.whole(place, value, least=1) for value in values]
         elif key.startswith("set."):
             values = [file.option("[grid]", "set", {key[4:]: v})[key[4:]] for v in values]
@@ -420,16 +504,17 @@ def _grid(file: _File, given: object, run: Options) -> dict[str, tuple]:
 
 
 def _rows(
-    file: _File, given: object, varied: Mapping[str, tuple], run: Options, probe: Probe
+    file: _File,
+    variants: Iterable[Mapping[str, object]],
+    varied: Mapping[str, tuple],
+    run: Options,
+    probe: Probe,
 ) -> tuple[Row, ...]:
-    if not isinstance(given, list):
-        raise file.wrong("'variant' should be tables with two brackets, [[variant]]")
-    variants = [_variant(file, i, one, varied) for i, one in enumerate(given, 1)] or [{}]
     rows, labels, same = [], set(), {}
     for variant in variants:
         for values in itertools.product(*varied.values()):
             point = dict(zip(varied, values, strict=True))
-            layer = point.pop("layer", variant.get("layer", probe.layer))
+            layer = point.pop("probed", variant.get("probed", probe.layer))
             options = _joined(variant.get("options", {}), point)
             label = ", ".join(filter(None, [variant.get("label", ""), *map(_said, point.items())]))
             label = label or plugins.short(str(run.get("rule", RunOptions.rule)))
@@ -469,8 +554,8 @@ def _variant(
     label = file.text(f"{place} name", found.pop("name")) if "name" in found else ""
     if "longer" in found:
         made["longer"] = file.whole(f"{place} longer", found.pop("longer"), least=1)
-    if "layer" in found:
-        made["layer"] = file.whole(f"{place} layer", found.pop("layer"))
+    if "probed" in found:
+        made["probed"] = file.whole(f"{place} probed", found.pop("probed"))
     if "published" in found:
         made["published"] = _published(file, place, found.pop("published"))
     if "seed" in found:
@@ -516,4 +601,5 @@ def _said(item: tuple[str, object]) -> str:
         value = Path(str(value)).name
     if isinstance(value, bool):
         value = str(value).lower()
-    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+    told = f"{value:g}" if isinstance(value, float) else str(value)
+    return told if name == "rule" else f"{name}={told}"

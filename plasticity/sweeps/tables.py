@@ -64,7 +64,7 @@ def comma_separated(heads: Sequence[str], body: Iterable[Sequence[object]]) -> s
 
 
 ESCAPED = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-SIGNS = {"±": r"$\pm$"}
+SIGNS = {"±": r"$\pm$", "<": "$<$", ">": "$>$", "|": r"\textbar{}"}
 
 
 def tex(text: str) -> str:

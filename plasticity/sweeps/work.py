@@ -16,7 +16,6 @@ import socket
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -116,36 +115,40 @@ def carry_out_all(
     """
     folder = Path(folder).absolute()
     make_folder(folder)
-    todo, failed = {e.name: e for e in experiments}, {}
-    broken: Counter[str] = Counter()
+    failed: dict[str, str] = {}
     report = _in_order(report)
+    batches = [list(experiments)]
     with _backend(jobs, on) as parallel, _bench(folder) as bench, bench.told(report):
-        while todo:
-            sent = (
-                (replace(e, options=replace(e.options)), folder, bench) for e in list(todo.values())
-            )
+        while batches and not bench.stopped():
+            batch = batches.pop(0)
+            left = {e.name: e for e in batch}
             try:
                 with _hushed():  # processes that are started now inherit it
-                    outcomes = parallel(sent)
+                    outcomes = parallel((_fresh(e), folder, bench) for e in batch)
                 with _heard(bench):
                     for name, ended, sentence in outcomes:
-                        del todo[name]
+                        del left[name]
                         bench.forget(name)
                         if ended:
                             report(name, DONE, 1, 1)
                         elif sentence:
                             failed[name] = sentence
-            except BrokenProcessPool:  # a process was killed, and joblib ended the others
-                begun = bench.begun() & set(todo)
-                broken.update(begun or todo)
-                for name in [n for n, times in broken.items() if times > 1 and n in todo]:
-                    del todo[name]
-                    failed[name] = "its process ended twice without a word, for want of memory?"
-                for name in begun:
-                    bench.forget(name)
+            except BrokenProcessPool:  # a process was killed, and joblib has ended the others
+                suspects = [left.pop(name) for name in (bench.begun() & left.keys() or set(left))]
+                for one in suspects:
+                    bench.forget(one.name)
+                if len(batch) == 1:
+                    failed[batch[0].name] = "its process was killed, for want of memory perhaps"
+                else:  # which one's it was shows when each has a process to itself
+                    batches += [list(left.values()), *([one] for one in suspects)]
         if bench.stopped():
             raise KeyboardInterrupt
     return failed
+
+
+def _fresh(wanted: Experiment) -> Experiment:
+    """The same without what it has computed: classes of a file cannot be sent."""
+    return replace(wanted, options=replace(wanted.options))
 
 
 def _in_order(report: Report) -> Report:
@@ -360,7 +363,8 @@ def _heard(bench: Bench) -> Iterator[None]:
 
     def ask(number: int, frame: object) -> None:
         bench.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.default_int_handler)
 
     with _handling(lambda name: ask):
         yield
