@@ -9,6 +9,7 @@ from plasticity.figures.display import matplotlib  # before anything else import
 # isort: split
 from matplotlib.figure import Figure
 
+from plasticity.figures.beside import runs_beside, updates_beside
 from plasticity.figures.events import gates, hinge, predictions
 from plasticity.figures.film import Response, clips
 from plasticity.figures.images import embeddings, kernel_grid, kernels, mosaic, patches
@@ -52,10 +53,12 @@ __all__ = [
     "patches",
     "predictions",
     "probe_bars",
+    "runs_beside",
     "save",
     "save_both",
     "spectrum",
     "trace",
     "traces",
+    "updates_beside",
     "utterance",
 ]

@@ -22,6 +22,7 @@ from plasticity import runs, seeds
 from plasticity.arrays import Array, array_module
 from plasticity.device import prefetched
 from plasticity.errors import UserError
+from plasticity.inspection.tables import blank
 from plasticity.learning import rule_check
 from plasticity.probes.probe import random_start
 from plasticity.runs import lifecycle, run, warm
@@ -90,12 +91,27 @@ class Beside:
         """The steps of training that were looked at."""
         return list(dict.fromkeys(pair.step for pair in self.pairs))
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both rules in a word each; where they are one, with what differs."""
+        if self.first != self.second:
+            return self.first, self.second
+        settings = (
+            ", ".join(f"{name} {both[i]}" for name, both in self.differ.items()) for i in (0, 1)
+        )
+        first, second = (f"{self.first} ({own})" for own in settings)
+        return first, second
+
+    @property
+    def title(self) -> str:
+        """What is compared, in a line."""
+        first, second = self.names
+        return f"{first} beside {second}, {self.network}"
+
     def as_dict(self) -> dict[str, object]:
         """For JSON, in which NaN is null."""
         found = asdict(self)
-        found["pairs"] = [
-            {n: None if v != v else v for n, v in pair.items()} for pair in found["pairs"]
-        ]
+        found["pairs"] = [blank(pair) for pair in found["pairs"]]
         return found
 
 

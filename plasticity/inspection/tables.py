@@ -25,6 +25,11 @@ def records(table: Table | Sequence[Mapping[str, object]]) -> list[dict[str, obj
     ]
 
 
+def blank(row: Mapping[str, object]) -> dict[str, object]:
+    """A row for JSON, which has no NaN: None in its place."""
+    return {name: None if value != value else value for name, value in row.items()}
+
+
 def told(value: object) -> str:
     """A value for the screen: numbers with five digits."""
     return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import plasticity
-from plasticity import runs
 from plasticity.errors import MissingError, UserError, installs
 from plasticity.figures import Figure
 from plasticity.figures.style import styled
 from plasticity.files import whole
+from plasticity.probes.probe import stored
 from plasticity.reports import plots
 from plasticity.reports.plots import Look
 from plasticity.runs import summary
@@ -348,21 +348,10 @@ def probes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         UserError: a file that cannot be read.
     """
-    if (folder / "summary.json").is_file():
-        found = runs.read_summary(folder).get("probe")
-        if found:
-            yield _named(found, folder / "summary.json"), found
-    for path in sorted(folder.glob("probe-*.json")):
-        found = runs.read_json(path)
-        yield _named(found, path), found
-
-
-def _named(found: dict[str, Any], path: Path) -> str:
-    needed = {"protocol", "data", "layers", "trained", "random", "error", "test_images"}
-    if not isinstance(found, dict) or not needed <= set(found):
-        raise UserError(f"{path} holds no probe: expected {', '.join(sorted(needed))}")
-    step = f", step {found['step']}" if "step" in found else ""
-    return f"{found['protocol']}, {found['data']}, {found['test_images']} test images{step}"
+    for found in stored(folder):
+        step = f", step {found['step']}" if "step" in found else ""
+        about = f"{found['protocol']}, {found['data']}, {found['test_images']} test images{step}"
+        yield about, found
 
 
 def _learning(look: Look) -> Rows:

@@ -1,0 +1,146 @@
+"""Figures of two rules, or of several runs, beside each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
+
+if TYPE_CHECKING:
+    from plasticity.inspection.beside import Beside, Pair
+    from plasticity.inspection.similarity import RunsBeside
+
+LINE = {"marker": "o", "markersize": 3, "linewidth": 1, "capsize": 2, "elinewidth": 0.7}
+
+
+def _colours(count: int) -> list:
+    """A colour for each layer: the palette's, or shades from below where there are more."""
+    if count <= len(COLOURS) - 1:
+        return list(COLOURS[:count])
+    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.95, count)))
+
+
+def _curves(
+    axes: Axes, rows: Mapping[tuple[str, str], list["Pair"]], quantity: str, layers: Sequence[str]
+) -> None:
+    """A quantity of every matrix over training, or by layer where there is one step alone.
+
+    A layer has one colour; of several matrices the further ones are dashed.
+    """
+    single = all(len(pairs) == 1 for pairs in rows.values())
+    colours, names, seen = dict(zip(layers, _colours(len(layers)), strict=True)), [], []
+    for i, ((layer, parameter), pairs) in enumerate(rows.items()):
+        names.append(layer if parameter in ("weight", "W_pred") else f"{layer} {parameter}")
+        values, error = (
+            np.array([getattr(pair, what) for pair in pairs])
+            for what in (quantity, f"{quantity}_error")
+        )
+        axes.errorbar(
+            [i] if single else [pair.step for pair in pairs],
+            values,
+            np.nan_to_num(error),
+            color=colours[layer],
+            label=names[-1],
+            linestyle="--" if layer in seen else "-",
+            **LINE,
+        )
+        seen.append(layer)
+    if single:
+        axes.set_xticks(range(len(rows)), names, rotation=45)
+        axes.margins(x=0.15)
+    else:
+        axes.set_xlabel("step of training")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+@styled
+def updates_beside(found: "Beside") -> Figure:
+    """Cosine and relative size of two rules' updates, by layer and over training.
+
+    A panel for the cosine of the weights' dW, one for the ratio of their norms, and where both
+    rules keep W_pred one for its cosine; with standard errors over batches.
+    """
+
+    def rows(kind: str) -> dict[tuple[str, str], list["Pair"]]:
+        made: dict[tuple[str, str], list[Pair]] = {}
+        for pair in found.pairs:
+            if pair.parameter.startswith(kind):
+                made.setdefault((pair.layer, pair.parameter), []).append(pair)
+        return made
+
+    weights, predictions = rows("weight"), rows("W_pred")
+    panels = [("cosine of dW", weights, "cosine"), ("norm of dW, 2nd / 1st", weights, "ratio")]
+    if predictions:
+        panels.append(("cosine of dW_pred", predictions, "cosine"))
+    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
+    layers = list(dict.fromkeys(layer for layer, _ in (*weights, *predictions)))
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (label, shown, quantity) in zip(grid, panels, strict=True):
+        _curves(axes, shown, quantity, layers)
+        axes.set_ylabel(label)
+        if quantity == "cosine":
+            axes.axhline(0, color="#999999", linewidth=0.5, zorder=0)
+            axes.set_ylim(min(-0.05, *axes.get_ylim()), 1.05)
+        else:
+            axes.axhline(1, color="#999999", linewidth=0.5, zorder=0)
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            low, high = axes.get_ylim()
+            axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else NullFormatter())
+            axes.tick_params(axis="y", which="minor", labelsize=6)
+    if len(found.steps) > 1:
+        handles, names = grid[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside right center", handlelength=1.2)
+    figure.suptitle(plain(found.title), fontsize=9)
+    return figure
+
+
+@styled
+def runs_beside(found: "RunsBeside", names: Sequence[str]) -> Figure:
+    """CKA of the layers of every pair of runs, and the first probe that all of them have had.
+
+    Args:
+        names: of the runs.
+    """
+    pairs = list(dict.fromkeys((row.first, row.second) for row in found.similar))
+    count, layers = len(found.layers), found.layers
+    panels = len(pairs) + bool(found.probes)
+    rows = -(-panels // 3)
+    columns = min(3, panels)
+    width = {1: COLUMN, 2: 0.75 * PAGE, 3: PAGE}[columns]
+    figure = Figure(figsize=(width, 2.7 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (a, b) in zip(grid, pairs, strict=False):
+        values = [row.cka for row in found.similar if (row.first, row.second) == (a, b)]
+        image = np.reshape(values, (count, count))
+        shown = axes.imshow(image, cmap="viridis", vmin=0, vmax=1, origin="lower")
+        if count <= 8:
+            for i, j in np.ndindex(image.shape):
+                colour = "white" if image[i, j] < 0.6 else "black"
+                text = f"{image[i, j]:.2f}".replace("-", "−")
+                axes.text(j, i, text, ha="center", va="center", fontsize=5.5, color=colour)
+        every = slice(None, None, -(-count // 12))
+        axes.set_xticks(np.arange(count)[every], layers[every], rotation=45)
+        axes.set_yticks(np.arange(count)[every], layers[every])
+        axes.set_xlabel(plain(names[b]))
+        axes.set_ylabel(plain(names[a]))
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="linear CKA")
+    if found.probes:
+        axes, probe = grid[len(pairs)], found.probes[0]
+        place = np.arange(len(probe.layers))
+        for i, (name, accuracy) in enumerate(zip(names, probe.accuracy, strict=True)):
+            values = 100 * np.array(accuracy)
+            error = 100 * probe.error[i]
+            axes.errorbar(place, values, error, label=plain(name), color=COLOURS[i % 8], **LINE)
+        every = slice(None, None, -(-len(place) // 12))
+        axes.set_xticks(place[every], probe.layers[every], rotation=45)
+        axes.set_ylabel("probe accuracy (%)")
+        axes.legend(fontsize=6)
+    for axes in grid[panels:]:
+        axes.set_axis_off()
+    return figure
