@@ -3,26 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
+from plasticity.figures.style import COLUMN, PAGE, plain, styled
+from plasticity.figures.style import layer as layer_style
 
 if TYPE_CHECKING:
     from plasticity.inspection.beside import Beside, Pair
     from plasticity.inspection.similarity import RunsBeside
 
-LINE = {"marker": "o", "markersize": 3, "linewidth": 1, "capsize": 2, "elinewidth": 0.7}
-
-
-def _colours(count: int) -> list:
-    """A colour for each layer: the palette's, or shades from below where there are more."""
-    if count <= len(COLOURS) - 1:
-        return list(COLOURS[:count])
-    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.95, count)))
+LINE = {"markersize": 4, "linewidth": 1, "capsize": 2, "elinewidth": 0.7}
 
 
 def _curves(
@@ -30,10 +23,10 @@ def _curves(
 ) -> None:
     """A quantity of every matrix over training, or by layer where there is one step alone.
 
-    A layer has one colour; of several matrices the further ones are dashed.
+    A layer has one colour and marker; of several matrices the further ones are dashed.
     """
     single = all(len(pairs) == 1 for pairs in rows.values())
-    colours, names, seen = dict(zip(layers, _colours(len(layers)), strict=True)), [], []
+    lines, names, seen = {name: layer_style(i) for i, name in enumerate(layers)}, [], []
     for i, ((layer, parameter), pairs) in enumerate(rows.items()):
         names.append(layer if parameter in ("weight", "W_pred") else f"{layer} {parameter}")
         values, error = (
@@ -44,10 +37,9 @@ def _curves(
             [i] if single else [pair.step for pair in pairs],
             values,
             np.nan_to_num(error),
-            color=colours[layer],
             label=names[-1],
-            linestyle="--" if layer in seen else "-",
             **LINE,
+            **lines[layer] | ({"linestyle": "--"} if layer in seen else {}),
         )
         seen.append(layer)
     if single:
@@ -136,7 +128,7 @@ def runs_beside(found: "RunsBeside", names: Sequence[str]) -> Figure:
         for i, (name, accuracy) in enumerate(zip(names, probe.accuracy, strict=True)):
             values = 100 * np.array(accuracy)
             error = 100 * probe.error[i]
-            axes.errorbar(place, values, error, label=plain(name), color=COLOURS[i % 8], **LINE)
+            axes.errorbar(place, values, error, label=plain(name), **LINE, **layer_style(i))
         every = slice(None, None, -(-len(place) // 12))
         axes.set_xticks(place[every], probe.layers[every], rotation=45)
         axes.set_ylabel("probe accuracy (%)")
