@@ -43,6 +43,11 @@ from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
     show_default=True,
     help="Random crops and flips of each image that the published protocol cycles through.",
 )
+@click.option(
+    "--kept",
+    is_flag=True,
+    help="Probe every checkpoint that 'run --keep-every' has kept, and name the best.",
+)
 @click.option("--json", "json_path", type=Place(), help="Write the result here.")
 @opens_run
 def probe(
@@ -54,6 +59,7 @@ def probe(
     test: int,
     epochs: int | None,
     views: int,
+    kept: bool,
     json_path: Path | None,
     **how: str | Path | None,
 ) -> None:
@@ -66,20 +72,36 @@ def probe(
     from plasticity.cli.screens import run as screen
 
     from plasticity import runs
+    from plasticity.errors import UserError
+    from plasticity.probes import kept as of_kept
     from plasticity.probes import probe
     from plasticity.runs import lifecycle
 
+    asked = {
+        "task": task,
+        "data_name": data,
+        "train_images": train,
+        "test_images": test,
+        "protocol": protocol,
+        "epochs": epochs or 0,
+        "views": views,
+    }
+    if kept:
+        if how.pop("checkpoint"):
+            raise UserError(
+                "--kept probes all checkpoints that the run has kept: leave --checkpoint"
+            )
+        with screen.bars() as report:
+            over = of_kept.probe_kept(
+                run, lambda path: lifecycle.reopen(run, path, **how), report, **asked
+            )
+        console.print_whole(screen.kept_table(over))
+        path = json_path or run / of_kept.NAME
+        runs.write_json(path, over.as_dict())
+        say(f"Written to {path}")
+        return
     state = lifecycle.reopen(run, **how)
-    probed = screen.probe_with_bar(
-        state,
-        task=task,
-        data_name=data,
-        train_images=train,
-        test_images=test,
-        protocol=protocol,
-        epochs=epochs or 0,
-        views=views,
-    )
+    probed = screen.probe_with_bar(state, **asked)
     console.print_whole(screen.probe_table(probed))
     path = json_path or probe.probe_path(
         run, protocol, data or state.options.data, probed.task if probed.task != "classes" else ""

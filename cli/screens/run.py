@@ -17,6 +17,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from plasticity.inspection.foresight import Learned
+    from plasticity.probes.kept import Kept
     from plasticity.probes.probe import Probed
     from plasticity.runs.options import RunOptions
     from plasticity.runs.run import State
@@ -220,6 +221,27 @@ def probe_table(probed: "Probed") -> Table:
         table.add_row(
             name, f"{100 * trained:.1f}", f"{100 * random:.1f}", f"{100 * (trained - random):+.1f}"
         )
+    return table
+
+
+def kept_table(over: "Kept") -> Table:
+    """Accuracy by checkpoint and layer; the best of each layer in its last row."""
+    about = over.about
+    table = Table(
+        title=f"Linear probe ({about['protocol']}) of kept checkpoints, accuracy in percent, "
+        f"{about['data']}",
+        caption=f"{about['train_images']} training, {about['test_images']} test examples; one "
+        f"standard error: {100 * over.error:.1f}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for head in ("step", *over.layers):
+        table.add_column(head, justify="right")
+    for step, row in zip(over.steps, over.trained, strict=True):
+        table.add_row(
+            str(step), *(f"{100 * value:.1f}" for value in row), end_section=step == over.steps[-1]
+        )
+    table.add_row("best at", *(str(over.best[name]) for name in over.layers))
     return table
 
 

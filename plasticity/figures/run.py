@@ -16,12 +16,19 @@ POINTS = 600  # of one curve at most: an SVG of a long run stays small
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """The mean over the last fiftieth of the run, or over 10 steps where that is more."""
+    """The mean over the last fiftieth of the run, or over 10 steps where that is more.
+
+    Steps without a value, NaN, are left out; it is NaN where there is none.
+    """
     width = max(1, min(len(values) // 5, max(len(values) // 50, 10)))
-    sums = np.cumsum(np.concatenate([[0.0], values]))
+    known = np.isfinite(values)
+    sums, counts = (
+        np.cumsum(np.concatenate([[0.0], part])) for part in (np.where(known, values, 0), known)
+    )
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - width)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    total, count = sums[ends] - sums[starts], counts[ends] - counts[starts]
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
 
 
 def curves(axes: Axes, values: np.ndarray, names: list[str]) -> None:

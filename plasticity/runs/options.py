@@ -190,6 +190,15 @@ class RunOptions:
     schedule_steps: int = option(
         0, "Where the cosine comes to 0.", shown="the run's last step", least=0, most=2**53
     )
+    stop_early: int = option(
+        0,
+        "End the run when the mean loss over so many steps has not fallen below the lowest such "
+        "mean before.",
+        shown="never",
+        least=0,
+        most=2**53,
+        free=True,
+    )
     seed: int = option(0, "Same seed, same machine, same numbers.", least=0, most=2**64 - 1)
     dtype: str = option("float32", "float32 or float64.", choices=("float32", "float64"))
     device: str = option("auto", "auto, cpu, cuda or cuda:N.", free=True)

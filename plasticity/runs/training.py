@@ -124,7 +124,8 @@ def train(
     options = state.options
     source = state.stimulus.source
     steps = options.total_steps(len(source))
-    if state.step >= steps:
+    every = options.stop_early
+    if state.step >= steps or plateau(state.metrics, every):
         return True
     if state.step == 0:
         keep(state, folder)
@@ -139,6 +140,7 @@ def train(
         Batches(lambda step: state.batch(step, share), state.step, steps) as batches,
     ):
         failed: list[UserError] = []
+        ended = False
 
         def read() -> None:
             """Losses and measures of the pending steps come from the device, and are told."""
@@ -169,8 +171,11 @@ def train(
             if state.ranks:
                 stop, due = state.ranks.any(stop, due)
             kept = options.keep_every and state.step % options.keep_every == 0
-            if done or stop or due or kept or state.device == "cpu" or len(pending) >= FLUSH:
+            ask = every and state.step % every == 0
+            if done or stop or due or kept or ask or state.device == "cpu" or len(pending) >= FLUSH:
                 read()
+            if ask and plateau(state.metrics, every):
+                done = ended = True
             if done or stop or due:
                 store()
                 saved, start = time.monotonic(), time.perf_counter()
@@ -179,7 +184,7 @@ def train(
                 start = time.perf_counter()
             if state.metrics["seconds"] and not pending:
                 report(_progress(state, steps))
-            if stop and not done:
+            if ended or (stop and not done):
                 break
         state.damaged |= source.left_out
         if failed:
@@ -187,7 +192,30 @@ def train(
                 read()
                 store()
             raise _stopped(state, failed[0]) from failed[0]
-    return state.step == steps
+    return ended or state.step == steps
+
+
+def plateau(metrics: dict[str, list], every: int) -> bool:
+    """Whether the loss falls no more: the last mean over `every` steps is not the lowest.
+
+    The mean is over all losses, in blocks of steps counted from the first; 0 never asks. It is a
+    function of what was measured, so that a run that was interrupted ends at the same step.
+
+    Raises:
+        UserError: a rule that descends no loss.
+    """
+    blocks = len(metrics["seconds"]) // every if every else 0
+    if not blocks:
+        return False
+    if "loss" not in metrics:
+        raise UserError(
+            "--stop-early asks whether the loss still falls, and no rule of this run descends one: "
+            "leave it away"
+        )
+    loss = np.array(metrics["loss"][: blocks * every]).reshape(blocks, -1)
+    told = np.isfinite(loss).any(axis=1)
+    means = [float(np.nanmean(block)) for block in loss[told]]
+    return bool(told[-1]) and len(means) > 1 and means[-1] >= min(means[:-1])
 
 
 def _while_loading(batches: Iterator, failed: list[UserError]) -> Iterator:
