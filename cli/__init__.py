@@ -19,6 +19,7 @@ COMMANDS = {
     "probe": ("probe", "Measure what the layers of a run learned by a linear probe."),
     "inspect": ("inspect", "Take an update apart: gate, dendritic signal, post, pre."),
     "compare": ("compare", "Compare rules by their updates, or runs by their layers."),
+    "runs": ("runs", "List the runs below a folder."),
     "plot": ("plot", "Draw a run: losses, scores, gates, kernels, patches, encodings."),
     "report": ("report", "Write a run as one HTML page that opens offline."),
     "analyse": ("analyse", "Take the gradient of CPC apart: what a synapse would need for it."),

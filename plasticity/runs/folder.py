@@ -22,6 +22,7 @@ import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -241,6 +242,26 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
                 },
                 versions=hdf5.json_of(file.attrs, "versions", dict),
             )
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    except Exception as error:  # HDF5 tells of damage by errors of many kinds
+        raise UserError(
+            f"{path} cannot be read: it is truncated, damaged or no HDF5 file ({error})"
+        ) from error
+
+
+def head(path: Path) -> tuple[str, int, dict[str, Any]]:
+    """Of a checkpoint the rule, the step and the options, without what takes room.
+
+    Raises:
+        UserError: a file that is no checkpoint of this program, or a damaged one.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if "format" not in file.attrs or "weights" not in file:
+                raise UserError("it is an HDF5 file, but no checkpoint of this program")
+            step = hdf5.whole(file.attrs, "step")
+            return hdf5.text(file.attrs, "rule"), step, hdf5.json_of(file.attrs, "options", dict)
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from error
     except Exception as error:  # HDF5 tells of damage by errors of many kinds
