@@ -24,6 +24,13 @@ FORMATS = ("png", "svg", "pdf")
     multiple=True,
     help="May be repeated.  [default: png]",
 )
+@click.option(
+    "--with",
+    "others",
+    type=Place(),
+    multiple=True,
+    help="Another run, in the figure of losses; may be repeated. See also 'plasticity compare'.",
+)
 @click.option("--layer", help="Only this one, by its number from 1 or its name.")
 @looks_at_run
 def plot(
@@ -31,6 +38,7 @@ def plot(
     what: tuple[str, ...],
     out: Path | None,
     formats: tuple[str, ...],
+    others: tuple[Path, ...],
     layer: str | None,
     **how: object,
 ) -> None:
@@ -52,15 +60,28 @@ def plot(
 
     \b
     plasticity plot RUN losses hinge
+    plasticity plot RUN losses --with OTHER --with ANOTHER
     plasticity plot RUN patches --layer 4 --out patches.pdf
     """
     from plasticity.cli.console import say
     from plasticity.cli.screens import run as screen
 
+    from plasticity import figures
+    from plasticity.errors import UserError
+    from plasticity.files import make_folder
     from plasticity.reports import plots
 
     names = plots.chosen(what)
+    if others and names != ["losses"]:
+        raise UserError("--with is for the losses of several runs: plasticity plot RUN losses")
     paths = plots.paths(names, out or run / "figures", formats or ("png",))
+    if others:
+        figure = plots.losses_together([run, *others])
+        for path in paths["losses"]:
+            make_folder(path.parent)
+            figures.save(figure, path)
+            say(f"Written to {path}")
+        return
     with screen.bars() as report:
         look = plots.open_look(run, layer=layer, report=report, **how)
         written, left_out = plots.draw(look, paths, skip="all" in what)

@@ -11,7 +11,7 @@ from plasticity.cli.options import Place
 @click.option("--sort", default="run", show_default=True, help="A column; -NAME from above.")
 @click.option("--csv", "csv_path", type=Place(dir_okay=False), help="Write all rows.")
 def runs(folder: Path, sort: str, csv_path: Path | None) -> None:
-    """List the runs below FOLDER: what they are, how far, and the best layer of the latest probe."""
+    """List the runs below FOLDER: what they are, how far, and the latest probe's best layer."""
     from plasticity.cli.console import say
     from plasticity.cli.screens.inspect import Files, table
 

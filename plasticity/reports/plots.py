@@ -1,6 +1,6 @@
 """The figures of a run by name: what each of them needs, computed once for all that share it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -222,6 +222,26 @@ def losses(look: Look) -> Figure:
         look._not_on_top()
     chosen = {name: of[:, wanted] for name, of in metrics.items() if name != "seconds"}
     return figures.losses(chosen, [names[i] for i in wanted], look.title)
+
+
+def losses_together(folders: Sequence[Path]) -> Figure:
+    """The loss and the open gates, or the accuracy, of the last module of several runs.
+
+    Raises:
+        UserError: a run named twice, before its first step or without a loss, or a damaged one.
+    """
+    names = [folder.name for folder in map(Path.absolute, folders)]
+    names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name, folder in zip(names, folders, strict=True):
+        if name in found:
+            raise UserError(f"{folder} is named twice")
+        metrics = runs.load(runs.checkpoint_of(folder), moments=False).metrics
+        if not len(metrics.get("loss", ())):
+            raise UserError(f"{folder} has no losses to draw: it made no step, or descends none")
+        kept = ("loss", "open_gates", "accuracy")
+        found[name] = {what: metrics[what][:, -1] for what in kept if what in metrics}
+    return figures.losses_of_runs(found, "losses of the last module")
 
 
 def measures(look: Look) -> Figure:

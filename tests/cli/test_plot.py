@@ -149,3 +149,25 @@ def test_a_missing_extra_is_told_with_what_mends_it(runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     done = plot(runs["clapp"], "tsne", "--layer", "1")
     assert done.exit_code == 2 and "pip install '.[plot]'" in done.output
+
+
+def test_losses_of_several_runs_share_a_figure(runs, tmp_path):
+    path = tmp_path / "deep" / "both.png"
+    done = call("plot", runs["clapp"], "losses", "--with", runs["hinge_cpc"], "--out", path)
+    assert done.exit_code == 0, done.output
+    assert Image.open(path).width > 500
+
+
+@pytest.mark.parametrize(
+    "what, other, told",
+    [
+        ("hinge", "hinge_cpc", "--with is for the losses"),
+        ("losses", "clapp", "named twice"),
+        ("losses", "nothing", "no run"),
+    ],
+)
+def test_runs_that_cannot_share_a_figure_are_told(runs, tmp_path, what, other, told):
+    other = runs.get(other, tmp_path / other)
+    done = call("plot", runs["clapp"], what, "--with", other, "--out", tmp_path / "out.png")
+    assert done.exit_code == 2 and told in done.output, done.output
+    assert not (tmp_path / "out.png").exists()
