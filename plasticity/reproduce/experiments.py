@@ -6,9 +6,11 @@ from pathlib import Path
 
 from plasticity.errors import UserError
 from plasticity.probes.phones import MOST
-from plasticity.reproduce.tables import spoken
+from plasticity.reproduce.tables import filmed, spoken
 from plasticity.runs.options import RunOptions
 from plasticity.sweeps import PROTOCOLS, Experiment, Row, Sweep
+
+CLIPS = 1000, 500  # that a probe of film reads at most, unless it reads all
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Budget:
     """What the runs of a table may cost, the same for each of its rows.
 
     Attributes:
-        options: of `plasticity run`, those that do not make the difference between rows; sound: the
-            same for rows on sound, by default those of images but for the data.
+        options: of `plasticity run`, those that do not make the difference between rows; sound,
+            film: the same for rows on these, by default those of images but for the data.
         probe_train, probe_test: labelled images, 0 for all; probe_epochs, probe_views: of the
             published protocol, see `probe.probe_run`.
     """
@@ -29,17 +31,23 @@ class Budget:
     probe_epochs: int = 300
     probe_views: int = 20
     sound: Mapping[str, object] | None = None
+    film: Mapping[str, object] | None = None
 
     def of(self, row: Row) -> Mapping[str, object]:
         """The options of `plasticity run` for a row."""
-        if not spoken(row):
+        if not (spoken(row) or filmed(row)):
             return self.options
-        return {**self.options, "data": "sample"} if self.sound is None else self.sound
+        own = self.sound if spoken(row) else self.film
+        return {**self.options, "data": "sample"} if own is None else own
 
     def probes(self, row: Row) -> dict[str, dict[str, object]]:
         """By protocol what `probe.probe_run` is asked for."""
         if spoken(row):  # all utterances, and epochs as published
             return {protocol: {"protocol": protocol} for protocol in PROTOCOLS}
+        if filmed(row):  # epochs and views as published
+            clips = {"train_images": min(self.probe_train, CLIPS[0]), "test_images": CLIPS[1]}
+            clips = clips if self.probe_train else {"train_images": 0, "test_images": 0}
+            return {one: {"protocol": one, **clips} for one in PROTOCOLS}
         images = {"train_images": self.probe_train, "test_images": self.probe_test}
         own = {"published": {"epochs": self.probe_epochs, "views": self.probe_views}}
         return {one: {"protocol": one, **images, **own.get(one, {})} for one in PROTOCOLS}
@@ -52,6 +60,10 @@ class Budget:
                 f"budget {self.name} ({own}); probes on all utterances, the regularised one on "
                 f"{MOST['train']:,} training and {MOST['test']:,} test frames of them"
             )
+        if filmed(row):
+            clips = self.probes(row)["regularised"]
+            train, test = (f"{clips[n] or 'all'}" for n in ("train_images", "test_images"))
+            return f"budget {self.name} ({own}); probes on {train} training and {test} test clips"
         train, test = (f"{n or 'all'}" for n in (self.probe_train, self.probe_test))
         return (
             f"budget {self.name} ({own}; CLAPP twice as long); probes on {train} training and "
@@ -65,6 +77,18 @@ BUDGETS = {
         "paper",
         {"data": "stl10", "width": 1.0, "epochs": 300, "batch": 32},
         sound={"data": "librispeech", "width": 1.0, "epochs": 300, "batch": 8},
+        film={
+            "data": "ucf101",
+            "width": 1.0,
+            "epochs": 300,
+            "batch": 8,
+            "lr": 1e-3,
+            "weight_decay": 1e-5,
+            "clip_frames": 54,
+            "side": 128,
+            "every": 3,
+            "vary_colours": True,
+        },
     ),
     "small": Budget(
         "small",
@@ -73,6 +97,7 @@ BUDGETS = {
         probe_test=2000,
         probe_views=2,
         sound={"data": "sample", "width": 0.0625, "steps": 1000, "batch": 8, "lr": 1e-3},
+        film={"data": "sample", "width": 0.125, "steps": 600, "batch": 8, "lr": 1e-3},
     ),
 }
 
@@ -94,7 +119,7 @@ def budget(name: str) -> Budget:
         keys = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--budget {path}: not a readable TOML file ({error})") from error
-    own = {f.name for f in fields(Budget)} - {"name", "options", "sound"}
+    own = {f.name for f in fields(Budget)} - {"name", "options", "sound", "film"}
     known = {f.name for f in fields(RunOptions)} - {"rule", "seed"}
     for key, value in keys.items():
         if key not in own | known:

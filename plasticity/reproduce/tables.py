@@ -11,12 +11,20 @@ from importlib import resources
 from plasticity.errors import UserError
 from plasticity.sweeps import Row, Sweep, parse
 
-NAMES = ("table1", "table6", "table4", "retro", "block_grad", "above", "layers", "figure7", "audio")
+NAMES = (
+    "table1", "table6", "table4", "retro", "block_grad", "above", "layers", "figure7",
+    "audio", "video",
+)  # fmt: skip
 
 
 def spoken(row: Row) -> bool:
     """Whether it is an experiment on sound."""
     return row.options.get("net") == "audio"
+
+
+def filmed(row: Row) -> bool:
+    """Whether it is an experiment on film."""
+    return row.options.get("net") == "vgg5_video"
 
 
 def _shipped(name: str) -> Sweep:

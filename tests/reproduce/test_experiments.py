@@ -101,3 +101,18 @@ def test_work_counts_what_is_done_and_how_long_the_rest_takes(made):
     assert work.remaining(12.0) == pytest.approx(12 * (one - 36) / 24)
     work.report(fresh.name, sweeps.DONE, 1, 1)
     assert work.done == work.total and work.remaining(50.0) == 0
+
+
+def test_film_is_trained_and_probed_by_options_of_its_own(tmp_path):
+    row = next(row for row in reproduce.TABLES["video"].rows if "CLAPP-s" in row.label)
+    tiny = {"data": "sample", "width": 0.02, "steps": 1, "batch": 2}
+    wanted = of_row(row, replace(BUDGET, film=tiny, probe_train=30), 0)
+    assert wanted.options.weights == "" and not wanted.options.images
+    assert wanted.probes["published"]["train_images"] == 30
+    paper = reproduce.BUDGETS["paper"].of(row)
+    published = {"epochs": 300, "batch": 8, "lr": 1e-3, "weight_decay": 1e-5, "clip_frames": 54}
+    assert published.items() <= paper.items()
+    cheap = replace(wanted, probes={"regularised": {**wanted.probes["regularised"],
+                                                    "test_images": 20}})  # fmt: skip
+    assert carry_out(cheap, tmp_path, lambda *_: None)
+    assert len(cheap.measured(tmp_path / cheap.name, "regularised")) == 5
