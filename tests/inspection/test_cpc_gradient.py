@@ -159,7 +159,9 @@ def test_shares_of_the_terms_add_up_to_one(found):
 def test_without_the_transpose_the_update_is_that_of_block_grad(found):
     """Eq. (13) blocks the gradient at the context: all of Eq. (12) is gone, and nothing else."""
     s = state()
-    one = dataclasses.replace(s, rule=dataclasses.replace(s.rule, block_grad=True))
+    rule = dataclasses.replace(s.rule, block_grad=True)
+    assigned = dataclasses.replace(s.assigned, rules=[rule] * len(s.modules))
+    one = dataclasses.replace(s, rule=rule, assigned=assigned)
     whole, blocked = (
         [u.changes[u_name]["weight"] for u, u_name in zip(
             of.next()[1], s.names, strict=True)]

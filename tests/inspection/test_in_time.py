@@ -36,9 +36,9 @@ def fresh(tmp_path):
 @pytest.mark.parametrize("rule", ["clapp_s", "clapp", "hinge_cpc"])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_events_add_up_to_the_gradient_of_torch(fresh, layer, rule, monkeypatch):
-    monkeypatch.setattr(gradient, "_compared", lambda made, wanted, *rest: wanted)
+    monkeypatch.setattr(gradient, "_compared", lambda made, updates, wanted, *rest: [wanted])
     state = fresh(rule=rule)
-    wanted = gradient.compare(gradient.case(state, seed=state.options.seed, batch=2))[layer]
+    wanted = gradient.compare(gradient.case(state, seed=state.options.seed, batch=2))[0][layer]
     step = inspection.look(state, layer)
     for parameter, index in (("weight", (2, 0, 1)), ("weight", (1, 0, 3)), ("bias", (3,))):
         found = inspection.inspect(step, parameter, index)

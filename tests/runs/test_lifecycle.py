@@ -65,7 +65,7 @@ def test_what_was_used_is_stored_where_a_default_was_meant(tmp_path):
     call("--rule", "clapp", *SMALL[:-2], "--no-probe", "--out", tmp_path / "run")
     config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
     wanted = {
-        "lr": 2e-4, "optimiser": "adam", "steps": 24, "negatives": 1, "negatives_from": "patch",
+        "lr": 2e-4, "optimiser": "adam", "steps": 12, "negatives": 1, "negatives_from": "patch",
         "prediction_steps": 5, "weights": "retro", "gate": "own", "context": "same",
         "modules": "layers", "layers": 2,
     }  # fmt: skip
