@@ -8,9 +8,9 @@ from plasticity.cli.options import (
     Number,
     Place,
     Sections,
-    _read_set,
     checkpoint_option,
     data_dir_option,
+    read_set,
     run_options,
     trust_option,
 )
@@ -64,7 +64,7 @@ def _steps(ctx: click.Context, param: click.Parameter, text: str | None) -> tupl
     "--set",
     "settings",
     multiple=True,
-    callback=_read_set,
+    callback=read_set,
     metavar="NAME=VALUE",
     help="A setting of the rule beside: an option of rules as in 'run', modules, credit, "
     "below_gru, norm, or a field of the rule; may be repeated.",
@@ -105,7 +105,7 @@ def _steps(ctx: click.Context, param: click.Parameter, text: str | None) -> tupl
 @click.option(
     "--rule-set",
     multiple=True,
-    callback=_read_set,
+    callback=read_set,
     metavar="NAME=VALUE",
     help="Without RUN: a field of --rule that has no option here.",
 )

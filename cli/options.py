@@ -37,7 +37,7 @@ class Place(click.Path):
         return super().convert(os.path.expanduser(text), param, ctx)
 
 
-def _read_set(
+def read_set(
     ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
 ) -> dict[str, object]:
     """`name=value` as a dict; what a config file sets stays, unless it is set here."""
@@ -118,7 +118,7 @@ def run_options(
 set_option = click.option(
     "--set",
     multiple=True,
-    callback=_read_set,
+    callback=read_set,
     metavar="NAME=VALUE",
     help="A field of the rule that has no option here; may be repeated.",
 )

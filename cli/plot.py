@@ -66,9 +66,7 @@ def plot(
     from plasticity.cli.console import say
     from plasticity.cli.screens import run as screen
 
-    from plasticity import figures
     from plasticity.errors import UserError
-    from plasticity.files import make_folder
     from plasticity.reports import plots
 
     names = plots.chosen(what)
@@ -77,9 +75,7 @@ def plot(
     paths = plots.paths(names, out or run / "figures", formats or ("png",))
     if others:
         figure = plots.losses_together([run, *others])
-        for path in paths["losses"]:
-            make_folder(path.parent)
-            figures.save(figure, path)
+        for path in plots.write(figure, paths["losses"]):
             say(f"Written to {path}")
         return
     with screen.bars() as report:

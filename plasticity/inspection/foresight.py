@@ -1,12 +1,13 @@
 """Does a network tell the future from something else? On examples that it has not learned from."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 
 from plasticity import learning
+from plasticity.probes.probe import random_start
 from plasticity.rule import Role
-from plasticity.runs import run
 from plasticity.runs.run import State
 
 
@@ -53,8 +54,8 @@ def learned(state: State, batches: int = 1) -> Learned | None:
     now = foresee(state, batches)
     if now is None:
         return None
-    start = run.begin(state.options)
-    start.step = state.step
+    start = copy(state)  # with the data set that is open
+    start.weights = random_start(state)
     return Learned(foresee(start, batches), now)
 
 

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from plasticity import runs
 from plasticity.errors import UserError
 from plasticity.inspection.tables import blank
 from plasticity.network import Parameters
 from plasticity.probes.encodings import encode
-from plasticity.probes.probe import chosen, random_start, stored
+from plasticity.probes.probe import chosen, random_start
 from plasticity.runs import lifecycle, sets
 from plasticity.runs.run import State
 from plasticity.stimuli import Stimulus
@@ -288,7 +289,7 @@ def probes_of(folders: Sequence[Path | str]) -> tuple[list[Probe], list[str]]:
     Raises:
         UserError: a file that cannot be read.
     """
-    found = [{_what(probe): probe for probe in stored(Path(folder))} for folder in folders]
+    found = [{_what(probe): probe for _, probe in runs.probes(Path(folder))} for folder in folders]
     probes = []
     for what in found[0]:
         each = [one.get(what) for one in found]

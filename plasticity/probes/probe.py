@@ -3,15 +3,14 @@
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from plasticity import data, runs, seeds
+from plasticity import data, seeds
 from plasticity.errors import UserError
 from plasticity.network import Parameters
 from plasticity.probes import linear, normalised, phones, plastic
@@ -351,22 +350,3 @@ def probe_path(folder: Path, protocol: str, data_name: str, task: str = "") -> P
     if data_name not in known:  # two folders may have one last name
         name += f"-{hashlib.sha256(os.fsencode(data.absolute(data_name))).hexdigest()[:8]}"
     return Path(folder) / f"probe-{protocol}-{name}.json"
-
-
-def stored(folder: Path) -> Iterator[dict[str, Any]]:
-    """The probes that a run's folder holds, see `Probed.as_dict`: that of its end, then others.
-
-    Raises:
-        UserError: a file that cannot be read, or holds no probe.
-    """
-    paths = [path for path in (Path(folder) / "summary.json",) if path.is_file()]
-    for path in [*paths, *sorted(Path(folder).glob("probe-*.json"))]:
-        found = runs.read_json(path)
-        if path in paths:
-            found = found.get("probe") if isinstance(found, dict) else None
-            if not found:
-                continue
-        needed = {"protocol", "data", "layers", "trained", "random", "error", "test_images"}
-        if not isinstance(found, dict) or not needed <= set(found):
-            raise UserError(f"{path} holds no probe: expected {', '.join(sorted(needed))}")
-        yield found

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import plasticity
+from plasticity import runs
 from plasticity.errors import MissingError, UserError, installs
 from plasticity.figures import Figure
 from plasticity.figures.style import styled
 from plasticity.files import whole
-from plasticity.probes.probe import stored
 from plasticity.reports import plots
 from plasticity.reports.plots import Look
 from plasticity.runs import summary
@@ -348,7 +348,7 @@ def probes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         UserError: a file that cannot be read.
     """
-    for found in stored(folder):
+    for _, found in runs.probes(folder):
         step = f", step {found['step']}" if "step" in found else ""
         about = f"{found['protocol']}, {found['data']}, {found['test_images']} test images{step}"
         yield about, found

@@ -487,8 +487,17 @@ def draw(
                 raise
             left_out[name] = str(error)
             continue
-        for path in files:
-            make_folder(path.parent)
-            figures.save(figure, path)
-            written.append(path)
+        written += write(figure, files)
     return written, left_out
+
+
+def write(figure: Figure, files: Sequence[Path]) -> Sequence[Path]:
+    """Write a figure into files, whose folders are made; returns the files.
+
+    Raises:
+        UserError: one that cannot be written.
+    """
+    for path in files:
+        make_folder(path.parent)
+        figures.save(figure, path)
+    return files

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from plasticity.errors import UserError
 from plasticity.probes.phones import MOST
-from plasticity.reproduce.tables import filmed, spoken
+from plasticity.reproduce.tables import kind
 from plasticity.runs.options import RunOptions
 from plasticity.sweeps import PROTOCOLS, Experiment, Row, Sweep
 
@@ -35,16 +35,16 @@ class Budget:
 
     def of(self, row: Row) -> Mapping[str, object]:
         """The options of `plasticity run` for a row."""
-        if not (spoken(row) or filmed(row)):
+        if (of := kind(row)) == "images":
             return self.options
-        own = self.sound if spoken(row) else self.film
+        own = getattr(self, of)
         return {**self.options, "data": "sample"} if own is None else own
 
     def probes(self, row: Row) -> dict[str, dict[str, object]]:
         """By protocol what `probe.probe_run` is asked for."""
-        if spoken(row):  # all utterances, and epochs as published
+        if kind(row) == "sound":  # all utterances, and epochs as published
             return {protocol: {"protocol": protocol} for protocol in PROTOCOLS}
-        if filmed(row):  # epochs and views as published
+        if kind(row) == "film":  # epochs and views as published
             clips = {"train_images": min(self.probe_train, CLIPS[0]), "test_images": CLIPS[1]}
             clips = clips if self.probe_train else {"train_images": 0, "test_images": 0}
             return {one: {"protocol": one, **clips} for one in PROTOCOLS}
@@ -55,12 +55,12 @@ class Budget:
     def statement(self, row: Row) -> str:
         """In words, for the caption of a table with such a row."""
         own = ", ".join(f"{name} {value}" for name, value in self.of(row).items())
-        if spoken(row):
+        if kind(row) == "sound":
             return (
                 f"budget {self.name} ({own}); probes on all utterances, the regularised one on "
                 f"{MOST['train']:,} training and {MOST['test']:,} test frames of them"
             )
-        if filmed(row):
+        if kind(row) == "film":
             clips = self.probes(row)["regularised"]
             train, test = (f"{clips[n] or 'all'}" for n in ("train_images", "test_images"))
             return f"budget {self.name} ({own}); probes on {train} training and {test} test clips"

@@ -17,14 +17,9 @@ NAMES = (
 )  # fmt: skip
 
 
-def spoken(row: Row) -> bool:
-    """Whether it is an experiment on sound."""
-    return row.options.get("net") == "audio"
-
-
-def filmed(row: Row) -> bool:
-    """Whether it is an experiment on film."""
-    return row.options.get("net") == "vgg5_video"
+def kind(row: Row) -> str:
+    """What an experiment is on: `images`, `sound` or `film`."""
+    return {"audio": "sound", "vgg5_video": "film"}.get(row.options.get("net"), "images")
 
 
 def _shipped(name: str) -> Sweep:

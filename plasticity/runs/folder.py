@@ -19,6 +19,8 @@ summary.json                  what came of it
 
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -207,6 +209,48 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
         UserError: a file that is missing, truncated or damaged, of another program or of a newer
             format, or whose values are not those that were written.
     """
+    with _opened(path) as (file, step):
+        parts = dict(hdf5.members(file))
+        metrics = hdf5.tree(parts["metrics"], 1)
+        for name, values in metrics.items():
+            if values.ndim not in (1, 2) or len(values) != step:
+                raise UserError(f"metrics/{name} has shape {values.shape} after {step} steps")
+        if SEALED in file.attrs and _seal(file.attrs) != hdf5.whole(file.attrs, SEALED):
+            raise UserError("its attributes do not have the checksum they were written with")
+        return Checkpoint(
+            step=step,
+            params=hdf5.tree(parts["weights"], 2, finite=True),
+            moments=hdf5.tree(parts["optimiser"], 3, finite=True) if moments else {},
+            metrics=metrics,
+            measures=_series(parts, "measures"),
+            answered=_series(parts, "answered"),
+            options=hdf5.json_of(file.attrs, "options", dict),
+            rule={
+                "name": hdf5.text(file.attrs, "rule"),
+                "equation": hdf5.text(file.attrs, "equation"),
+                "citation": hdf5.text(file.attrs, "citation"),
+            },
+            versions=hdf5.json_of(file.attrs, "versions", dict),
+        )
+
+
+def head(path: Path) -> tuple[str, int, dict[str, Any]]:
+    """Of a checkpoint the rule, the step and the options, without what takes room.
+
+    Raises:
+        UserError: a file that is no checkpoint of this program, or a damaged one.
+    """
+    with _opened(path) as (file, step):
+        return hdf5.text(file.attrs, "rule"), step, hdf5.json_of(file.attrs, "options", dict)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[h5py.File, int]]:
+    """A checkpoint to be read, and its step; what is wrong with it is said with its path.
+
+    Raises:
+        UserError: as `load`.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is no file: expected a checkpoint of a run")
@@ -219,49 +263,7 @@ def load(path: Path, *, moments: bool = True) -> Checkpoint:
                 raise UserError(
                     f"it is of format {found}, this version reads {FORMAT}: take a newer plasticity"
                 )
-            parts = dict(hdf5.members(file))
-            step = hdf5.whole(file.attrs, "step")
-            metrics = hdf5.tree(parts["metrics"], 1)
-            for name, values in metrics.items():
-                if values.ndim not in (1, 2) or len(values) != step:
-                    raise UserError(f"metrics/{name} has shape {values.shape} after {step} steps")
-            if SEALED in file.attrs and _seal(file.attrs) != hdf5.whole(file.attrs, SEALED):
-                raise UserError("its attributes do not have the checksum they were written with")
-            return Checkpoint(
-                step=step,
-                params=hdf5.tree(parts["weights"], 2, finite=True),
-                moments=hdf5.tree(parts["optimiser"], 3, finite=True) if moments else {},
-                metrics=metrics,
-                measures=_series(parts, "measures"),
-                answered=_series(parts, "answered"),
-                options=hdf5.json_of(file.attrs, "options", dict),
-                rule={
-                    "name": hdf5.text(file.attrs, "rule"),
-                    "equation": hdf5.text(file.attrs, "equation"),
-                    "citation": hdf5.text(file.attrs, "citation"),
-                },
-                versions=hdf5.json_of(file.attrs, "versions", dict),
-            )
-    except UserError as error:
-        raise UserError(f"{path} cannot be used: {error}") from error
-    except Exception as error:  # HDF5 tells of damage by errors of many kinds
-        raise UserError(
-            f"{path} cannot be read: it is truncated, damaged or no HDF5 file ({error})"
-        ) from error
-
-
-def head(path: Path) -> tuple[str, int, dict[str, Any]]:
-    """Of a checkpoint the rule, the step and the options, without what takes room.
-
-    Raises:
-        UserError: a file that is no checkpoint of this program, or a damaged one.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            if "format" not in file.attrs or "weights" not in file:
-                raise UserError("it is an HDF5 file, but no checkpoint of this program")
-            step = hdf5.whole(file.attrs, "step")
-            return hdf5.text(file.attrs, "rule"), step, hdf5.json_of(file.attrs, "options", dict)
+            yield file, hdf5.whole(file.attrs, "step")
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from error
     except Exception as error:  # HDF5 tells of damage by errors of many kinds
@@ -319,6 +321,27 @@ def read_json(path: Path) -> dict[str, object]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: expected JSON ({error})") from error
+
+
+def probes(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The probes that a run's folder holds, each with its file: that of its end, then others.
+
+    See `probes.Probed.as_dict`.
+
+    Raises:
+        UserError: a file that cannot be read, or holds no probe.
+    """
+    end = Path(folder) / "summary.json"
+    for path in [end] * end.is_file() + sorted(Path(folder).glob("probe-*.json")):
+        found = read_json(path)
+        if path == end:
+            found = found.get("probe") if isinstance(found, dict) else None
+            if not found:
+                continue
+        needed = {"protocol", "data", "layers", "trained", "random", "error", "test_images"}
+        if not isinstance(found, dict) or not needed <= set(found):
+            raise UserError(f"{path} holds no probe: expected {', '.join(sorted(needed))}")
+        yield path, found
 
 
 def write_config(folder: Path, options: dict[str, object]) -> None:

@@ -116,14 +116,12 @@ def _one(place: Path) -> Listed:
 
 def _best(place: Path) -> tuple[str, float]:
     """The best layer of the latest probe, and its accuracy in percent."""
-    paths = [*place.glob("probe-*.json"), *place.glob("summary.json")]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
-        found = runs.read_json(path)
-        found = found.get("probe") if path.name == "summary.json" else found
-        if found:
-            try:
-                accuracy, layer = max(zip(found["trained"], found["layers"], strict=True))
-                return str(layer), 100 * float(accuracy)
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{path} holds no probe ({error})") from error
-    return "", math.nan
+    found = list(runs.probes(place))
+    if not found:
+        return "", math.nan
+    path, probe = max(found, key=lambda one: one[0].stat().st_mtime)
+    try:
+        accuracy, layer = max(zip(probe["trained"], probe["layers"], strict=True))
+        return str(layer), 100 * float(accuracy)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} holds no probe ({error})") from error

@@ -21,7 +21,8 @@ def place(tmp_path_factory):
         done = call("run", "--rule", rule, *TINY, "--steps", steps, "--no-probe", "--out",
                     folder / name)  # fmt: skip
         assert done.exit_code == 0, done.output
-    probe = {"layers": ["conv1", "conv2"], "trained": [0.25, 0.5]}
+    probe = {"layers": ["conv1", "conv2"], "trained": [0.25, 0.5], "random": [], "error": 0.1}
+    probe |= {"protocol": "regularised", "data": "sample", "test_images": 30}
     (folder / "b" / "probe-regularised-sample.json").write_text(json.dumps(probe))
     return folder
 

@@ -7,7 +7,7 @@ from plasticity import inspection
 from plasticity.events import AllPairs, Events
 from plasticity.inspection import foresight
 from plasticity.rule import Role
-from plasticity.runs import training
+from plasticity.runs import run, training
 from plasticity.runs.options import RunOptions
 
 
@@ -48,7 +48,7 @@ def test_both_ends_meet_the_same_batches_and_the_start_is_the_seeds():
     state = fresh()
     training.learn_batch(state, state.batch(0))
     learned = foresight.learned(state, batches=2)
-    start = foresight.run.begin(state.options)
+    start = run.begin(state.options)
     start.step = 1
     np.testing.assert_array_equal(learned.start.loss, foresight.foresee(start, 2).loss)
     np.testing.assert_array_equal(learned.now.loss, foresight.foresee(state, 2).loss)
