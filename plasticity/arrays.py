@@ -112,6 +112,16 @@ def resolve_device(name: str) -> str:
     return f"cuda:{wanted}"
 
 
+def multiplies_rounded(device: str) -> str:
+    """The compute capability that a GPU lacks for products of tf32 and bfloat16; empty if none."""
+    if device == "cpu":
+        return ""
+    import cupy
+
+    found = cupy.cuda.Device(int(device.partition(":")[2])).compute_capability  # such as "80"
+    return "" if int(found) >= 80 else f"{found[:-1]}.{found[-1]}"
+
+
 def gpus() -> tuple[int, str]:
     """How many GPUs can be used, and, if none, what is missing."""
     try:

@@ -120,6 +120,20 @@ class Network:
         layers = (changed(la) if isinstance(la, NormConv) else la for la in self.layers)
         return replace(self, layers=tuple(layers))
 
+    def with_precision(self, precision: str) -> "Network":
+        """The same network, the products of its convolutions of operands of that precision.
+
+        Recurrent layers stay as they are.
+
+        Args:
+            precision: of `kernels.PRECISIONS`.
+        """
+        layers = (
+            layer.with_precision(precision) if hasattr(layer, "with_precision") else layer
+            for layer in self.layers
+        )
+        return replace(self, layers=tuple(layers))
+
     def shapes(self, space: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The map of every layer, `(*space, channels)`, for an input of this spatial shape.
 

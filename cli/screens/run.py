@@ -68,9 +68,10 @@ def train(state: "State", folder: Path, onlooker: "Onlooker | None" = None) -> b
     from plasticity.runs.summary import beside
 
     options = state.options
+    rounds = "" if options.precision == "float32" else f", products of {options.precision}"
     about = (
         f", width {options.width:g}, data {options.data}, batch {options.batch}, "
-        f"seed {options.seed}, {state.device}; run folder "
+        f"seed {options.seed}, {state.device}{rounds}; run folder "
     )
     title = (state.rule_name, "bold"), " on ", (state.network.name, "bold"), about
     say(Text.assemble(*title, (str(folder), "bold")))

@@ -31,6 +31,8 @@ def _worst(rows: list, key) -> list:
 
 def show(found: "Verified") -> None:
     """Print what was found."""
+    if found.in_full:
+        say(f"The rule is {found.in_full}.")
     if found.no_loss:
         say(f"{found.no_loss}.")
     for method in dict.fromkeys(row.method for row in found.comparisons):

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from plasticity import learning
+from plasticity import kernels, learning
 from plasticity.errors import UserError
 from plasticity.inspection.step import Step, moved
 from plasticity.rule import Change, Role
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
-"""Rounding that is let pass, relative to the sum of absolute values."""
+"""Rounding that is let pass, relative to the sum of absolute values; where a run rounds operands,
+theirs comes to it: both of a product."""
 
 PREDICTIONS = {"W_pred": "target", "W_retro": "context"}  # with the role whose gate is theirs
 AXES = ("frame", "y", "x")  # of a map; sound has x alone
@@ -261,7 +262,7 @@ def inspect(step: Step, parameter: str, index: tuple[int, ...]) -> Synapse:
         around=dW[at[:2]] if parameter == "weight" else dW[at],
         applied=float(dW[at]),
         scale=0.0,
-        tolerance=TOLERANCE[dtype],
+        tolerance=TOLERANCE[dtype] + 2 * kernels.roundoff(step.state.options.precision),
         factor=step.factor,
         added={n: float(v[at]) for n, v in _settled(step, parameter).added.items()},
         constraint=_constraint(step, parameter, at),

@@ -23,10 +23,11 @@ from plasticity.kernels.definition.convolution import (
 from plasticity.kernels.definition.eprop import eligibility
 from plasticity.kernels.definition.gru import CREDITS, before, slopes
 from plasticity.kernels.forms import Call, call_with, form
-from plasticity.kernels.geometry import SILENT, Geometry, Pool
+from plasticity.kernels.geometry import PRECISIONS, SILENT, Geometry, Pool, roundoff
 
 __all__ = [
     "CREDITS",
+    "PRECISIONS",
     "SILENT",
     "ByRow",
     "Geometry",
@@ -58,6 +59,8 @@ __all__ = [
     "products",
     "rectified",
     "rectify",
+    "rounded",
+    "roundoff",
     "scores",
     "slopes",
 ]
@@ -90,8 +93,9 @@ def forward(
 ) -> tuple[Array, Array | None, Array]:
     """Convolution, ReLU, MaxPool as lateral inhibition, and the mean over positions.
 
-    See `definition.convolution.forward`.
+    See `definition.convolution.forward`; of operands that are rounded as `geometry` says.
     """
+    x, weight = operands(geometry, x, weight)
     call = call_with(x, weight, bias, geometry=geometry, channels=x.shape[-1])
     return form("forward", call)(x, weight, bias, geometry, winners)
 
@@ -101,10 +105,12 @@ def correlate(
 ) -> tuple[Array, Array]:
     """The pre x post correlation, `dW (O, C, *kernel)` and `db (O,)`.
 
-    See `definition.convolution.correlate`.
+    See `definition.convolution.correlate`; of operands that are rounded as `geometry` says.
     """
     array_module(x, winner, drive)
     drive = drive.astype(x.dtype, copy=False)
+    winner, drive, geometry = _posts(winner, drive, geometry.output(x.shape[1:-1]), geometry)
+    x, drive = operands(geometry, x, drive)
     call = call_with(x, drive, geometry=geometry, channels=x.shape[-1])
     return form("correlate", call)(x, winner, drive, geometry)
 
@@ -116,11 +122,38 @@ def back(
     space: tuple[int, ...],
     geometry: Geometry,
 ) -> Array:
-    """The error at a layer's input `(N, *space, C)`: see `definition.convolution.back`."""
+    """The error at a layer's input `(N, *space, C)`: see `definition.convolution.back`.
+
+    Of operands that are rounded as `geometry` says.
+    """
     array_module(winner, drive, weight)
     drive = drive.astype(weight.dtype, copy=False)
+    winner, drive, geometry = _posts(winner, drive, geometry.output(space), geometry)
+    drive, weight = operands(geometry, drive, weight)
     call = call_with(drive, weight, geometry=geometry)
     return form("back", call)(winner, drive, weight, space, geometry)
+
+
+def rounded(a: Array, precision: str) -> Array:
+    """Float32 numbers to the nearest of `precision`: see `definition.precision.rounded`."""
+    return form("rounded", call_with(a))(a, precision)
+
+
+def operands(geometry: Geometry, *arrays: Array) -> tuple[Array, ...]:
+    """Arrays as products meet them: rounded, or themselves."""
+    return tuple(rounded(a, geometry.precision) for a in arrays) if geometry.rounds else arrays
+
+
+def _posts(
+    winner: Array | None, drive: Array, space: tuple[int, ...], geometry: Geometry
+) -> tuple[Array | None, Array, Geometry]:
+    """The same post factor, where it is no sum: to round the drive is to round the factor.
+
+    Where pools overlap it is a sum, and is given for a linear layer, which passes it on.
+    """
+    if not (geometry.rounds and geometry.overlaps and winner is not None):
+        return winner, drive, geometry
+    return None, post_factor(winner, drive, geometry, space), geometry.linear
 
 
 def norm_statistics(a: Array, relu_first: bool) -> tuple[Array, Array]:

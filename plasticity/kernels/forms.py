@@ -140,6 +140,7 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cpu.rows", CONTIGUOUS),
         ("definition.rows", ALWAYS),
     ),
+    "rounded": (("cpu.precision", COMPILED), ("definition.precision", ALWAYS)),
     "norm_statistics": NORM,
     "norm_forward": NORM,
     "norm_back": NORM,

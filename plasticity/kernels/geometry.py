@@ -12,6 +12,14 @@ Sizes = int | tuple[int, ...]
 SILENT = 255
 """The winner's code where no neuron of a pool is active (rho'(a) = 0 for all of them)."""
 
+PRECISIONS = {"float32": 23, "tf32": 10, "bfloat16": 7}
+"""Bits of mantissa, behind the first, of the operands of products that are summed in float32."""
+
+
+def roundoff(precision: str) -> float:
+    """The largest relative error of an operand; 0 in float32, where operands are as they are."""
+    return 0.0 if precision == "float32" else 2.0 ** -(PRECISIONS[precision] + 1)
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -29,6 +37,8 @@ class Geometry:
         pool, pool_stride: a window's size, 1 where nothing is pooled, and its steps. Where they
             overlap, a neuron may win several windows, and its drives add up.
         rectified: whether ReLU and pool follow; a linear convolution has neither.
+        precision: of `PRECISIONS`: what operands are rounded to before they are multiplied; as
+            they are where it is float32, which stands for float64 too.
     """
 
     kernel: tuple[int, ...]
@@ -37,6 +47,7 @@ class Geometry:
     pool: tuple[int, ...]
     pool_stride: tuple[int, ...]
     rectified: bool = True
+    precision: str = "float32"
 
     @classmethod
     def of(
@@ -46,6 +57,7 @@ class Geometry:
         padding: Sizes = 1,
         pool: Sizes | Pool = 1,
         linear: bool = False,
+        precision: str = "float32",
     ) -> "Geometry":
         """A geometry in which one number stands for all dimensions.
 
@@ -72,7 +84,9 @@ class Geometry:
             raise UserError(f"a pool of {found['pool']} is too large: at most {SILENT - 1} neurons")
         if linear and math.prod(found["pool"]) > 1:
             raise UserError("a linear convolution has no pool behind it")
-        return cls(**found, rectified=not linear)
+        if precision not in PRECISIONS:
+            raise UserError(f"precision '{precision}': expected {', '.join(PRECISIONS)}")
+        return cls(**found, rectified=not linear, precision=precision)
 
     @cached_property
     def linear(self) -> "Geometry":
@@ -83,6 +97,11 @@ class Geometry:
     @property
     def dims(self) -> int:
         return len(self.kernel)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether operands are rounded before they are multiplied."""
+        return self.precision != "float32"
 
     @property
     def pools(self) -> bool:

@@ -1,6 +1,6 @@
 """A residual block of convolutions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from plasticity import kernels
@@ -47,6 +47,12 @@ class Block:
     def read(self) -> tuple[Conv, ...]:
         """The end of the path and the shortcut: see `Conv.read`."""
         return self.convolutions[len(self.path) - 1 :]
+
+    def with_precision(self, precision: str) -> "Block":
+        """The same block, the products of its convolutions of operands of that precision."""
+        skip = self.shortcut and self.shortcut.with_precision(precision)
+        path = tuple(conv.with_precision(precision) for conv in self.path)
+        return replace(self, path=path, shortcut=skip)
 
     def branches(self, kept: tuple) -> list[Array]:
         """Where the block's ReLUs are open, and who wins: see `Conv.branches`."""

@@ -162,6 +162,7 @@ class Conv:
         start: how its weights are drawn: `uniform` within 1/sqrt(fan in), biases too, as torch
             does; or `fan out`, normal with variance 2 / (outputs x kernel) (He et al. 2015), and
             biases 0, as the published video code does.
+        precision: `float32`, or what the operands of its products are rounded to: see `Geometry`.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Conv:
     pool: Sizes | Pool = 1
     linear: bool = False
     start: str = "uniform"
+    precision: str = "float32"
     formula: ClassVar[str] = ""
     recurrent: ClassVar[bool] = False
     normalised: ClassVar[bool] = False
@@ -180,7 +182,8 @@ class Conv:
     geometry: Geometry = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        made = Geometry.of(self.kernel, self.stride, self.padding, self.pool, self.linear)
+        how = self.stride, self.padding, self.pool, self.linear, self.precision
+        made = Geometry.of(self.kernel, *how)
         if self.start not in STARTS:
             raise UserError(f"start '{self.start}' of {self.name}: expected {' or '.join(STARTS)}")
         object.__setattr__(self, "geometry", made)
@@ -199,6 +202,10 @@ class Conv:
     def read(self) -> tuple["Conv", ...]:
         """The convolutions whose outputs add up to the layer's, which the rule reads at a top."""
         return (self,)
+
+    def with_precision(self, precision: str) -> "Conv":
+        """The same layer, its products of operands of that precision."""
+        return replace(self, precision=precision)
 
     def branches(self, kept: tuple) -> list[Array]:
         """What a small step must not change, for a slope to be a difference: the winners."""

@@ -12,7 +12,7 @@ from plasticity import fields, networks, plugins, rules, trust
 from plasticity.data import absolute
 from plasticity.errors import UserError
 from plasticity.fields import dashed, option
-from plasticity.kernels import CREDITS
+from plasticity.kernels import CREDITS, PRECISIONS
 from plasticity.learning import Schedule, rule_check
 from plasticity.network import Network
 from plasticity.rule import Rule, reads_labels
@@ -79,6 +79,7 @@ class RunOptions:
         data, data_dir: paths are made absolute.
         modules: see `Network.modules`; credit: see `Gru`; below_gru: see `learning.losses_of`;
             norm, norm_order: see `NormConv`.
+        precision: see `Network.with_precision`.
         set: further fields of the rule by name, as `--set name=value` gives them.
         layer: what single layers learn by, by their names: see `sections`.
         identity: of the examples that the run began with, by split, see `ImageSet.identity`.
@@ -201,6 +202,13 @@ class RunOptions:
     )
     seed: int = option(0, "Same seed, same machine, same numbers.", least=0, most=2**64 - 1)
     dtype: str = option("float32", "float32 or float64.", choices=("float32", "float64"))
+    precision: str = option(
+        "float32",
+        "float32; or tf32 or bfloat16: operands of convolutions, forwards, of dW and of errors, "
+        "rounded to 10 or 7 bits of mantissa and summed in float32, as matrix units do. The rule, "
+        "weights and the optimiser stay in float32.",
+        choices=tuple(PRECISIONS),
+    )
     device: str = option("auto", "auto, cpu, cuda or cuda:N.", free=True)
     checkpoint_minutes: float = option(
         5.0, "Save the run every so often.", least=0, most=1e9, free=True
@@ -251,6 +259,11 @@ class RunOptions:
             if path not in self.files:  # named now, and so agreed to
                 object.__setattr__(self, "files", {**self.files, path: plugins.digest(path)})
                 trust.agree(self.files[path])
+        if self.precision != "float32" and self.dtype != "float32":
+            raise UserError(
+                f"--precision {self.precision} rounds operands of float32, and --dtype "
+                f"{self.dtype} is there to round less: leave one of them out"
+            )
         object.__setattr__(self, "data", absolute(self.data))
         if self.init:
             path = os.path.abspath(os.path.expanduser(self.init))
@@ -314,6 +327,14 @@ class RunOptions:
                     f"{dashed(name)} has no meaning for {network.name}: it normalises nothing"
                 )
         network = network.with_norm(self.norm, self.norm_order)
+        if self.precision != "float32":
+            rounding = network.with_precision(self.precision)
+            if rounding == network:
+                raise UserError(
+                    f"--precision {self.precision} has no meaning for {network.name}: it has no "
+                    "convolution"
+                )
+            network = rounding
         return network.with_credit(self.credit) if self.credit else network
 
     @cached_property

@@ -11,7 +11,7 @@ import numpy as np
 
 import plasticity
 from plasticity import learning, runs
-from plasticity.arrays import Array, resolve_device, to_device, to_host
+from plasticity.arrays import Array, multiplies_rounded, resolve_device, to_device, to_host
 from plasticity.device import prefetched, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
@@ -258,6 +258,11 @@ def begin(options: RunOptions, ranks: Ranks | None = None) -> State:
     options = options.changed(batch=options.size)
     device = resolve_device(ranks.device(options.device) if ranks else options.device)
     use_device(device)
+    if options.precision != "float32" and (found := multiplies_rounded(device)):
+        raise UserError(
+            f"--precision {options.precision} needs a GPU of compute capability 8.0 or later, and "
+            f"{device} has {found}: take float32, or --device cpu"
+        )
     dtype = np.dtype(options.dtype)
     if ranks:
         ranks.share(options.batch)  # says if the batch cannot be shared

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from plasticity import learning
+from plasticity import kernels, learning
 from plasticity.arrays import resolve_device, to_device, to_host
 from plasticity.errors import UserError
 from plasticity.events import AllPairs, Events, Layout
@@ -236,7 +236,10 @@ def on_device(made: Case, name: str, tolerance: float | None = None) -> list[Com
     for update in updates:
         for layer, own in update.changes.items():
             wanted[layer] = {name: to_host(dW) for name, dW in own.items()}
-    limit = TOLERANCE[state.options.dtype] if tolerance is None else tolerance
+    # Where sums that differ by their rounding are operands of the next layer, they may be rounded
+    # to neighbours.
+    limit = TOLERANCE[state.options.dtype] + 2 * kernels.roundoff(state.options.precision)
+    limit = limit if tolerance is None else tolerance
     return _compared(made, made.updates, wanted, device, limit)
 
 

@@ -18,7 +18,8 @@ from plasticity.verification.locality import Dependence
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found; `no_loss` and `no_events` say in a sentence what could not be compared.
+    """What was found; `no_loss` and `no_events` say in a sentence what could not be compared, and
+    `in_full` that the rule was checked in another precision than the run's.
 
     Attributes:
         missed: the rules of which nothing was compared with something independent.
@@ -35,6 +36,7 @@ class Verified:
     no_loss: str = ""
     no_events: str = ""
     missed: tuple[str, ...] = ()
+    in_full: str = ""
 
     @property
     def rows(self) -> list[Comparison | Dependence | Sum]:
@@ -118,9 +120,14 @@ def verify(
         against: a GPU, to be compared with in place of the loss.
         report: called with what was checked, how far, of how much.
 
+    Of runs that round the operands of products the rule is checked without that, but for
+    `against`: what it costs is no fault of the rule.
+
     Raises:
         UserError: torch, or the GPU, is missing.
     """
+    rounds = states[0].options.precision
+    states = states if against else list(map(_in_full, states))
     state = states[0]
     comparisons, dependences, found = [], [], []
     no_loss, no_events = "", _no_events(state.assigned.learn)
@@ -163,7 +170,18 @@ def verify(
         no_loss,
         no_events,
         _missed(made, comparisons),
+        "" if state.options.precision == rounds else f"checked in float32: the run's is {rounds}",
     )
+
+
+def _in_full(state: State) -> State:
+    """The same run, its products of operands as they are."""
+    if state.options.precision == "float32":
+        return state
+    options = state.options.changed(precision="float32")
+    full = replace(state, options=options, network=state.network.with_precision("float32"))
+    full.stimulus = state.stimulus
+    return full
 
 
 def _missed(made: gradient.Case, comparisons: Sequence[Comparison]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class Machine:
         launches: of kernels by name; operations: of CuPy's own, by name: what it computes, copies
             or fills on the device, views not among them.
         waits: how often the host has waited for a stream or an event; a fetch waits besides.
+        capability: of its devices.
         idle: launches and products are counted and compute nothing, so that what takes time is the
             host's work.
         held, peak: bytes of arrays that live, and the most there were.
@@ -36,7 +37,7 @@ class Machine:
     def __init__(self, devices: int = 1) -> None:
         self.devices, self.current, self.tick = devices, 0, 0
         self.stream = Stream(_machine=self, _computes=True)
-        self.idle = False
+        self.idle, self.capability = False, "90"
         self.forget()
         self.held = self.peak = 0
         self._used: dict[int, int] = {}  # allocation -> when it was taken or last used
@@ -199,6 +200,10 @@ class Device:
 
     def use(self) -> None:
         Machine.now.current = self.id
+
+    @property
+    def compute_capability(self) -> str:
+        return Machine.now.capability
 
     @property
     def pci_bus_id(self) -> str:
