@@ -11,7 +11,9 @@ import numpy as np
 from plasticity.arrays import Array
 
 
-def multiply(a: Array, b: Array, out: Array | None = None, add: bool = False) -> Array:
+def multiply(
+    a: Array, b: Array, out: Array | None = None, add: bool = False, rounded: bool = False
+) -> Array:
     """See `definition.products.multiply`; float32 or float64."""
     import cupy
 
@@ -24,11 +26,11 @@ def multiply(a: Array, b: Array, out: Array | None = None, add: bool = False) ->
     if out.shape != shape or not out.flags.c_contiguous:
         raise ValueError(f"a product of shape {shape} needs an array of it in C order")
     if out.size:
-        gemm(a, b, out, add)
+        gemm(a, b, out, add, rounded)
     return out
 
 
-def gemm(a: Array, b: Array, out: Array, add: bool) -> None:
+def gemm(a: Array, b: Array, out: Array, add: bool, rounded: bool = False) -> None:
     """One call of cuBLAS, which takes matrices column by column: `out^T = b^T a^T`."""
     from cupy.cuda import cublas, device
 
@@ -36,7 +38,7 @@ def gemm(a: Array, b: Array, out: Array, add: bool) -> None:
     if not k:
         return None if add else out.fill(0)
     (a, turned_a, lda, step_a), (b, turned_b, ldb, step_b) = map(_lying, (a, b))
-    dtype, compute = _types(out.dtype)
+    dtype, compute = _types(out.dtype, rounded)
     one, beta = _number(1, out.dtype), _number(int(add), out.dtype)
     cublas.gemmStridedBatchedEx(
         device.get_cublas_handle(), turned_b, turned_a, m, n, k, one.ctypes.data,
@@ -62,13 +64,15 @@ def _lying(a: Array) -> tuple[Array, int, int, int]:
 
 
 @cache
-def _types(dtype: np.dtype) -> tuple[int, int]:
-    """The dtype in cuBLAS's numbers, and how it computes: in full precision."""
+def _types(dtype: np.dtype, rounded: bool = False) -> tuple[int, int]:
+    """The dtype in cuBLAS's numbers, and how it computes: in full precision, or, where operands
+    have been rounded to tf32 or bfloat16 (which is tf32 with fewer bits), by matrix units."""
     from cupy.cuda import cublas, runtime
 
     if dtype == np.float64:
         return runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F
-    return runtime.CUDA_R_32F, cublas.CUBLAS_COMPUTE_32F
+    full, tf32 = cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_COMPUTE_32F_FAST_TF32
+    return runtime.CUDA_R_32F, tf32 if rounded else full
 
 
 @cache

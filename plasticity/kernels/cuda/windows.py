@@ -83,7 +83,8 @@ def forward(
     y, sums = cupy.empty((N, frames, O), x.dtype), cupy.empty((N, spans, O), x.dtype)
     winner, matrix = cupy.empty(y.shape if keep else (N, 0), np.uint8), _matrix(weight)
     for part, own in _chunks(sizes, O, x.dtype):
-        products.multiply(_windows(x[part], own), matrix.T, out=y[part].reshape(-1, O))
+        made = y[part].reshape(-1, O)
+        products.multiply(_windows(x[part], own), matrix.T, out=made, rounded=geometry.rounds)
         how = np.bool_(geometry.rectified), np.bool_(keep)
         made = y[part], winner[part], sums[part]
         rows = own[0] * spans
@@ -103,7 +104,8 @@ def correlate(
     dW, db = cupy.empty((O, kernel * C), x.dtype), None
     for part, own in _chunks(sizes, O, x.dtype):
         post = _posts(None if winner is None else winner[part], drive[part], frames)
-        products.multiply(post.T, _windows(x[part], own), out=dW, add=db is not None)
+        how = {"add": db is not None, "rounded": geometry.rounds}
+        products.multiply(post.T, _windows(x[part], own), out=dW, **how)
         db = post.sum(axis=0) if db is None else db + post.sum(axis=0)
     if db is None:  # no inputs
         return cupy.zeros((O, C, kernel), x.dtype), cupy.zeros(O, x.dtype)
@@ -126,6 +128,6 @@ def back(
     sizes, matrix = _sizes(error.shape, geometry), _matrix(weight)
     for part, own in _chunks(sizes, O, drive.dtype):
         post = _posts(None if winner is None else winner[part], drive[part], own[3])
-        parts = products.multiply(post, matrix)
+        parts = products.multiply(post, matrix, rounded=geometry.rounds)
         _run("errors", drive.dtype, C, own[0] * own[1], parts, *own, error[part])
     return error

@@ -77,6 +77,49 @@ def test_a_product_is_added_to_what_is_there_where_that_is_asked_for():
     np.testing.assert_array_equal(c.get(), a.get() @ b.get())
 
 
+def test_rounded_operands_are_multiplied_by_matrix_units_and_others_never(machine):
+    """The stand-in rounds there, so that operands as they are would show."""
+    import cupy
+
+    a, b = (np.random.default_rng(i).standard_normal((5, 5)).astype(np.float32) for i in (0, 1))
+    for precision in ("tf32", "bfloat16"):
+        met = [kernels.rounded(m, precision) for m in (a, b)]
+        found = products.multiply(*map(cupy.asarray, met), rounded=True).get()
+        np.testing.assert_array_equal(found, met[0] @ met[1])
+    whole = [cupy.asarray(m) for m in (a, b)]
+    np.testing.assert_array_equal(products.multiply(*whole).get(), a @ b)
+    assert (products.multiply(*whole, rounded=True).get() != a @ b).any()
+    exact = [cupy.asarray(m.astype(float)) for m in (a, b)]
+    np.testing.assert_array_equal(
+        products.multiply(*exact, rounded=True).get(), exact[0].get() @ exact[1].get()
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_a_convolution_in_time_is_multiplied_as_its_precision_says(precision, machine, monkeypatch):
+    import cupy
+
+    computed, gemm = set(), cupy.cuda.cublas.gemmStridedBatchedEx
+    watched = lambda *args: (computed.add(args[-2]), gemm(*args))  # noqa: E731
+    monkeypatch.setattr(cupy.cuda.cublas, "gemmStridedBatchedEx", watched)
+    geometry, rng = kernels.Geometry.of((4,), 2, 1, precision=precision), np.random.default_rng(2)
+    draw = lambda *s: rng.standard_normal(s).astype(np.float32)  # noqa: E731
+    given = x, weight, _, drive = draw(3, 20, 5), draw(6, 5, 4), draw(6), draw(3, 6)
+    wanted = kernels.forward(*given[:3], geometry)
+    cx, cw, cb, cd = map(cupy.asarray, given)
+    found = kernels.forward(cx, cw, cb, geometry)
+    changes = kernels.correlate(cx, found[1], cd, geometry)
+    error = kernels.back(found[1], cd, cw, (20,), geometry)
+    pairs = [*zip(found, wanted, strict=True)]
+    pairs += zip(changes, kernels.correlate(x, wanted[1], drive, geometry), strict=True)
+    pairs.append((error, kernels.back(wanted[1], drive, weight, (20,), geometry)))
+    for one, right in pairs:
+        np.testing.assert_allclose(one.get(), right, rtol=1e-5, atol=1e-5)
+    cublas = cupy.cuda.cublas
+    full, tf32 = cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_COMPUTE_32F_FAST_TF32
+    assert computed == {full if precision == "float32" else tf32}
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
 def test_where_there_is_nothing_to_sum_the_product_is_zero(shape):
     import cupy
