@@ -24,6 +24,7 @@ import numpy as np
 
 OURS = ("plasticity, bptt", "plasticity, e-prop")
 PEERS = (*OURS, "torch, 1 thread", "torch, 2 threads")
+PAUSE = 0.5  # seconds, in which the threads of the one before stop waiting for work
 Plain = tuple[np.ndarray, list[list[tuple[int, np.ndarray]]]]
 
 
@@ -103,6 +104,7 @@ def times(width: float, repeat: int, who: tuple[str, ...]) -> None:
             spent: dict[str, list[list[float]]] = {name: [] for name in peers}
             for turn in range(repeat + 1):
                 for name, one in peers.items():
+                    time.sleep(PAUSE)
                     start = [clock() for clock in clocks]
                     getattr(one, what)(turn)
                     if turn:

@@ -225,15 +225,16 @@ def together(
         return None
     contexts = max(layout.contexts(e.k) for e in every)
     counts = [len(e.context) for e in every]
-    of, joined = np.repeat(np.arange(len(every)), counts), np.concatenate
     # Numbers of rows and events that 32 bits hold are moved and read in half the time.
     small = max(sum(counts), len(every) * max(layout.rows, contexts)) < 2**31
     dtype = np.int32 if small else np.int64
+    of, joined = np.repeat(np.arange(len(every), dtype=dtype), counts), np.concatenate
     context, target = (
         joined([getattr(e, name) for e in every]).astype(dtype) for name in ("context", "target")
     )
     label, weight = (joined([getattr(e, name) for e in every]) for name in ("label", "weight"))
-    at = (of * contexts + context - np.repeat([e.first for e in every], counts)).astype(dtype)
+    first = np.array([e.first for e in every], dtype)
+    at = of * contexts + context - first[of]
     share = np.repeat([1 / (max(1, n) * len(every)) for n in counts], counts).astype(weight.dtype)
     steps = [{n: getattr(e, n) for n in ("k", "key", "first", "floor")} for e in every]
     how = {"bounds": [0, *np.cumsum(counts).tolist()], "steps": steps}

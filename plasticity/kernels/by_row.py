@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from plasticity.arrays import Array
 
@@ -32,11 +33,12 @@ class ByRow:
         Args:
             to: the row of each event `(E,)`, 0 to rows - 1; segment: of each event.
         """
-        key, size = segment * rows + to, segments * rows
-        order = np.argsort(key.astype(np.min_scalar_type(size)), kind="stable")
-        start = np.zeros(size + 1, to.dtype)
-        np.cumsum(np.bincount(key, minlength=size), out=start[1:])
-        return cls(order.astype(to.dtype), start, segments)
+        key, size, count = segment * rows + to, segments * rows, len(to)
+        # A column with one entry for each event, listed row by row: sorted by counting.
+        columns = np.empty(count, bool), key, np.arange(count + 1, dtype=key.dtype)
+        listed = sparse.csc_array(columns, shape=(size, count)).tocsr()
+        order, start = (a.astype(to.dtype, copy=False) for a in (listed.indices, listed.indptr))
+        return cls(order, start, segments)
 
     def one(self, segment: int, rows: int, base: int) -> "ByRow":
         """The events of one segment alone, of which the first has the number `base`."""
