@@ -327,12 +327,22 @@ def restore(
             _check_fit(state.optimiser.moments, checkpoint.moments, "optimiser")
         dtype = np.dtype(options.dtype)
         move = lambda w: to_device(np.ascontiguousarray(w, dtype), state.device)  # noqa: E731
-        state.weights = _map(checkpoint.params, move)
-        state.optimiser.moments = _map(checkpoint.moments, move)
+        state.weights = _map(_ordered(checkpoint.params, state.weights), move)
+        moments = _ordered(checkpoint.moments, state.optimiser.moments)
+        state.optimiser.moments = _map(moments, move)
     state.step = checkpoint.step
     state.metrics = {name: list(values) for name, values in checkpoint.metrics.items()}
     state.measures.restore(checkpoint, network=state.network, device=state.device)
     return state
+
+
+def _ordered(stored: dict, as_in: dict) -> dict:
+    """What was stored, in the order that it had in the run: files sort by name."""
+    return {
+        name: _ordered(stored[name], value) if isinstance(value, dict) else stored[name]
+        for name, value in as_in.items()
+        if name in stored
+    }
 
 
 def check_room(

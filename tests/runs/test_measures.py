@@ -76,13 +76,16 @@ def test_a_run_that_is_not_measured_learns_the_same_bits(tmp_path, monkeypatch):
     np.testing.assert_array_equal(one.metrics["loss"], other.metrics["loss"])
 
 
-@pytest.mark.parametrize("rule, net", [("clapp", "vgg6"), ("oja", "vgg6"), ("clapp_s", "audio")])
-def test_a_run_in_two_parts_has_the_series_of_the_run_in_one(tmp_path, rule, net):
-    how = {"rule": rule, "net": net}
+@pytest.mark.parametrize(
+    "rule, net, layers", [("clapp", "vgg6", 2), ("oja", "vgg6", 2), ("clapp_s", "audio", 6)]
+)
+def test_a_run_in_two_parts_has_the_series_of_the_run_in_one(tmp_path, rule, net, layers):
+    """Also with a GRU, which has two matrices of its own."""
+    how = {"rule": rule, "net": net, "layers": layers}
     whole = trained(tmp_path / "whole", steps=6, **how)
     first = trained(tmp_path / "parts", steps=3, **how)
     state = lifecycle.resume(tmp_path / "parts", {"steps": 6}, {"steps"})
-    assert len(first.answered) == 2
+    assert len(first.answered) == layers
     assert_same(first.answered, state.measures.answered)
     training.train(state, tmp_path / "parts")
     parts = runs.load(runs.checkpoint_path(tmp_path / "parts"))
