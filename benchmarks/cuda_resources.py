@@ -31,6 +31,12 @@ class Resources:
     shared: int
 
 
+def architectures(file: str, among: Sequence[str] = ARCHITECTURES) -> list[str]:
+    """Those that have what a file asks for."""
+    least = launch.LEAST.get(file, 0)
+    return [name for name in among if int(name.removeprefix("sm_")) >= least]
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """NVRTC from its wheel, or None where that is not installed."""
@@ -111,10 +117,10 @@ def _split(log: str, lowered: dict[str, str]) -> tuple[str, dict[str, Resources]
     return "\n".join(remarks), resources
 
 
-def main(architectures: Sequence[str]) -> None:
+def main(among: Sequence[str]) -> None:
     print(f"{'kernel':34} {'':8} {'registers':>9} {'spilled':>8} {'stack':>6} {'shared':>7}")
     for file in launch.FILES:
-        for architecture in architectures:
+        for architecture in architectures(file, among):
             found = compile_kernels(launch.source(file), launch.names(file), architecture)[2]
             for name, r in found.items():
                 print(

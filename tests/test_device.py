@@ -13,6 +13,7 @@ from plasticity.arrays import to_host
 from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.inspection import cpc_gradient
+from plasticity.kernels import roundoff
 from plasticity.probes import given
 from plasticity.runs import run, training
 from plasticity.runs.options import RunOptions
@@ -122,6 +123,27 @@ def test_variants_learn_the_same_on_a_gpu(gpu, how):
     found, wanted = begun(**how), begun(device="cpu", **how)
     np.testing.assert_allclose(steps(found, 2), steps(wanted, 2), rtol=1e-9)
     assert_same(weights(found), weights(wanted), limit=1e-9)
+
+
+@pytest.mark.parametrize("rule, precision", [("clapp_s", "tf32"), ("hinge_cpc", "bfloat16")])
+def test_a_step_by_matrix_units_is_the_one_that_the_cpu_emulates(gpu, rule, precision):
+    """To the rounding of sums, and of what it makes of the operands of the next layer."""
+    how = {"rule": rule, "dtype": "float32", "layers": 3, "batch": 2, "width": 0.05}
+    how |= {"patch": 8, "crop": 20}
+    if rule == "hinge_cpc":
+        how["modules"] = "1"
+    found = first_updates(begun(precision=precision, **how))
+    if gpu is not None:  # the image itself has few channels, and two errors go down in a module
+        assert gpu.launches["forward"] == (2 if rule == "clapp_s" else 4)
+        assert gpu.launches["correlate"] == 2 and not gpu.launches["activities"]
+    emulated, exact = (
+        first_updates(begun(device="cpu", precision=p, **how)) for p in (precision, "float32")
+    )
+    for key, dW in found.items():
+        scale = np.linalg.norm(exact[key])
+        assert np.linalg.norm(dW - emulated[key]) < roundoff(precision) * scale / 4, key
+        if key[2] == "weight":  # where float32 is far
+            assert np.linalg.norm(dW - exact[key]) > roundoff(precision) * scale / 4, key
 
 
 @pytest.mark.parametrize("credit", ["eprop", "bptt"])

@@ -95,8 +95,8 @@ def forward(
 
     See `definition.convolution.forward`; of operands that are rounded as `geometry` says.
     """
-    x, weight = operands(geometry, x, weight)
     call = call_with(x, weight, bias, geometry=geometry, channels=x.shape[-1])
+    x, weight = operands(call, x, weight)
     return form("forward", call)(x, weight, bias, geometry, winners)
 
 
@@ -110,8 +110,8 @@ def correlate(
     array_module(x, winner, drive)
     drive = drive.astype(x.dtype, copy=False)
     winner, drive, geometry = _posts(winner, drive, geometry.output(x.shape[1:-1]), geometry)
-    x, drive = operands(geometry, x, drive)
     call = call_with(x, drive, geometry=geometry, channels=x.shape[-1])
+    x, drive = operands(call, x, drive)
     return form("correlate", call)(x, winner, drive, geometry)
 
 
@@ -129,8 +129,8 @@ def back(
     array_module(winner, drive, weight)
     drive = drive.astype(weight.dtype, copy=False)
     winner, drive, geometry = _posts(winner, drive, geometry.output(space), geometry)
-    drive, weight = operands(geometry, drive, weight)
     call = call_with(drive, weight, geometry=geometry)
+    drive, weight = operands(call, drive, weight)
     return form("back", call)(winner, drive, weight, space, geometry)
 
 
@@ -139,9 +139,11 @@ def rounded(a: Array, precision: str) -> Array:
     return form("rounded", call_with(a))(a, precision)
 
 
-def operands(geometry: Geometry, *arrays: Array) -> tuple[Array, ...]:
-    """Arrays as products meet them: rounded, or themselves."""
-    return tuple(rounded(a, geometry.precision) for a in arrays) if geometry.rounds else arrays
+def operands(call: Call, *arrays: Array) -> tuple[Array, ...]:
+    """Arrays as the products of a form meet them: rounded, or themselves."""
+    if not call.rounds:
+        return arrays
+    return tuple(rounded(a, call.geometry.precision) for a in arrays)
 
 
 def _posts(

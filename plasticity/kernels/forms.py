@@ -38,6 +38,11 @@ class Call:
         return self.host and self.dtypes == {"f"}
 
     @property
+    def rounds(self) -> bool:
+        """Whether operands are to be rounded before; matrix units are given them on the way."""
+        return self.geometry.rounds and not MATRIX_UNITS(self)
+
+    @property
     def on_device(self) -> bool:
         """Float32 or float64 on a GPU."""
         return not self.host and self.dtypes in ({"f"}, {"d"})
@@ -61,9 +66,23 @@ def _squares(call: Call) -> bool:
     return g.dims == 2 and all(a == b for a, b in sizes) and g.pool_stride == g.pool
 
 
+def _unit_steps(call: Call) -> bool:
+    """Two dimensions, stride 1, padding less than the kernel, and pools side by side or none."""
+    g = call.geometry
+    inside = all(p < k for p, k in zip(g.padding, g.kernel, strict=True))
+    return g.dims == 2 and g.stride == (1, 1) and inside and g.pool_stride == g.pool
+
+
 FEW_CHANNELS = 4
 
 Takes = Callable[[Call], bool]
+MATRIX_UNITS: Takes = lambda c: (  # noqa: E731
+    c.on_device
+    and c.dtypes == {"f"}
+    and c.geometry.rounds
+    and _unit_steps(c)
+    and not 0 < c.channels <= FEW_CHANNELS  # of an image: its maps are the work, not products
+)
 CUDA_3X3: Takes = lambda c: c.on_device and _three_by_three(c)  # noqa: E731
 FIRST: Takes = lambda c: (  # noqa: E731
     c.compiled and _three_by_three(c) and not c.geometry.pools and c.channels <= FEW_CHANNELS
@@ -82,6 +101,7 @@ LYING_ON_DEVICE: Takes = lambda c: c.on_device and c.contiguous  # noqa: E731
 ALWAYS: Takes = lambda c: True  # noqa: E731
 
 BACK = (
+    ("cuda.matrix_units", MATRIX_UNITS),
     ("cuda.convolution", CUDA_3X3),
     ("cuda.windows", CUDA_IN_TIME),
     ("cpu.winograd", WINOGRAD),
@@ -91,9 +111,9 @@ BACK = (
     ("definition.convolution", ALWAYS),
 )
 CONVOLUTION = (
-    *BACK[:2],
+    *BACK[:3],
     ("cpu.few_channels", FIRST),
-    *BACK[2:],
+    *BACK[3:],
 )  # nothing asks for the image's error
 RESIDUAL = (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS))
 NORM = (("cpu.norm", CONTIGUOUS), ("definition.norm", ALWAYS))

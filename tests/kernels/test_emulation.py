@@ -36,6 +36,45 @@ __global__ void divergent(float*) {
     else __syncwarp();
 }
 
+__device__ void words_of(const float* a, const float* b, unsigned (&of_a)[4], unsigned (&of_b)[2]) {
+    int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
+    for (int e = 0; e < 4; ++e)
+        of_a[e] = __float_as_uint(a[(g + e % 2 * 8) * 8 + t + e / 2 * 4]);
+    for (int e = 0; e < 2; ++e) of_b[e] = __float_as_uint(b[(t + e * 4) * 8 + g]);
+}
+
+__global__ void by_units(const float* a, const float* b, float* d, int times, bool bf16) {
+    unsigned of_a[4], of_b[2];
+    float own[4] = {};
+    words_of(a, b, of_a, of_b);
+    for (int i = 0; i < times; ++i)
+        if (bf16) multiply_bf16(own, of_a, of_b);
+        else multiply_tf32(own, of_a, of_b);
+    int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
+    for (int e = 0; e < 4; ++e) d[(g + e / 2 * 8) * 8 + 2 * t + e % 2] = own[e];
+}
+
+__global__ void copied_late(const unsigned* from, unsigned* to) {
+    __shared__ unsigned block[3][32];
+    for (int i = 0; i < 3; ++i) {
+        block[i][threadIdx.x] = 7;
+        copy_words<1>(&block[i][threadIdx.x], from + 32 * i + threadIdx.x, threadIdx.x != 5);
+        close_group();
+    }
+    for (int i = 0; i < 3; ++i) to[32 * i + threadIdx.x] = block[i][threadIdx.x];
+    copied<1>();
+    for (int i = 0; i < 3; ++i) to[96 + 32 * i + threadIdx.x] = block[i][threadIdx.x];
+}
+
+__global__ void copied_by_others(const unsigned* from, unsigned* to, bool meet) {
+    __shared__ unsigned block[32];
+    copy_words<1>(&block[threadIdx.x], from + threadIdx.x, true);
+    close_group();
+    copied<0>();
+    if (meet) __syncthreads();
+    to[threadIdx.x] = block[31 - threadIdx.x];
+}
+
 __global__ void places(long long* at) {
     long long block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
     long long thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
@@ -50,6 +89,9 @@ NAMES = [
     "places",
     "half_a_warp",
     "bounded",
+    "by_units",
+    "copied_late",
+    "copied_by_others",
 ]
 
 
@@ -202,3 +244,53 @@ def test_one_block_of_a_launch_may_run_alone():
     a = np.zeros(6, np.float32)
     emulation.build(code, ["mark<float>"])["mark<float>"]((3, 2), (1,), (a,), only=(1, 1))
     np.testing.assert_array_equal(a, [0, 0, 0, 0, 1, 0])
+
+
+def test_matrix_units_multiply_what_the_lanes_of_a_warp_hold(kernels):
+    """The layout of PTX's mma.m16n8k8: the product is NumPy's, of what ten bits hold."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-9, 10, s).astype(np.float32) for s in ((16, 8), (8, 8)))
+    d = np.empty((16, 8), np.float32)
+    kernels["by_units"]((1,), (32,), (a, b, d, np.int32(3), np.bool_(False)))
+    np.testing.assert_array_equal(d, 3 * (a @ b))
+    more = a * np.float32(1 + 2**-12)  # bits that the units do not see
+    kernels["by_units"]((1,), (32,), (more, b, d, np.int32(1), np.bool_(False)))
+    np.testing.assert_array_equal(d, a @ b)
+
+
+def test_matrix_units_take_two_numbers_of_bfloat16_from_a_word(kernels):
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(-9, 10, s).astype(np.float32) for s in ((16, 16), (16, 8)))
+    halves = (
+        (a.view(np.uint32) >> 16).astype(np.uint16),
+        (b.view(np.uint32) >> 16).astype(np.uint16),
+    )
+    words = halves[0].view(np.uint32), np.ascontiguousarray(halves[1].T).view(np.uint32).T
+    words = [np.ascontiguousarray(w).view(np.float32) for w in words]
+    d = np.empty((16, 8), np.float32)
+    kernels["by_units"]((1,), (32,), (*words, d, np.int32(2), np.bool_(True)))
+    np.testing.assert_array_equal(d, 2 * (a @ b))
+
+
+def test_matrix_units_want_a_whole_warp(kernels):
+    a, b, d = np.zeros((16, 8), "f"), np.zeros((8, 8), "f"), np.zeros((16, 8), "f")
+    with pytest.raises(RuntimeError, match="mask"):
+        kernels["by_units"]((1,), (20,), (a, b, d, np.int32(1), np.bool_(False)))
+
+
+def test_copies_arrive_as_late_as_their_thread_waits_for_them(kernels):
+    numbers, found = np.arange(100, 196, dtype=np.uint32), np.zeros(192, np.uint32)
+    kernels["copied_late"]((1,), (32,), (numbers, found))
+    assert (found[:96] == 7).all()
+    wanted = numbers.reshape(3, 32).copy()
+    wanted[:, 5] = 0  # nothing there
+    wanted[2] = 7  # one group may still be on its way
+    np.testing.assert_array_equal(found[96:].reshape(3, 32), wanted)
+
+
+def test_what_others_have_copied_wants_a_barrier(kernels):
+    numbers, found = np.arange(32, dtype=np.uint32), np.zeros(32, np.uint32)
+    kernels["copied_by_others"]((1,), (32,), (numbers, found, np.bool_(True)))
+    np.testing.assert_array_equal(found, numbers[::-1])
+    with pytest.raises(RuntimeError, match="race"):
+        kernels["copied_by_others"]((1,), (32,), (numbers, found, np.bool_(False)))

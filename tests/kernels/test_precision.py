@@ -6,6 +6,7 @@ import pytest
 from plasticity import kernels
 from plasticity.kernels import Geometry, Pool, definition
 from plasticity.kernels.definition import convolution
+from plasticity.kernels.forms import call_with
 from tests.rounding import close, sizes_of
 
 LOW = ("tf32", "bfloat16")
@@ -78,7 +79,7 @@ def test_rounding_is_of_float32():
 
 def test_float32_is_what_it_was():
     a = np.ones(3, np.float32)
-    assert kernels.operands(Geometry.of((3, 3)), a)[0] is a
+    assert kernels.operands(call_with(a, geometry=Geometry.of((3, 3))), a)[0] is a
     assert kernels.roundoff("float32") == 0
 
 

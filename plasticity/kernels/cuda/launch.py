@@ -16,6 +16,7 @@ from plasticity.arrays import Array
 CTYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 TRANSFORMS = ("inputs", "post_inputs", "weights", "activities", "errors", "posts", "gradients")
 IN_TIME = ("windows", "activities", "posts", "errors")
+UNITS = ("Tf32", "Bfloat16")  # whose numbers matrix units multiply
 FIRST_CHANNELS = (1, 3)  # of images and films, grey or in colour
 ROWS = (
     "scores<{}>",
@@ -33,6 +34,13 @@ FILES = {
     "pairs": (("common.cuh",), ("coactivity<{}>",)),
     "gru": (("common.cuh",), ("gru_states<{}>", "gru_posts<{}>")),
     "windows": (("common.cuh",), tuple(f"{k}<{{}}>" for k in IN_TIME)),
+    "matrix_units": (
+        ("common.cuh",),
+        (
+            *(f"{k}<{unit}>" for k, unit in product(("inputs", "posts"), UNITS)),
+            *(f"{k}<{u}, {n}>" for k, u, n in product(("forward", "correlate"), UNITS, (1, 4))),
+        ),
+    ),
     "convolution": (
         ("common.cuh", "tiles.cuh"),
         tuple(f"{k}<{{}}, {tile}>" for k, tile in product(TRANSFORMS, ("Tile4", "Tile2"))),
@@ -44,9 +52,11 @@ FILES = {
         ),
     ),
 }
+LEAST = {"matrix_units": 80}  # the compute capability that a file needs, where not all have it
 OPTIONS = ("--std=c++17",)
 CHUNK_BYTES = 2**30  # of transformed tiles or windows at a time
 BLOCK = 256  # threads, the most that the kernels are compiled for
+MOST_BLOCKS = 2**31 - 1  # of a grid
 
 
 def source(file: str) -> str:
@@ -58,7 +68,8 @@ def source(file: str) -> str:
 
 def names(file: str) -> list[str]:
     """The kernels of a file: every template instance that is used."""
-    return [kernel.format(ctype) for kernel in FILES[file][1] for ctype in CTYPES.values()]
+    named = [kernel.format(ctype) for kernel in FILES[file][1] for ctype in CTYPES.values()]
+    return list(dict.fromkeys(named))
 
 
 @cache
@@ -76,6 +87,12 @@ def run(file: str, name: str, columns: int, rows: int, *args: Array) -> None:
         return
     grid, block = grid_of(columns, rows)
     _kernels(file)[name](grid, block, args)
+
+
+def run_blocks(file: str, name: str, blocks: int, threads: int, *args: Array) -> None:
+    """Run a kernel whose threads work together, in blocks of just so many of them."""
+    if blocks:
+        _kernels(file)[name]((min(blocks, MOST_BLOCKS),), (threads,), args)
 
 
 def grid_of(columns: int, rows: int) -> tuple[tuple[int, int], tuple[int, int]]:

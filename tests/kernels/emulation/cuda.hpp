@@ -78,6 +78,20 @@ static bool masked;  // a thread took part in what its mask leaves it, or its so
 static std::vector<unsigned char> ended;
 static std::vector<std::vector<unsigned char>> slots;  // a value of each thread, for shuffles
 
+struct Words {  // of matrix units
+    unsigned a[4], b[2];
+};
+static std::vector<Words> words[2];  // of each thread, for one product and for the next
+static std::vector<unsigned> products;  // that each thread has come to
+
+struct Copy {  // of shared memory
+    unsigned* to;
+    const unsigned* from;
+    int words;
+    bool there;
+};
+static std::vector<std::vector<std::vector<Copy>>> copies;  // of each thread, group by group
+
 inline void switch_to_scheduler() {
     Fiber* me = current;
 #if defined(__SANITIZE_ADDRESS__)
@@ -226,6 +240,9 @@ int launch(void (*)(A...), const unsigned* shape, void** args) {
             for (unsigned x = first[0]; x <= last[0]; ++x) {
                 blockIdx = {x, y, z};
                 races::block_starts();
+                const unsigned lanes = (total + 31) / 32 * 32;
+                words[0].resize(lanes), words[1].resize(lanes);
+                products.assign(lanes, 0), copies.assign(total, {});
                 if (!run_block()) {
                     fibers.clear();
                     return 1;
@@ -243,6 +260,107 @@ const char* parameters(void (*)(A...)) {
 }
 
 }  // namespace emulation
+
+// Copies to shared memory that go on while others compute: they are made as late as CUDA allows,
+// when their thread waits for them.
+namespace emulation {
+
+inline std::vector<std::vector<Copy>>& own_copies() {
+    auto& own = copies[current->thread];
+    if (own.empty()) own.emplace_back();
+    return own;
+}
+
+}  // namespace emulation
+
+template <int WORDS>
+void copy_words(unsigned* to, const unsigned* from, bool there) {
+    races::rest();
+    emulation::own_copies().back().push_back({to, from, WORDS, there});
+    races::follow(emulation::current->thread, emulation::current->stack.get(), emulation::STACK);
+}
+inline void close_group() {
+    races::rest();
+    emulation::own_copies().emplace_back();
+    races::follow(emulation::current->thread, emulation::current->stack.get(), emulation::STACK);
+}
+template <int GROUPS>
+void copied() {
+    races::rest();
+    auto& own = emulation::own_copies();
+    std::vector<emulation::Copy> done;
+    while (own.size() > GROUPS + 1) {  // the last one is open
+        done.insert(done.end(), own.front().begin(), own.front().end());
+        own.erase(own.begin());
+    }
+    const std::size_t count = done.size();
+    const emulation::Copy* all = done.data();
+    for (std::size_t i = 0; i < count; ++i) {
+        const emulation::Copy one = all[i];
+        races::follow(emulation::current->thread, emulation::current->stack.get(), emulation::STACK);
+        for (int word = 0; word < one.words; ++word) one.to[word] = one.there ? one.from[word] : 0;
+        races::rest();
+    }
+    races::follow(emulation::current->thread, emulation::current->stack.get(), emulation::STACK);
+}
+
+// Products of matrix units, by the lanes of a warp together: `matrix_units.cu` says who has what.
+#define EMULATION
+
+namespace emulation {
+
+// All lanes' words; those of the product before may still be read meanwhile.
+inline const Words* of_warp(const unsigned (&a)[4], const unsigned (&b)[2]) {
+    races::rest();
+    const unsigned thread = current->thread, first = thread / 32 * 32;
+    const unsigned number = ++products[thread], now = number % 2;
+    words[now][thread] = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    wait(State::warp);
+    races::rest();
+    for (unsigned lane = 0; lane < 32; ++lane)
+        if (products[first + lane] < number) masked = true;  // one that is not there, or elsewhere
+    return &words[now][first];
+}
+
+// d (16 x 8) += a (16 x 8 words) b (8 words x 8); `numbers` gives the numbers of a word.
+template <int PACK, typename Numbers>
+void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Numbers numbers) {
+    const Words* all = of_warp(a, b);
+    const unsigned lane = current->thread % 32;
+    for (unsigned e = 0; e < 4; ++e) {
+        const unsigned row = lane / 4 + e / 2 * 8, column = lane % 4 * 2 + e % 2;
+        for (unsigned k = 0; k < 8; ++k) {
+            const unsigned of_a = all[row % 8 * 4 + k % 4].a[row / 8 + k / 4 * 2];
+            const unsigned of_b = all[column * 4 + k % 4].b[k / 4];
+            for (int part = 0; part < PACK; ++part)
+                d[e] += numbers(of_a, part) * numbers(of_b, part);
+        }
+    }
+    races::follow(current->thread, current->stack.get(), STACK);
+}
+
+}  // namespace emulation
+
+inline unsigned __float_as_uint(float a) {
+    unsigned bits;
+    std::memcpy(&bits, &a, 4);
+    return bits;
+}
+inline float __uint_as_float(unsigned bits) {
+    float a;
+    std::memcpy(&a, &bits, 4);
+    return a;
+}
+// The units do not see the last bits of a word, rounded or not.
+inline void multiply_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    emulation::multiply<1>(
+        d, a, b, [](unsigned word, int) { return __uint_as_float(word & 0xffffe000u); });
+}
+inline void multiply_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    emulation::multiply<2>(d, a, b, [](unsigned word, int part) {
+        return __uint_as_float(part ? word & 0xffff0000u : word << 16);
+    });
+}
 
 inline void __syncthreads() { emulation::wait(emulation::State::block); }
 inline void __syncwarp(unsigned mask = 0xffffffffu) {

@@ -1,0 +1,173 @@
+"""Convolutions of stride 1 on a GPU by matrix units, of operands rounded to tf32 or bfloat16.
+
+Products are those of `mma.sync`, summed in float32; see `matrix_units.cu`.
+"""
+
+import numpy as np
+
+from plasticity.arrays import Array
+from plasticity.kernels.cuda import launch
+from plasticity.kernels.geometry import Geometry
+
+UNITS = {"tf32": ("Tf32", 1), "bfloat16": ("Bfloat16", 2)}  # numbers in a word
+TILE = 64  # inputs or neurons, the sides of what a block sums
+THREADS = 128  # of a block
+BLOCKS = 1024  # that are to be there, so that a card has something for all its multiprocessors
+
+
+def _run(name: str, geometry: Geometry, *how: object) -> None:
+    launch.run("matrix_units", f"{name}<{UNITS[geometry.precision][0]}>", *how)
+
+
+def _tiles(count: int) -> int:
+    return -(-count // TILE)
+
+
+def _spans(places: int, tiles: int) -> tuple[int, int]:
+    """How many places a block has, and how many spans of them there are."""
+    span = -(-places // min(places, -(-BLOCKS // max(tiles, 1))))
+    return span, -(-places // span)
+
+
+def _wide(count: int, geometry: Geometry) -> int:
+    """Words of so many numbers."""
+    return -(-count // UNITS[geometry.precision][1])
+
+
+def _at_once(*rows: int) -> int:
+    """Words that a thread copies at a time, of rows of so many."""
+    return 4 if all(words % 4 == 0 for words in rows) else 1
+
+
+def _inputs(x: Array, geometry: Geometry, by_input: bool = False) -> Array:
+    """Words of maps `(N, *space, C)`: of channels that follow each other, or of inputs."""
+    import cupy
+
+    N, *space, C = x.shape
+    shape = (_wide(N, geometry), C) if by_input else (N, _wide(C, geometry))
+    words = cupy.empty((shape[0], *space, shape[1]), np.uint32)
+    sizes = (*map(np.int64, (N, int(np.prod(space)), C)), np.bool_(by_input))
+    rows = words.size // max(shape[1], 1)
+    _run("inputs", geometry, shape[1], rows, cupy.ascontiguousarray(x, np.float32), *sizes, words)
+    return words
+
+
+def _posts(
+    winner: Array | None, drive: Array, output: tuple[int, ...], geometry: Geometry, by_input: bool
+) -> tuple[Array, Array]:
+    """Words of the post factor, see `_inputs`, and `by_input` its sums over all places."""
+    import cupy
+
+    N, O = len(drive), drive.shape[-1]  # noqa: E741
+    won = cupy.empty(0, np.uint8) if winner is None else cupy.ascontiguousarray(winner, np.uint8)
+    groups, wide = (_wide(N, geometry), O) if by_input else (N, _wide(O, geometry))
+    words = cupy.empty((groups, *output, wide), np.uint32)
+    sums = cupy.empty((groups, O) if by_input else (0, O), np.float32)
+    how = np.bool_(drive.ndim == 2), np.bool_(winner is not None), np.int64(N)
+    sizes = (*map(np.int32, (*output, *geometry.pool)), np.int64(O), np.bool_(by_input))
+    given = won, cupy.ascontiguousarray(drive, np.float32)
+    _run("posts", geometry, wide, groups, *given, *how, *sizes, words, sums)
+    return words, sums
+
+
+def _product(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    geometry: Geometry,
+    padding: tuple[int, int],
+    pool: tuple[int, int],
+    rectified: bool,
+    out: tuple[Array, Array],
+) -> Array:
+    """Activity and winners into `out`, of words x and w; the sums over positions `(N, O)`.
+
+    Args:
+        x: `(N, H, W, words)`; weight: `(taps, O, words)`.
+    """
+    import cupy
+
+    (y, winner), (N, H, W, C), (_, O, _) = out, x.shape, weight.shape  # noqa: E741
+    tiles = _tiles(N) * _tiles(O)
+    span, spans = _spans(y.shape[1] * y.shape[2], tiles)
+    means = cupy.empty((N, spans, O), np.float32)
+    map_of = (np.int64(N), *map(np.int32, (H, W, C)), np.int64(O))
+    sizes = map(np.int32, (*geometry.kernel, *padding, *pool, span, spans))
+    how = np.bool_(rectified), np.bool_(winner.size > 0)
+    name = f"forward<{UNITS[geometry.precision][0]}, {_at_once(C)}>"
+    given = x, weight, bias, *map_of, *sizes, *how, y, winner, means
+    launch.run_blocks("matrix_units", name, tiles * spans, THREADS, *given)
+    return means.sum(axis=1)
+
+
+def forward(
+    x: Array, weight: Array, bias: Array, geometry: Geometry, winners: bool = True
+) -> tuple[Array, Array | None, Array]:
+    """See `definition.convolution.forward`, and `kernels.forward` for what is rounded."""
+    import cupy
+
+    (N, H, W, C), O = x.shape, len(weight)  # noqa: E741
+    space, keep = geometry.space((H, W)), winners and geometry.rectified
+    y, z = cupy.empty((N, *space, O), np.float32), cupy.empty((N, O), np.float32)
+    winner = cupy.empty(y.shape if keep else (N, 0), np.uint8)
+    bias = cupy.ascontiguousarray(bias, np.float32)
+    taps = _inputs(weight.transpose(2, 3, 0, 1).reshape(-1, O, C), geometry)
+    for part, _ in launch.chunks(N, H * W, 4 * C):
+        how = geometry, geometry.padding, geometry.pool, geometry.rectified
+        out = y[part], winner[part]
+        z[part] = _product(_inputs(x[part], geometry), taps, bias, *how, out)
+    return y, winner if keep else None, z / np.float32(max(1, space[0] * space[1]))
+
+
+def correlate(
+    x: Array, winner: Array | None, drive: Array, geometry: Geometry
+) -> tuple[Array, Array]:
+    """See `definition.convolution.correlate`, and `kernels.correlate` for what is rounded.
+
+    Sums go over places and inputs in a fixed order.
+    """
+    import cupy
+
+    (N, H, W, C), O = x.shape, drive.shape[-1]  # noqa: E741
+    output, taps = geometry.output((H, W)), int(np.prod(geometry.kernel))
+    places, tiles = output[0] * output[1], _tiles(O) * _tiles(C) * taps
+    span, spans = _spans(places, tiles)
+    dW, db = cupy.zeros((taps, O, C), np.float32), cupy.zeros(O, np.float32)
+    for part, _ in launch.chunks(N, max(H * W, places), 4 * (C + O)):
+        won = None if winner is None else winner[part]
+        post, sums = _posts(won, drive[part], output, geometry, by_input=True)
+        words = _inputs(x[part], geometry, by_input=True)
+        shares = cupy.empty((spans, taps, O, C), np.float32)
+        sizes = (*map(np.int32, (len(post), H, W)), np.int64(C), np.int64(O))
+        sizes += tuple(map(np.int32, (*geometry.kernel, *geometry.padding, span, spans)))
+        name = f"correlate<{UNITS[geometry.precision][0]}, {_at_once(O, C)}>"
+        given = post, words, *sizes, shares
+        launch.run_blocks("matrix_units", name, tiles * spans, THREADS, *given)
+        dW += shares.sum(axis=0)
+        db += sums.sum(axis=0)
+    return cupy.ascontiguousarray(dW.transpose(1, 2, 0)).reshape(O, C, *geometry.kernel), db
+
+
+def back(
+    winner: Array | None,
+    drive: Array,
+    weight: Array,
+    space: tuple[int, int],
+    geometry: Geometry,
+) -> Array:
+    """See `definition.convolution.back`, and `kernels.back` for what is rounded: the forward map
+    of the post factor, with the weights turned round."""
+    import cupy
+
+    N, (O, C) = len(drive), weight.shape[:2]  # noqa: E741
+    output = geometry.output(space)
+    error, none = cupy.empty((N, *space, C), np.float32), cupy.empty((N, 0), np.uint8)
+    turned = weight[:, :, ::-1, ::-1].transpose(2, 3, 1, 0).reshape(-1, C, O)
+    taps, bias = _inputs(turned, geometry), cupy.zeros(C, np.float32)
+    padding = tuple(k - 1 - p for k, p in zip(geometry.kernel, geometry.padding, strict=True))
+    for part, _ in launch.chunks(N, output[0] * output[1], 4 * O):
+        won = None if winner is None else winner[part]
+        post, _ = _posts(won, drive[part], output, geometry, by_input=False)
+        out = error[part], none[part]
+        _product(post, taps, bias, geometry, padding, (1, 1), False, out)
+    return error
