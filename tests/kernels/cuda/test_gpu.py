@@ -83,6 +83,40 @@ def test_a_convolution_on_the_card_agrees_and_repeats(dtype, shape, shared):
         close(found, wanted, limit)
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+@pytest.mark.parametrize("shape", [*CASES, (130, 8, 8, 96, 128, 1)])
+def test_matrix_units_of_the_card_multiply_rounded_operands_and_repeat(precision, shape):
+    """The definition of rounded operands; the units' own sums are in float32, some of them cut."""
+    if int(_capability()) < 80:
+        pytest.skip("this card has no matrix units for tf32 and bfloat16")
+    space, geometry = shape[1:3], Geometry.of((3, 3), pool=shape[-1], precision=precision)
+    x, weight, bias, drive = case(np.float32, *shape, False)
+    met, w, driven = (kernels.rounded(a, precision).astype(float) for a in (x, weight, drive))
+    y, winner, z = convolution.forward(met, w, bias.astype(float), geometry)
+    cx, cw, cb, cd, cwin = on_card(x, weight, bias, drive, winner)
+
+    def all_of_it():
+        found = kernels.forward(cx, cw, cb, geometry)
+        error = kernels.back(cwin, cd, cw, space, geometry)
+        return (*found, *kernels.correlate(cx, cwin, cd, geometry), error)
+
+    first, again = all_of_it(), all_of_it()
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.get(), b.get())
+    size, *sizes = sizes_of(met, w, bias, winner, driven, geometry)
+    changes = convolution.correlate(met, winner, driven, geometry)
+    error = convolution.back(winner, driven, w, space, geometry)
+    found, wanted = (first[0], first[2], *first[3:]), (y, z, *changes, error)
+    for a, b, limit in zip(found, wanted, (size, size, *sizes), strict=True):
+        close(a, b, limit)
+
+
+def _capability() -> str:
+    import cupy
+
+    return cupy.cuda.Device().compute_capability
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("name", IN_TIME)

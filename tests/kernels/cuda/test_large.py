@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from plasticity.kernels.cuda import launch
+from plasticity.kernels.cuda.matrix_units import THREADS, TILE
 from plasticity.kernels.geometry import SILENT
 from tests.kernels import emulation
 
@@ -60,8 +61,12 @@ def winners(*shape):
 
 
 def run(file, name, columns, rows, args, ending=False):
-    """Launch a kernel as it would be; with `ending` the block that has the last row and column."""
-    grid, block = launch.grid_of(columns, rows)
+    """Launch a kernel as it would be; with `ending` the block that has the last row and column.
+
+    Without rows, `columns` are blocks whose threads work together.
+    """
+    grid, block = launch.grid_of(columns, rows) if rows else ((columns, 1), (THREADS, 1))
+    columns, rows = (columns, rows) if rows else (columns * THREADS, 1)
     at = [(n - 1) // b % g for n, b, g in zip((columns, rows), block, grid, strict=True)]
     scalars = {bool: np.bool_, int: np.int64, float: np.float64}
     args = [scalars.get(type(a), lambda a: a)(a) for a in args]
@@ -357,3 +362,64 @@ def test_activities_and_posts_in_time():
         return O, N * FRAMES, (*arrays, True, False, N, FRAMES, O, out), [out]
 
     check("windows", "posts<float>", posts(1), posts(count), lambda _: (-1,))
+
+
+def words(*shape):
+    """Numbers of tf32, and pairs of bfloat16, as matrix units take them."""
+    return numbers(*shape).view(np.uint32) & np.uint32(0xFFFFE000)
+
+
+def sizes(*numbers):
+    return map(np.int32, numbers)
+
+
+def test_words_of_maps_and_of_post_factors():
+    x, winner, drive = numbers(2, 4, 4, C), winners(2, 2, 2, O), numbers(2, O)
+
+    def maps(N):
+        out = sparse((N, 16, C // 2), np.uint32)
+        return C // 2, N * 16, (grown(x, N), N, 16, C, False, out), [out]
+
+    count = LARGE // (8 * C) + 3
+    check("matrix_units", "inputs<Bfloat16>", maps(2), maps(count), lambda _: (-1, -1))
+
+    def posts(N):
+        out = sparse((N, 4, 4, O), np.uint32), sparse((N, O), T)
+        how = (True, True, N, *sizes(4, 4, 2, 2), O, True)
+        return O, N, (grown(winner, N), grown(drive, N), *how, *out), out
+
+    check("matrix_units", "posts<Tf32>", posts(2), posts(LARGE // (16 * O) + 3), lambda _: (-1,))
+
+
+@pytest.mark.parametrize("what", ["inputs", "neurons"])
+def test_forwards_by_matrix_units(what):
+    x, w, bias = words(3, 4, 4, C), words(9, 3, C), numbers(3)
+
+    def launched(N, O):  # noqa: E741
+        out = sparse((N, 2, 2, O), T), sparse((N, 2, 2, O), np.uint8), sparse((N, 1, O), T)
+        made = grown(x, N), grown(w, O, 1), grown(bias, O)
+        how = *sizes(4, 4, C), O, *sizes(3, 3, 1, 1, 2, 2, 4, 1), True, True
+        blocks = -(-N // TILE) * -(-O // TILE)
+        return blocks, 0, (*made, N, *how, *out), out
+
+    whole = TILE * (LARGE // (TILE * 9 * C) + 1)  # tiles before those that are looked at
+    many = launched(2 * whole + 3, 3) if what == "inputs" else launched(3, whole + 3)
+    place = lambda a: (slice(-3, None), ..., slice(-3, None))  # noqa: E731
+    check("matrix_units", "forward<Tf32, 1>", launched(3, 3), many, place)
+
+
+@pytest.mark.parametrize("what", ["neurons", "channels"])
+def test_dW_by_matrix_units(what):
+    post, x = words(5, 4, 4, 3), words(5, 4, 4, 3)
+
+    def launched(O, C):  # noqa: E741
+        out = sparse((1, 9, O, C), T)
+        made = grown(post, O, 3), grown(x, C, 3)
+        how = *sizes(5, 4, 4), C, O, *sizes(3, 3, 1, 1, 16, 1)
+        blocks = 9 * -(-O // TILE) * -(-C // TILE)
+        return blocks, 0, (*made, *how, out), [out]
+
+    large = TILE * (LARGE // (TILE * 80) + 1) + 3
+    many = launched(large, 3) if what == "neurons" else launched(3, large)
+    place = lambda a: (0, -1, slice(-3, None), slice(-3, None))  # noqa: E731
+    check("matrix_units", "correlate<Bfloat16, 1>", launched(3, 3), many, place)
