@@ -66,6 +66,14 @@ __global__ void copied_late(const unsigned* from, unsigned* to) {
     for (int i = 0; i < 3; ++i) to[96 + 32 * i + threadIdx.x] = block[i][threadIdx.x];
 }
 
+__global__ void copied_by_four(const unsigned* from, unsigned* to, int first) {
+    alignas(16) __shared__ unsigned block[32];
+    copy_words<4>(block + 4 * threadIdx.x, from + first, true);
+    close_group();
+    copied<0>();
+    to[threadIdx.x] = block[4 * threadIdx.x + 3];
+}
+
 __global__ void copied_by_others(const unsigned* from, unsigned* to, bool meet) {
     __shared__ unsigned block[32];
     copy_words<1>(&block[threadIdx.x], from + threadIdx.x, true);
@@ -90,6 +98,7 @@ NAMES = [
     "half_a_warp",
     "bounded",
     "by_units",
+    "copied_by_four",
     "copied_late",
     "copied_by_others",
 ]
@@ -294,3 +303,13 @@ def test_what_others_have_copied_wants_a_barrier(kernels):
     np.testing.assert_array_equal(found, numbers[::-1])
     with pytest.raises(RuntimeError, match="race"):
         kernels["copied_by_others"]((1,), (32,), (numbers, found, np.bool_(False)))
+
+
+def test_a_copy_of_four_words_begins_where_16_bytes_divide(kernels):
+    numbers, found = np.arange(64, dtype=np.uint32), np.zeros(8, np.uint32)
+    start = -numbers.ctypes.data // 4 % 4
+    numbers = numbers[start : start + 40]
+    kernels["copied_by_four"]((1,), (8,), (numbers, found, np.int32(4)))
+    assert (found == numbers[7]).all()
+    with pytest.raises(RuntimeError, match="16 bytes do not divide"):
+        kernels["copied_by_four"]((1,), (8,), (numbers, found, np.int32(5)))

@@ -38,8 +38,8 @@ __device__ __forceinline__ void multiply_bf16(float (&d)[4], const u32 (&a)[4], 
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// A copy of WORDS (1 or 4) to shared memory, or zeros where nothing is `there`, that goes on while
-// others compute; `copied` waits until no more than so many groups of this thread are on their way.
+// A copy of WORDS (1, or 4 at addresses that 16 bytes divide) to shared memory, or zeros where
+// nothing is `there`, that goes on while others compute; `copied` waits until no more than so many groups of this thread are on their way.
 template <int WORDS>
 __device__ __forceinline__ void copy_words(u32* to, const u32* from, bool there) {
     const u32 at = u32(__cvta_generic_to_shared(to)), bytes = there ? 4 * WORDS : 0;
@@ -213,7 +213,7 @@ MATRIX_KERNEL forward(const u32* __restrict__ x, const u32* __restrict__ w,
                       int KW, int up, int left, int QH, int QW, int span, int spans,
                       bool rectified, bool keep, float* __restrict__ y, u8* __restrict__ winner,
                       float* __restrict__ means) {
-    __shared__ Tiles tiles;
+    alignas(16) __shared__ Tiles tiles;
     __shared__ float means_of[32][THREADS];  // of each thread's numbers, which nobody else meets
     const int PH = (H + 2 * up - KH + 1) / QH, PW = (W + 2 * left - KW + 1) / QW;
     const i64 across = (O + TILE - 1) / TILE, tasks = (N + TILE - 1) / TILE * spans * across;
@@ -305,7 +305,7 @@ template <typename P, int WORDS>
 MATRIX_KERNEL correlate(const u32* __restrict__ post, const u32* __restrict__ x, int G, int H,
                         int W, i64 C, i64 O, int KH, int KW, int up, int left, int span,
                         int spans, float* __restrict__ shares) {
-    __shared__ Tiles tiles;
+    alignas(16) __shared__ Tiles tiles;
     const int OH = H + 2 * up - KH + 1, OW = W + 2 * left - KW + 1, taps = KH * KW;
     const i64 across = (C + TILE - 1) / TILE, high = (O + TILE - 1) / TILE;
     const i64 tasks = i64(spans) * taps * high * across;

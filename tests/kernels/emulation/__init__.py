@@ -32,6 +32,7 @@ FAULTS = {
     1: "some threads wait at a barrier that others never reach",
     2: "a warp's mask names other lanes than those that take part",
     3: "threads race: two meet one place of memory, one writes, and no barrier is between them",
+    4: "a copy of four words begins or ends at an address that 16 bytes do not divide",
 }
 
 Launch = Callable[..., None]

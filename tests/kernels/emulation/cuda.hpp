@@ -74,6 +74,7 @@ static ucontext_t scheduler;
 static void (*body)(void**);
 static void** arguments;
 static unsigned next, total, finished;
+static bool apart;  // a copy of four words at an address that is no multiple of theirs
 static bool masked;  // a thread took part in what its mask leaves it, or its source, out of
 static std::vector<unsigned char> ended;
 static std::vector<std::vector<unsigned char>> slots;  // a value of each thread, for shuffles
@@ -223,13 +224,13 @@ void call(void (*kernel)(A...), void** args, std::index_sequence<I...>) {
 
 // `shape`: grid, block, and the first and the last block that run, three numbers each.
 // Returns 0; 1 where threads wait for others that never come; 2 where a mask names other lanes
-// than those that take part; 3 where threads race.
+// than those that take part; 3 where threads race; 4 where a copy is out of line.
 template <auto kernel, typename... A>
 int launch(void (*)(A...), const unsigned* shape, void** args) {
     gridDim = {shape[0], shape[1], shape[2]};
     blockDim = {shape[3], shape[4], shape[5]};
     total = blockDim.x * blockDim.y * blockDim.z;
-    masked = false;
+    masked = apart = false;
     races::launched();
     slots.assign(total, {});
     arguments = args;
@@ -249,7 +250,7 @@ int launch(void (*)(A...), const unsigned* shape, void** args) {
                 }
             }
     fibers.clear();
-    return masked ? 2 : races::found() ? 3 : 0;
+    return masked ? 2 : apart ? 4 : races::found() ? 3 : 0;
 }
 
 // The types of a kernel's parameters, mangled, with a space after each.
@@ -276,6 +277,8 @@ inline std::vector<std::vector<Copy>>& own_copies() {
 template <int WORDS>
 void copy_words(unsigned* to, const unsigned* from, bool there) {
     races::rest();
+    for (const unsigned* at : {static_cast<const unsigned*>(to), from})
+        if (reinterpret_cast<std::size_t>(at) % (4 * WORDS)) emulation::apart = true;
     emulation::own_copies().back().push_back({to, from, WORDS, there});
     races::follow(emulation::current->thread, emulation::current->stack.get(), emulation::STACK);
 }
