@@ -160,7 +160,11 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cpu.rows", CONTIGUOUS),
         ("definition.rows", ALWAYS),
     ),
-    "rounded": (("cpu.precision", COMPILED), ("definition.precision", ALWAYS)),
+    "rounded": (
+        ("cuda.matrix_units", lambda c: c.on_device and c.dtypes == {"f"}),
+        ("cpu.precision", COMPILED),
+        ("definition.precision", ALWAYS),
+    ),
     "norm_statistics": NORM,
     "norm_forward": NORM,
     "norm_back": NORM,

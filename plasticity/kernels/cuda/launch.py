@@ -37,7 +37,7 @@ FILES = {
     "matrix_units": (
         ("common.cuh",),
         (
-            *(f"{k}<{unit}>" for k, unit in product(("inputs", "posts"), UNITS)),
+            *(f"{k}<{unit}>" for k, unit in product(("rounded", "inputs", "posts"), UNITS)),
             *(f"{k}<{u}, {n}>" for k, u, n in product(("forward", "correlate"), UNITS, (1, 4))),
         ),
     ),

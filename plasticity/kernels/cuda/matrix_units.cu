@@ -85,6 +85,12 @@ struct Bfloat16 {
     }
 };
 
+// Numbers as they are rounded, for products elsewhere; see `definition.precision`.
+template <typename P>
+KERNEL rounded(const float* __restrict__ a, i64 size, float* __restrict__ out) {
+    ALONG_X(i, size) out[i] = __uint_as_float(P::rounded(a[i]));
+}
+
 // Words of x (N, places, C): of its channels (N, places, words), or `by_input`, of inputs that
 // follow each other (words, places, C). Zero beyond the last.
 template <typename P>

@@ -29,6 +29,16 @@ def _spans(places: int, tiles: int) -> tuple[int, int]:
     return span, -(-places // span)
 
 
+def rounded(a: Array, precision: str) -> Array:
+    """See `definition.precision.rounded`; one that is no number may have another's bits."""
+    import cupy
+
+    out = cupy.empty(a.shape, np.float32)
+    given = cupy.ascontiguousarray(a), np.int64(a.size), out
+    launch.run("matrix_units", f"rounded<{UNITS[precision][0]}>", a.size, 1, *given)
+    return out
+
+
 def _wide(count: int, geometry: Geometry) -> int:
     """Words of so many numbers."""
     return -(-count // UNITS[geometry.precision][1])

@@ -373,6 +373,15 @@ def sizes(*numbers):
     return map(np.int32, numbers)
 
 
+def test_numbers_that_are_rounded():
+    def rounded(size):
+        out = sparse((size,), T)
+        return size, 1, (grown(numbers(5), size), size, out), [out]
+
+    few, many = rounded(5), rounded(LARGE + 5)
+    check("matrix_units", "rounded<Tf32>", few, many, lambda _: (slice(-5, None),))
+
+
 def test_words_of_maps_and_of_post_factors():
     x, winner, drive = numbers(2, 4, 4, C), winners(2, 2, 2, O), numbers(2, O)
 

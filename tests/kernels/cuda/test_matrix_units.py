@@ -17,7 +17,7 @@ from plasticity.kernels.cuda import launch, matrix_units
 from plasticity.kernels.definition import convolution, precision
 from plasticity.kernels.geometry import SILENT, Geometry
 from tests.kernels import emulation
-from tests.kernels.test_precision import nearest
+from tests.kernels.test_precision import nearest, numbers
 from tests.rounding import at_winners, close, sizes_of
 
 SANITIZED = os.environ.get("PLASTICITY_SANITIZE") == "1"
@@ -138,6 +138,7 @@ def test_the_table_of_cases_meets_every_kernel(monkeypatch):
     for bits in LOW:
         for name in ("several at a time", "one channel, one neuron"):
             all_forms(*case(name, bits))
+        matrix_units.rounded(numbers(), bits)
     assert met == set(launch.names("matrix_units"))
 
 
@@ -213,6 +214,17 @@ def test_what_is_not_a_number_stays_so_and_wins_nothing(bits):
     assert np.isnan(y).all() and (winner == SILENT).all()
 
 
+@pytest.mark.parametrize("bits", LOW)
+def test_numbers_are_rounded_as_defined(monkeypatch, bits):
+    few = np.array([0x7FFFFFFF, 0x7F800001, 0x7F800000, 0x7F7FFFFF], np.uint32).view(np.float32)
+    for a in (np.append(numbers(), few), np.zeros((0, 3), np.float32), numbers()[::2]):
+        found = matrix_units.rounded(a, bits)
+        assert found.dtype == np.float32 and found.shape == a.shape
+        np.testing.assert_array_equal(found, precision.rounded(a, bits))
+    monkeypatch.setattr(launch, "grid_of", lambda columns, rows: ((3,), (64,)))
+    np.testing.assert_array_equal(matrix_units.rounded(numbers(), bits), nearest(numbers(), bits))
+
+
 @pytest.mark.parametrize("by_input", [True, False])
 @pytest.mark.parametrize("bits", LOW)
 def test_words_hold_the_rounded_numbers_in_their_order(bits, by_input):
@@ -222,13 +234,13 @@ def test_words_hold_the_rounded_numbers_in_their_order(bits, by_input):
     if bits == "bfloat16":
         halves = [(words << 16).view(np.float32), (words & 0xFFFF0000).view(np.float32)]
     axis = 0 if by_input else 3
-    numbers = np.stack(halves, axis=axis + 1)
+    held = np.stack(halves, axis=axis + 1)
     shape = [*words.shape]
     shape[axis] *= len(halves)
-    numbers = numbers.reshape(shape)
-    whole = np.take(numbers, range(x.shape[axis]), axis=axis)
+    held = held.reshape(shape)
+    whole = np.take(held, range(x.shape[axis]), axis=axis)
     np.testing.assert_array_equal(whole, precision.rounded(x, bits))
-    assert not np.take(numbers, range(x.shape[axis], shape[axis]), axis=axis).any()
+    assert not np.take(held, range(x.shape[axis], shape[axis]), axis=axis).any()
 
 
 @pytest.mark.skipif(SANITIZED, reason="this is the run under the sanitizers")
