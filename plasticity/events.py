@@ -28,6 +28,10 @@ class Layout:
     of an image's patches. `skip` time steps lie between a context and its first target: 1 for
     patches, whose neighbours overlap by half, 0 for sound and film. Contexts and their futures lie
     in a `window` of so many consecutive time steps, drawn anew for every loss; 0 is all of time.
+
+    Ranks that share a batch share its contexts: `mine` are the first sample of one rank and the one
+    after its last, None for all. `foreign` is how many rows of other ranks' samples stand behind
+    those of the layout, as targets alone.
     """
 
     time: int
@@ -35,10 +39,12 @@ class Layout:
     lanes: int = 1
     skip: int = 1
     window: int = 0
+    mine: tuple[int, int] | None = None
+    foreign: int = 0
 
     @property
     def rows(self) -> int:
-        return self.time * self.samples * self.lanes
+        return self.time * self.samples * self.lanes + self.foreign
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -61,6 +67,18 @@ class Layout:
     def sample(self, rows: Array) -> Array:
         """The sample that each row is of."""
         return rows // self.lanes % self.samples
+
+    def of_mine(self, values: Array) -> Array:
+        """Of rows of whole time steps `(n, ...)` those of one rank's samples."""
+        if self.mine is None:
+            return values
+        steps = values.reshape(-1, self.samples, self.lanes, *values.shape[1:])
+        return steps[:, slice(*self.mine)].reshape(-1, *values.shape[1:])
+
+    def own(self, foreign: int = 0) -> "Layout":
+        """The layout of one rank's own rows, and of so many foreign ones behind them."""
+        begin, end = self.mine
+        return replace(self, samples=end - begin, mine=None, foreign=foreign)
 
     def by_time(self, values: Array) -> Array:
         """Rows as `(time, rows of a time step, ...)`."""
@@ -97,6 +115,7 @@ class Events:
     besides, see `seeds.uniform`. `first` is the first row that is a context, and `floor` the first
     one that may be a target (None: the first future). `by_target` and `by_context` list the events
     by their target's row, and by their context's from `first` on, where a loader has done it.
+    `among` is how many events there are in all, where other ranks have some; 0 is those here.
     """
 
     k: int
@@ -109,6 +128,7 @@ class Events:
     floor: int | None = None
     by_target: ByRow | None = None
     by_context: ByRow | None = None
+    among: int = 0
 
     def contexts(self, layout: Layout) -> slice:
         """The rows that are contexts."""
@@ -144,21 +164,35 @@ class Events:
         return self.target - self.targets(layout).start, self.context - self.first
 
     def open(self, gates: Array) -> Array:
-        """The fraction of gates that are open, a scalar array."""
-        return gates.mean()
+        """The fraction of gates that are open, a scalar array; of several ranks this one's part."""
+        return gates.sum() / self.among if self.among else gates.mean()
 
     def on(self, device: str, dtype: np.dtype) -> "Events":
         """The same events as arrays of `device`, labels and weights in `dtype`."""
-        return Events(
-            self.k,
-            to_device(self.context, device),
-            to_device(self.target, device),
-            to_device(self.label.astype(dtype), device),
-            to_device(self.weight.astype(dtype), device),
-            self.key,
-            self.first,
-            self.floor,
+        return replace(
+            self,
+            context=to_device(self.context, device),
+            target=to_device(self.target, device),
+            label=to_device(self.label.astype(dtype), device),
+            weight=to_device(self.weight.astype(dtype), device),
+            by_target=None,
+            by_context=None,
         )
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """The encodings of other ranks that the events of one rank name, see `learning.shares`.
+
+    Attributes:
+        named: how many of each rank; rows: which ones, by their numbers among their owner's.
+        asked: how many of its own each other rank names, where ranks have asked each other; `rows`
+            then says which of them.
+    """
+
+    named: tuple[int, ...]
+    rows: Array
+    asked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,9 +228,8 @@ class Together:
         more = self.how["steps"][i]
         by_target = self.by_target.one(i, self.how["rows"], begin)
         by_context = self.by_at.one(i, self.how["contexts"], begin)
-        return Events(
-            more["k"], *own, more["key"], more["first"], more["floor"], by_target, by_context
-        )
+        events = Events(more["k"], *own, by_target=by_target, by_context=by_context)
+        return replace(events, **more)
 
 
 @dataclass(frozen=True)
@@ -235,8 +268,9 @@ def together(
     label, weight = (joined([getattr(e, name) for e in every]) for name in ("label", "weight"))
     first = np.array([e.first for e in every], dtype)
     at = of * contexts + context - first[of]
-    share = np.repeat([1 / (max(1, n) * len(every)) for n in counts], counts).astype(weight.dtype)
-    steps = [{n: getattr(e, n) for n in ("k", "key", "first", "floor")} for e in every]
+    parts = [1 / (max(1, e.among or n) * len(every)) for e, n in zip(every, counts, strict=True)]
+    share = np.repeat(parts, counts).astype(weight.dtype)
+    steps = [{n: getattr(e, n) for n in ("k", "key", "first", "floor", "among")} for e in every]
     how = {"bounds": [0, *np.cumsum(counts).tolist()], "steps": steps}
     how |= {"first": [half[0].first for half in halves]}
     how |= {"contexts": contexts, "rows": layout.rows}
@@ -252,12 +286,15 @@ class AllPairs:
 
     The context of row i, counted from `first`, has its true future in target i, `offset` rows
     later, and all other targets are its negatives. Scores, `label`, `weight` and gamma are matrices
-    `(n, n)` [context, target], and nothing is listed event by event.
+    `(n, n)` [context, target], and nothing is listed event by event. Of several ranks each has the
+    contexts of its own samples, `(m, n)`, which stand in rows of their own.
 
     Attributes:
-        number: 0 to n - 1; true, other: what turns sums into averages, see `Events`, for each
-            context `(n,)` that of its true pair and that of each of the others, 0 for those that
-            take no part.
+        number: of each context's true future among the targets, 0 to n - 1; true, other: what turns
+            sums into averages, see `Events`, for each context `(m,)` that of its true pair and that
+            of each of the others, 0 for those that take no part.
+        start: the first row that is a target, by default `first + offset`; n: how many are, by
+            default as many as contexts; among: the pairs that take part on all ranks.
     """
 
     k: int
@@ -266,11 +303,15 @@ class AllPairs:
     other: Array
     offset: int
     first: int = 0
+    start: int | None = None
+    n: int = 0
+    among: int = 0
 
     @property
     def same(self) -> Array:
         """Whether the target is the true future, bool."""
-        return self.number[:, None] == self.number
+        count = self.n or len(self.number)
+        return self.number[:, None] == array_module(self.number).arange(count)
 
     @property
     def label(self) -> Array:
@@ -288,8 +329,8 @@ class AllPairs:
 
     def targets(self, layout: Layout) -> slice:
         """The rows that are targets."""
-        start = self.first + self.offset
-        return slice(start, start + len(self.number))
+        start = self.first + self.offset if self.start is None else self.start
+        return slice(start, start + (self.n or len(self.number)))
 
     def scores(self, targets: Array, contexts: Array, layout: Layout) -> Array:
         """`u_ij`, the scalar products of all contexts with all targets."""
@@ -305,17 +346,17 @@ class AllPairs:
 
     def open(self, gates: Array) -> Array:
         """The fraction of gates that are open, of those that take part."""
-        parts = (self.weight != 0).sum()
-        return gates.sum() / array_module(gates).maximum(parts, 1)
+        parts = self.among or array_module(gates).maximum((self.weight != 0).sum(), 1)
+        return gates.sum() / parts
 
     def listed(self) -> tuple[Events, Array]:
         """The same, one event after the other, and which of the pairs `(n n,)` take part."""
-        xp, n = array_module(self.true), len(self.number)
+        xp, n = array_module(self.true), self.n or len(self.number)
         weight = self.weight.reshape(-1)
         (taken,) = xp.nonzero(weight)
-        context, target = taken // n + self.first, taken % n + self.first + self.offset
+        start = self.first + self.offset if self.start is None else self.start
+        context, target = taken // n + self.first, taken % n + start
         label = self.label.reshape(-1)[taken]
-        start = self.first + self.offset
         return Events(
             self.k, context, target, label, weight[taken], first=self.first, floor=start
         ), taken
@@ -351,12 +392,17 @@ def all_pairs(
         factor: of all weights.
     """
     n, each = layout.contexts(steps), layout.samples * layout.lanes
-    number = np.arange(n)
+    number = layout.of_mine(np.arange(n))
     sample = layout.sample(number)
-    fixation, saccade = positive[sample], negative[sample]
-    true = fixation * (factor / max(1, np.count_nonzero(fixation)) / steps)
-    other = saccade * (factor / max(1, np.count_nonzero(saccade) * (n - 1)) / steps)
-    return AllPairs(k, number, true, other, layout.offset(k), start * each)
+    trues, others = _counts(layout, steps, positive, negative, n - 1)
+    true = positive[sample] * (factor / max(1, trues) / steps)
+    other = negative[sample] * (factor / max(1, others) / steps)
+    pairs = AllPairs(k, number, true, other, layout.offset(k), start * each)
+    if layout.mine is None:
+        return pairs
+    begin, end = layout.mine
+    own = {"first": start * (end - begin) * layout.lanes, "start": pairs.targets(layout).start}
+    return replace(pairs, **own, n=n, among=max(1, trues + others))
 
 
 def events(
@@ -374,7 +420,7 @@ def events(
     Args:
         positive, negative: bool `(B,)`, images that take part with their true future, and with
             negatives.
-        who: the negatives, rows `(contexts, N)`.
+        who: the negatives, rows `(contexts, N)`, of the contexts of `layout.mine`.
         start: the time of the first context; floor: see `Events`.
 
     Returns:
@@ -387,18 +433,29 @@ def events(
     taken = np.flatnonzero(takes_part)
     row, place = np.divmod(taken, target.shape[1])
     fixation = place == 0
-    count = np.count_nonzero(fixation)
-    weight = np.where(fixation, 1 / max(1, count), 1 / max(1, len(taken) - count)) / steps
+    trues, others = _counts(layout, k, positive, negative, who.shape[1])
+    weight = np.where(fixation, 1 / max(1, trues), 1 / max(1, others)) / steps
     label = np.where(fixation, 1.0, -1.0)
     first = start * layout.samples * layout.lanes
     targets = target.reshape(-1)[taken]
-    return Events(k, context[row], targets, label, weight, first=first, floor=floor)
+    among = max(1, trues + others) if layout.mine else 0
+    return Events(k, context[row], targets, label, weight, first=first, floor=floor, among=among)
+
+
+def _counts(
+    layout: Layout, k: int, positive: np.ndarray, negative: np.ndarray, negatives: int
+) -> tuple[int, int]:
+    """True pairs and others in the whole batch, of the contexts that have a future at step k."""
+    each = layout.contexts(k) // layout.samples
+    return np.count_nonzero(positive) * each, np.count_nonzero(negative) * each * negatives
 
 
 @lru_cache(maxsize=256)
 def _truth(layout: Layout, k: int, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The contexts `(contexts,)`, and for each its true future and its sample `(contexts, 1)`."""
-    context = start * layout.samples * layout.lanes + np.arange(layout.contexts(k))
+    """The contexts `(contexts,)` of `layout.mine`, and for each its true future and its sample
+    `(contexts, 1)`."""
+    rows = np.arange(layout.contexts(k))
+    context = start * layout.samples * layout.lanes + layout.of_mine(rows)
     place = context[:, None]
     return context, place + layout.offset(k), layout.sample(place)
 
@@ -476,8 +533,9 @@ def draw(
             others = (np.arange(layout.samples)[:, None] + away) % layout.samples
             who = same_place(layout, k, others, start)
         elif shuffled is not None:
-            who, floor = shuffled[-layout.contexts(k) :], 0
+            who, floor = layout.of_mine(shuffled[-layout.contexts(k) :]), 0
         else:
             who = rng.integers(layout.offset(k), layout.rows, (layout.contexts(k), negatives))
+            who = layout.of_mine(who)
         drawn.append(events(layout, k, steps, fixation, saccade, who, start, floor))
     return tuple(drawn)

@@ -10,7 +10,7 @@ import numpy as np
 
 from plasticity import fields, kernels
 from plasticity.arrays import Array, array_module, to_device, to_host
-from plasticity.events import AllPairs, Events, Layout, Steps, together
+from plasticity.events import AllPairs, Events, Foreign, Layout, Steps, together
 from plasticity.kernels import ByRow
 
 
@@ -22,6 +22,7 @@ class Draw:
     `retro` those of the half that W_retro scores, or None where both halves share their events.
     `labels` are for a rule that reads them the classes of the images, int `(B,)`, or of frames
     `(time, B)`, where -1 is a frame without one. `step` counts the steps of learning from 0.
+    `foreign` are the rows of other ranks' that its events name, where ranks share contexts.
 
     A rule that draws something else has a frozen dataclass of its own that inherits from this one;
     its further arrays come to the device with the others.
@@ -31,6 +32,7 @@ class Draw:
     retro: tuple[Events, ...] | tuple[AllPairs, ...] | Steps | None = None
     labels: Array | None = None
     step: int = 0
+    foreign: Foreign | None = None
 
     def on(self, device: str, dtype: np.dtype) -> "Draw":
         """The same draw as arrays of `device`."""
@@ -415,6 +417,13 @@ class Rule:
 def _given(method: Callable, *args: object) -> Any:
     """What a method gives of as many arguments as it takes."""
     return method(*args[: len(signature(method).parameters)])
+
+
+def at_once(rule: Rule | type) -> bool:
+    """Whether a rule says of itself, and does not inherit it, that events may come in any company:
+    those of all prediction steps in one, or those of some contexts alone."""
+    kind = rule if isinstance(rule, type) else type(rule)
+    return vars(kind).get("at_once", False)
 
 
 def reads_labels(rule: Rule | type) -> bool:

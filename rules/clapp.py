@@ -12,7 +12,7 @@ from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import AllPairs, Events, Layout, Steps, Together
 from plasticity.fields import option
-from plasticity.rule import Draw, Learning, Parameter, Role, Rule
+from plasticity.rule import Draw, Learning, Parameter, Role, Rule, at_once
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ class Clapp(Rule):
         context: `same`, the layer itself, or `above`, the layer above it.
         reads: `encoding`, or `map`, where a score is the scalar product of flattened maps.
         start: how W_pred and W_retro are drawn, see `prepare`.
-        at_once: whether `gamma` and `loss` may be given the events of all prediction steps and both
-            halves in one, as a card takes them. A class says so itself: one that inherits from it
-            goes step by step, unless it does.
+        at_once: whether `gamma` and `loss` look at each context by itself, so that they may be
+            given the events of all prediction steps and both halves in one, as a card takes them,
+            or those of some contexts alone, as ranks share them. A class says so itself: one that
+            inherits from it goes step by step through the whole batch, unless it does.
     """
 
     steps: int = option(
@@ -409,7 +410,7 @@ class Clapp(Rule):
     def _all_at_once(self, z: Array, draw: Draw) -> bool:
         """Whether the events have come together, and nothing looks at one step or event alone."""
         plain = self.dendrites and self.gate != "circuit" and z.ndim == 2
-        return plain and isinstance(draw.pred, Steps) and vars(type(self)).get("at_once", False)
+        return plain and isinstance(draw.pred, Steps) and at_once(self)
 
     def _learn_at_once(
         self, z: Array, own: dict[str, Array], draw: Draw, above: Array | None

@@ -54,7 +54,8 @@ class Cpc(Clapp):
     def _by_context(self, values: Array, event: Events | AllPairs) -> tuple[Array, Array]:
         """Values of events by context, `(contexts, targets)`, and of each the true one's."""
         if isinstance(event, AllPairs):
-            return values, values[event.number, event.number][:, None]
+            rows = array_module(values).arange(len(values))
+            return values, values[rows, event.number][:, None]
         values = values.reshape(-1, 1 + self.negatives)
         return values, values[:, :1]
 

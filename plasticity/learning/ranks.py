@@ -1,11 +1,12 @@
 """Training by several processes, each with its share of every batch: `mpiexec -n N plasticity run`.
 
 A layer's dW is a sum over patches, so each rank correlates its own and the ranks' sums are added.
-What couples images is the rule: its negatives come from the whole batch. So the encodings, which
-are small, are gathered, and every rank lets the rule see all of them, by the same draws: any rule
-runs as it is, and gives what one process would give, to rounding. W_pred and what else a rule
-keeps change alike on all ranks and need not travel. Where a layer normalises by the batch, two
-numbers for each neuron travel on the way up, and two on the way down.
+What couples images is the rule: its negatives come from the whole batch. A rule that looks at each
+context by itself runs on those of a rank's own images, with the encodings of others that they name
+(`shares`). For any other rule all encodings are gathered, and every rank lets it see all, by
+the same draws: it gives what one process would give, to rounding, and what it keeps changes alike
+on all ranks. Where a layer normalises by the batch, two numbers for each neuron travel on the way
+up, and two on the way down.
 
 A local rule has the dW of a layer before the next layer computes, and nothing waits for it: the
 sum over ranks travels while the layers above are computed. Between hosts and between arrays of the
@@ -17,17 +18,18 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from plasticity.arrays import Array, array_module, gpus, resolve_device, to_host
 from plasticity.errors import UserError, installs
-from plasticity.events import Layout
+from plasticity.events import Foreign, Layout
 
 # How many processes a launcher has started: Open MPI, MPICH and Intel MPI, MVAPICH, srun.
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -117,6 +119,11 @@ class Ranks:
         each = batch // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
+    def layout(self, whole: Layout) -> Layout:
+        """The layout of a batch, with the samples that are this rank's."""
+        mine = self.share(whole.samples)
+        return replace(whole, mine=(mine.start, mine.stop))
+
     def gather(self, z: Array, layout: Layout) -> Array:
         """Encodings or maps `(N, ...)` of the whole batch, from this rank's, as `layout` orders."""
         z = array_module(z).ascontiguousarray(z)
@@ -133,6 +140,71 @@ class Ranks:
         """This rank's patches of rows `(N, ...)` in the order of `layout`."""
         rows = rows.reshape(layout.time, self.size, -1, *rows.shape[1:])[:, self.rank]
         return rows.reshape(-1, *rows.shape[2:])
+
+    def scatter(self, rows: Array, layout: Layout) -> Array:
+        """The sum over ranks of rows `(N, ...)` of the whole batch, of which each has its own."""
+        xp, rest = array_module(rows), rows.shape[1:]
+        parts = rows.reshape(layout.time, self.size, -1, *rest).swapaxes(0, 1)
+        parts = xp.ascontiguousarray(parts.reshape(self.size, -1, *rest))
+        own = xp.empty(parts.shape[1:], rows.dtype)
+        if isinstance(rows, np.ndarray):
+            self.comm.Reduce_scatter_block(parts, own)
+        else:
+            self.peers.reduce_scatter(parts, own, own.size)
+        return own
+
+    def ask(self, foreign: Sequence[Foreign]) -> list[Foreign]:
+        """Of several losses the rows of one's own that others name, for those of theirs."""
+        named = np.array([f.named for f in foreign]).T.copy()  # (rank, loss)
+        asked = np.empty_like(named)
+        self.comm.Alltoall(named, asked)
+        parts = [np.split(f.rows, np.cumsum(f.named)[:-1]) for f in foreign]
+        sent = np.concatenate([part[rank] for rank in range(self.size) for part in parts])
+        got = np.empty(asked.sum(), sent.dtype)
+        self.comm.Alltoallv([sent, named.sum(axis=1)], [got, asked.sum(axis=1)])
+        pieces = np.split(got, np.cumsum(asked)[:-1])
+        return [
+            replace(
+                f,
+                rows=np.concatenate(pieces[loss :: len(foreign)]),
+                asked=tuple(asked[:, loss].tolist()),
+            )
+            for loss, f in enumerate(foreign)
+        ]
+
+    def fetch(self, z: Array, foreign: Foreign) -> Array:
+        """Own encodings `(n, ...)`, and behind them those of others that the events name."""
+        got = array_module(z).empty((sum(foreign.named), *z.shape[1:]), z.dtype)
+        self._exchange(z[foreign.rows], foreign.asked, got, foreign.named)
+        return array_module(z).concatenate([z, got])
+
+    def bring(self, drive: Array, foreign: Foreign) -> Array:
+        """The drive on own encodings, with what falls on them at others, from one as of `fetch`."""
+        away = len(drive) - sum(foreign.named)
+        back = array_module(drive).empty((sum(foreign.asked), *drive.shape[1:]), drive.dtype)
+        self._exchange(drive[away:], foreign.named, back, foreign.asked)
+        own = drive[:away]
+        for begin, end in pairwise(accumulate(foreign.asked, initial=0)):
+            own[foreign.rows[begin:end]] += back[begin:end]  # none twice
+        return own
+
+    def _exchange(self, sent: Array, to: Sequence[int], got: Array, of: Sequence[int]) -> None:
+        """Send rows to each rank, as many as `to` says, and take as many of each as `of` says."""
+        sent = array_module(sent).ascontiguousarray(sent)
+        if isinstance(sent, np.ndarray):
+            each = int(np.prod(sent.shape[1:]))
+            self.comm.Alltoallv([sent, [n * each for n in to]], [got, [n * each for n in of]])
+            return
+        from cupy.cuda import nccl
+
+        ends = zip(*(pairwise(accumulate(counts, initial=0)) for counts in (to, of)), strict=True)
+        nccl.groupStart()
+        for peer, ((a, b), (c, d)) in enumerate(ends):
+            if b > a:
+                self.peers.send(sent[a:b], peer)
+            if d > c:
+                self.peers.recv(got[c:d], peer)
+        nccl.groupEnd()
 
     def add(self, changes: dict[str, Array]) -> Callable[[], None]:
         """Begin to sum dW over the ranks, in place; what comes back waits until it is done."""

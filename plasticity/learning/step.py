@@ -10,6 +10,7 @@ from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.layers import gru, norm
+from plasticity.learning import shares
 from plasticity.learning.losses import Loss, Modules, Rules, each, keys, losses_of
 from plasticity.learning.ranks import Ranks
 from plasticity.learning.reading import Reading, post_factor, read_map, read_space
@@ -37,7 +38,7 @@ def needed(needs: Collection[str], kept: dict[str, Array], x: Array) -> dict[str
     return found | ({"input": x} if "input" in needs else {})
 
 
-@dataclass(frozen=True)
+@dataclass
 class Report:
     """What a loss says of a step: its value, the fraction of open gates, the rule's measures.
 
@@ -47,6 +48,18 @@ class Report:
     loss: Array | None
     open_gates: Array
     measures: dict[str, Array] = field(default_factory=dict)
+
+    def add(self, ranks: Ranks) -> Callable[[], None]:
+        """Begin to sum loss and open gates over ranks that share contexts."""
+        xp = array_module(self.loss, self.open_gates)
+        told = xp.stack([self.loss, self.open_gates])
+        wait = ranks.add({"told": told})
+
+        def take() -> None:
+            wait()
+            self.loss, self.open_gates = told
+
+        return take
 
 
 @dataclass
@@ -178,7 +191,10 @@ def draws(
 
 @dataclass(frozen=True)
 class _Read:
-    """Encodings `z` of a layer, of all ranks, in the order of `layout`; space: of its maps."""
+    """Encodings `z` of a layer in the order of `layout`; space: of its maps.
+
+    Of several ranks they are of all, or one's own where the rule shares contexts.
+    """
 
     z: Array
     layout: Layout
@@ -189,14 +205,14 @@ class _Read:
 class _Fed:
     """A module after its forward pass: its layers by number with what they kept, and its output.
 
-    `reads` are the layers that a loss compares, by their number and by what its rule reads;
+    `reads` are the layers that a loss compares, see `_key`;
     `posts` their post factors, where the module's rule names them, and `met` their inputs, where
     one needs them.
     """
 
     tape: dict[int, tuple[Layer, tuple]]
     y: Array
-    reads: dict[tuple[int, str], _Read]
+    reads: dict[tuple[int, str, bool], _Read]
     posts: dict[int, Array | None]
     met: dict[int, Array]
 
@@ -262,9 +278,8 @@ def updates(
         for i, loss in enumerate(losses):
             if loss.ready == newest:
                 own = rules[loss.kept]
-                scored[i] = _score(
-                    loss, names[i], ends[i], fed, own, weights, choices[i], bool(watch)
-                )
+                how = fed, own, weights, choices[i], bool(watch), ranks
+                scored[i] = _score(loss, names[i], ends[i], *how)
         for m in sorted(fed):
             if any(loss.reads(m) and i not in scored for i, loss in enumerate(losses)):
                 continue
@@ -309,14 +324,20 @@ def _feed(
         if any("input" in one.needs for one in by):
             inputs[i] = met
         for reader in by:
-            if (i, reader.reads) not in reads:
+            if (key := _key(i, reader)) not in reads:
                 y, of_y = read_map(layer, reader.reads, met, x, mean, weights)
                 space, read = y.shape[1:-1], reading.of(reader.reads)
                 of, z = read.layout(layout, space), read.read(y, of_y)
                 if posts.get(i) is not None:  # the drive goes to the places before the pool
                     space = read_space(layer, "places", met.shape[1:-1])
-                reads[i, reader.reads] = _Read(ranks.gather(z, of) if ranks else z, of, space)
+                whole = ranks and not shares.shared(reader)
+                reads[key] = _Read(ranks.gather(z, of) if whole else z, of, space)
     return _Fed(tape, x, reads, posts, inputs)
+
+
+def _key(layer: int, rule: Rule) -> tuple[int, str, bool]:
+    """Encodings by the number of their layer, and by what a rule reads of which ranks."""
+    return layer, rule.reads, shares.shared(rule)
 
 
 def _score(
@@ -328,17 +349,19 @@ def _score(
     weights: Parameters,
     draw: Draw,
     watching: bool,
+    ranks: Ranks | None,
 ) -> Scored:
-    """What the rule makes of the encodings of a loss's two ends."""
-    target = fed[loss.target].reads[ends[0], rule.reads]
-    context = fed[loss.context].reads[ends[1], rule.reads]
+    """What the rule makes of the encodings of a loss's two ends; of several ranks the drives are
+    on this one's own."""
+    target = fed[loss.target].reads[_key(ends[0], rule)]
+    context = fed[loss.context].reads[_key(ends[1], rule)]
     own = rules_own(weights[name])
     if rule.needs:
         here, i = fed[loss.target], ends[0]
         top = here.tape[i][0].convolutions[-1].name
         own |= needed(rule.needs, weights[top], here.met.get(i))
     read = (target.z, own, draw, target.layout, *((context.z,) if loss.crosses else ()))
-    learning = rule.learn(*read)
+    learning = shares.learn(ranks, rule, *read) if ranks else rule.learn(*read)
     roles = learning.roles or (tuple(rule.roles(*read)) if watching else ())
     if watching:
         roles = tuple(role.listed() for role in roles)
@@ -366,7 +389,8 @@ def _learn(
     error, changes, state, waits = None, {}, {}, []
     for i, (layer, _) in zip(reversed(module), reversed(here.tape.values()), strict=True):
         if i in drives:
-            error = _added(error, _spread(drives[i], here.reads[i, rule.reads], reading, ranks))
+            space = here.reads[_key(i, rule)].space
+            error = _added(error, reading.spread(drives[i], space))
         if error is None:  # a top that nothing drives
             error = array_module(here.y).zeros_like(here.y)
         below = i != module[0]
@@ -388,11 +412,15 @@ def _learn(
             waits += [ranks.add(part.changes) for part in parts]
         if watch is not None:
             watched.layers[:0] = parts
-    own = watched.predicted
-    for scored in own:
-        changes.setdefault(scored.name, {}).update(scored.learning.changes)
-        if scored.learning.state:
-            state[scored.name] = state.get(scored.name, {}) | scored.learning.state
+    reports = {}
+    for scored in watched.predicted:
+        learning = scored.learning
+        changes.setdefault(scored.name, {}).update(learning.changes)
+        if learning.state:
+            state[scored.name] = state.get(scored.name, {}) | learning.state
+        reports[scored.name] = Report(learning.loss, learning.open_gates, learning.measures)
+        if ranks and shares.shared(rule):
+            waits += [ranks.add(learning.changes), reports[scored.name].add(ranks)]
     if watch is not None:
         watch(watched)
 
@@ -404,7 +432,7 @@ def _learn(
         number,
         rule,
         changes,
-        {s.name: Report(s.learning.loss, s.learning.open_gates, s.learning.measures) for s in own},
+        reports,
         finish,
         state,
         tuple(scored.learning.open_gates for scored in losses),
@@ -433,7 +461,7 @@ def _settled(
     sums = {next(iter(drives), "drive"): parts}
     if len(drives) > 1:
         for name, drive in drives.items():
-            error = reading.spread(drive, here.reads[i, rule.reads].space)
+            error = reading.spread(drive, here.reads[_key(i, rule)].space)
             sums[name] = here.learn(i, error, weights, False)[0]
     for number, part in enumerate(parts):
         if part.read:
@@ -445,11 +473,6 @@ def _settled(
 
 def _without_bias(part: Seen) -> Seen:
     return replace(part, changes={n: dW for n, dW in part.changes.items() if "bias" not in n})
-
-
-def _spread(drive: Array, read: _Read, reading: Reading, ranks: Ranks | None) -> Array:
-    """The error at a map, of this rank's inputs, by a drive on its encodings."""
-    return reading.spread(ranks.own(drive, read.layout) if ranks else drive, read.space)
 
 
 def _added(error: Array | None, more: Array) -> Array:

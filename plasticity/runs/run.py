@@ -16,7 +16,7 @@ from plasticity.device import prefetched, use_device
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.files import make_folder
-from plasticity.learning import Optimiser, Pace
+from plasticity.learning import Optimiser, Pace, shares
 from plasticity.learning.ranks import Ranks
 from plasticity.network import Layer, Network, Parameters
 from plasticity.rule import Rule, learns, reads_labels
@@ -183,13 +183,24 @@ class State:
         options = self.options
         batch = self.stimulus.batch(step, options.seed, options.batch, share)
         labels = self.labels(batch, self.layouts) if self.taught else None
-        of = self.rules, self.layouts, self.modules, options.seed, batch.step
+        layouts = self.layouts
+        if self.ranks:  # each rank draws the events of its own contexts
+            both = zip(layouts, self.losses, strict=True)
+            layouts = [
+                self.ranks.layout(layout) if shares.shared(self.rules[loss.kept]) else layout
+                for layout, loss in both
+            ]
+        of = self.rules, layouts, self.modules, options.seed, batch.step
         drawn = learning.draws(*of, labels, self.losses, generators)
-        on_host = [draw.on("cpu", np.dtype(options.dtype)) for draw in drawn]
-        if self.device != "cpu":  # sorted here, in the loader's thread
-            both = zip(on_host, self.layouts, strict=True)
-            on_host = [draw.together(layout) for draw, layout in both]
-        return replace(batch, draws=tuple(on_host))
+        draws = []
+        for draw, layout in zip(drawn, layouts, strict=True):
+            draw = draw.on("cpu", np.dtype(options.dtype))
+            if layout.mine:
+                draw = shares.numbered(draw, layout)
+                layout = layout.own(sum(draw.foreign.named) if draw.foreign else 0)
+            # What a card needs sorted is sorted here, in the loader's thread.
+            draws.append(draw if self.device == "cpu" else draw.together(layout))
+        return replace(batch, draws=tuple(draws))
 
     @property
     def taught(self) -> bool:

@@ -16,6 +16,7 @@ from plasticity import data, kernels, learning
 from plasticity.arrays import Array
 from plasticity.device import prefetched
 from plasticity.errors import UserError
+from plasticity.learning import shares
 from plasticity.network import Layer
 from plasticity.rule import learns
 from plasticity.runs.changes import told
@@ -62,20 +63,23 @@ def learn_batch(
         arrays that are still on the device, or None where its rule has no such measure.
     """
     told: list[dict[str, Array]] = []
-    travelling = []
-    for update in state.updates(batch, watch, look):
+
+    def take(update: learning.Update) -> None:
+        update.finish()
         for report in update.reports.values():
             values = {"loss": report.loss, "open_gates": report.open_gates, **report.measures}
             told.append({name: value for name, value in values.items() if value is not None})
-        if not learns(update.rule):
-            continue
+        if learns(update.rule):
+            apply(state, update, batch.step + 1)
+
+    travelling = []
+    for update in state.updates(batch, watch, look):
         if state.ranks:  # the sum over ranks travels while the modules above are computed
             travelling.append(update)
         else:
-            apply(state, update, batch.step + 1)
+            take(update)
     for update in travelling:
-        update.finish()
-        apply(state, update, batch.step + 1)
+        take(update)
     state.step = batch.step + 1
     return {name: [one.get(name) for one in told] for name in dict.fromkeys(chain(*told))}
 
@@ -159,7 +163,8 @@ def train(
             journal.flush()
             save(state, folder)
 
-        for batch in _while_loading(prefetched(batches, state.device), failed):
+        fed = prefetched(shares.asked(batches, state.ranks), state.device)
+        for batch in _while_loading(fed, failed):
             watch = onlooker.watching(batch.step + 1) if onlooker else None
             look = state.measures.watching(batch.step + 1, state.ranks)
             pending.append(learn_batch(state, batch, watch, look))

@@ -103,6 +103,9 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path, how):
     assert code == 0, output
     assert output.count("6 steps of 8 ") == 1, "one rank speaks"
     assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-12
+    two, one = (runs.load(runs.checkpoint_path(tmp_path / name)).metrics for name in ("two", "one"))
+    for name in one.keys() - {"seconds"}:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-10, err_msg=name)
 
 
 @mpi

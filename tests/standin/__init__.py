@@ -52,7 +52,12 @@ def cupy() -> ModuleType:
         "cupy.cuda.cublas", **{name: getattr(machine, name) for name in CUBLAS.split()}
     )
     gpu["device"] = _module("cupy.cuda.device", get_cublas_handle=machine.get_cublas_handle)
-    gpu["nccl"] = _module("cupy.cuda.nccl", available=True)
+    gpu["nccl"] = _module(
+        "cupy.cuda.nccl",
+        available=True,
+        groupStart=distributed.groupStart,
+        groupEnd=distributed.groupEnd,
+    )
     gpu["memory"] = _module("cupy.cuda.memory", OutOfMemoryError=machine.OutOfMemoryError)
     tricks = _module("stride_tricks", sliding_window_view=arrays.sliding_window_view)
     return _module(

@@ -10,6 +10,23 @@ from tests.standin.machine import RUBBISH, Machine
 
 DTYPES = "bBiIlLqQefd"
 
+_group: list | None = None  # what the current group of calls is made of
+
+
+def groupStart() -> None:
+    global _group
+    if _group is not None:
+        raise RuntimeError("a group of NCCL's calls within another one")
+    _group = []
+
+
+def groupEnd() -> None:
+    """All calls of a group are under way together; outside of one each would wait for its peer."""
+    global _group
+    begun, _group = [begin() for begin in _group], None
+    for request in begun:
+        request.Wait()
+
 
 class NCCLBackend:
     def __init__(self, n_devices, rank, host="127.0.0.1", port=13333, use_mpi=False) -> None:
@@ -33,7 +50,24 @@ class NCCLBackend:
             raise RuntimeError("NCCL would read or write outside the arrays")
         self._run(self._comm.Allgather, in_array, out_array, stream)
 
-    def _run(self, call, in_array, out_array, stream) -> None:
+    def reduce_scatter(self, in_array, out_array, count, op="sum", stream=None) -> None:
+        if op != "sum" or count != out_array.size or in_array.size != count * self._comm.size:
+            raise RuntimeError("NCCL would read or write outside the arrays")
+        self._run(self._comm.Reduce_scatter_block, in_array, out_array, stream)
+
+    def send(self, array, peer, stream=None) -> None:
+        self._with_peer(self._comm.Isend, array, peer, stream)
+
+    def recv(self, out_array, peer, stream=None) -> None:
+        self._with_peer(self._comm.Irecv, out_array, peer, stream)
+
+    def _with_peer(self, begin, array, peer, stream) -> None:
+        if _group is None or stream is not None or peer == self._comm.rank or not array.size:
+            raise RuntimeError("not of the stand-in: arrays for other ranks, in a group of calls")
+        self._check(array, array)
+        _group.append(lambda: begin(unwrapped(array), peer))
+
+    def _check(self, in_array, out_array) -> None:
         for a in (in_array, out_array):
             if not isinstance(a, ndarray):
                 raise TypeError(f"NCCL takes arrays of the device, got {type(a)}")
@@ -41,6 +75,9 @@ class NCCLBackend:
                 raise RuntimeError("NCCL requires arrays to be either c- or f-contiguous")
             if a.dtype.char not in DTYPES or a.dtype != in_array.dtype:
                 raise TypeError(f"Unknown dtype {a.dtype} for NCCL")
+
+    def _run(self, call, in_array, out_array, stream) -> None:
+        self._check(in_array, out_array)
         machine = Machine.now
         if stream is None or stream is machine.stream:
             call(unwrapped(in_array), unwrapped(out_array))
