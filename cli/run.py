@@ -193,8 +193,6 @@ def run(
     with ranks.together() as several, ExitStack() as held:
         if several:
             console.quiet = several.rank > 0
-        if several and values["record"]:
-            raise UserError("--record is for one process: start the run without mpiexec")
         if changed_data and resume is None:
             raise UserError(
                 "--changed-data goes with --resume: a new run takes the images it finds"
@@ -233,9 +231,7 @@ def run(
             raise UserError(
                 "--record-every goes with --record; a recording keeps its own when resumed"
             )
-        recorder = recording.open_recorder(state, folder)
-        if several and recorder is not None:
-            raise UserError(f"{folder} is being recorded, by one process: resume without mpiexec")
+        recorder = recording.open_recorder(state, folder) if state.writes else None
         if resume is None:
             lifecycle.make(state, folder)
         else:

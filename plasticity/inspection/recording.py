@@ -70,7 +70,7 @@ def plan(state: State, spec: str, every: int) -> Plan:
         raise UserError(f"--record-every must be at least 1, got {every}")
     names = [layer.name for layer in state.network.convolutions]
     wishes = {names[wish.layer]: wish for wish in parse(spec, state)}
-    few = replace(state, options=state.options.changed(batch=min(2, state.options.batch)))
+    few = replace(state.alone, options=state.options.changed(batch=min(2, state.options.batch)))
     few.stimulus = state.stimulus
     modules: list[Watched] = []
     for _ in few.next(modules.append)[1]:

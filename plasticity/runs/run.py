@@ -245,6 +245,11 @@ class State:
         return batch, self.updates(there, watch)
 
     @property
+    def alone(self) -> "State":
+        """The same run as one process would go on with it: with the whole of every batch."""
+        return replace(self, ranks=None)
+
+    @property
     def writes(self) -> bool:
         """Whether this process is the one that writes the run's folder."""
         return self.ranks is None or self.ranks.rank == 0

@@ -166,6 +166,10 @@ def train(
         fed = prefetched(shares.asked(batches, state.ranks), state.device)
         for batch in _while_loading(fed, failed):
             watch = onlooker.watching(batch.step + 1) if onlooker else None
+            if watch and state.ranks:  # one rank meets a part of every sum: it looks at the whole
+                for _ in state.alone.next(watch)[1]:
+                    pass
+                watch = None
             look = state.measures.watching(batch.step + 1, state.ranks)
             pending.append(learn_batch(state, batch, watch, look))
             state.measures.stepped(state.step, state.network, state.weights)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -106,6 +107,28 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path, how):
     two, one = (runs.load(runs.checkpoint_path(tmp_path / name)).metrics for name in ("two", "one"))
     for name in one.keys() - {"seconds"}:
         np.testing.assert_allclose(two[name], one[name], rtol=1e-10, err_msg=name)
+
+
+@mpi
+def test_two_ranks_record_what_one_process_records(tmp_path):
+    spec = "layer=1,random=3,prediction=2:1:0;layer=3,neurons=0:1,weights"
+    how = ("--steps", 4, "--record", spec, "--record-every", 2)
+    process = start(tmp_path / "two", *how)
+    one_process(*SMALL, "--out", tmp_path / "one", *how)
+    code, output = ended(process)
+    assert code == 0, output
+    with (
+        h5py.File(tmp_path / "two" / "record.h5") as two,
+        h5py.File(tmp_path / "one" / "record.h5") as one,
+    ):
+        names: list[str] = []
+        one.visititems(lambda name, it: names.append(name) if hasattr(it, "shape") else None)
+        assert len(names) > 10 and len(one[names[0]]) == 2
+        for name in names:
+            assert two[name].shape == one[name].shape
+            if one[name].dtype.kind in "fiub":
+                largest = np.abs(one[name][...]).max(initial=0)
+                np.testing.assert_allclose(two[name], one[name], atol=1e-11 * largest, err_msg=name)
 
 
 @mpi
