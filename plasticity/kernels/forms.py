@@ -67,10 +67,11 @@ def _squares(call: Call) -> bool:
 
 
 def _unit_steps(call: Call) -> bool:
-    """Two dimensions, stride 1, padding less than the kernel, and pools side by side or none."""
+    """Two dimensions, stride 1, padding less than the kernel, and a pool of 2x2 or none."""
     g = call.geometry
     inside = all(p < k for p, k in zip(g.padding, g.kernel, strict=True))
-    return g.dims == 2 and g.stride == (1, 1) and inside and g.pool_stride == g.pool
+    pools = g.pool in ((1, 1), (2, 2)) and g.pool_stride == g.pool
+    return g.dims == 2 and g.stride == (1, 1) and inside and pools
 
 
 FEW_CHANNELS = 4

@@ -5,21 +5,28 @@
 //     correlate   dW[tap, o, c] = sum over places and inputs of post x
 //
 // No matrix of patches lies in memory: a block walks over the taps, and fetches of x what a tap
-// meets. Its rows are 64 inputs at one place of the map, not neighbouring places, so that a tap on
-// the padding is left out whole: of a 2x2 map that is five of nine.
+// meets. Forwards its 128 rows are 32 inputs at four places, the neurons of a pool or neighbours,
+// which meet the same weights. A product has 16 inputs at one place, so that it is left out where
+// its tap lies on the padding (of a 2x2 map five of nine), and the neurons of a pool are the same
+// number of four products: a thread lets them compete in its registers.
 //
 // Operands come in words of 32 bits (`inputs`, `posts`): a number of tf32, or two of bfloat16,
 // which are neighbours along what is summed over. A product of the units takes 8 words of each.
 
 typedef unsigned u32;
 
-constexpr int TILE = 64;   // of inputs or neurons, the sides of what a block sums
-constexpr int DEPTH = 16;  // words that it fetches at a time
-constexpr int THREADS = 128;
-constexpr int ROOM = TILE * (DEPTH + 4);  // words of a tile, as it lies in shared memory
-constexpr int AHEAD = 2;                  // tiles on their way while one is multiplied
+constexpr int INPUTS = 32, PLACES = 4;  // whose products are the rows of a block forwards
+constexpr int HIGH = 128, WIDE = 64;    // tiles of neurons, and for dW of channels
+constexpr int DEPTH = 16;               // words that a block fetches at a time
+constexpr int THREADS = 256;            // of a block: eight warps
 
-#define MATRIX_KERNEL __global__ void __launch_bounds__(128, 3)
+// A block that may be alone on a multiprocessor: 255 registers, for 64 sums of each thread.
+#define ALONE_KERNEL __global__ void __launch_bounds__(256, 1)
+
+template <int N>
+struct Number {
+    static constexpr int value = N;
+};
 
 // d += a b, of a (16 x 8 words) and b (8 words x 8), by a warp. Lane 4 g + t has of a the rows g and
 // g + 8, of b the column g, and of both the words t and t + 4; of d the rows g and g + 8 and the
@@ -149,200 +156,197 @@ KERNEL posts(const u8* __restrict__ winner, const float* __restrict__ drive, boo
     }
 }
 
-// What a thread sums of a block's 64 x 64: its warp has 32 x 32, in 2 x 4 products of the units.
-typedef float Sums[2][4][4];
-
-// Row and column, in the block's tile, of number e of product (i, j) of this thread's sums.
-__device__ __forceinline__ int row_of(int i, int e) {
-    const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
-    return warp / 2 * 32 + i * 16 + e / 2 * 8 + lane / 4;
-}
-__device__ __forceinline__ int column_of(int j, int e) {
-    const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
-    return warp % 2 * 32 + j * 8 + lane % 4 * 2 + e % 2;
-}
-
-// sums += a b over a stage of `DEPTH` words. Word k of row (or column) m of a tile lies at
-// m * SM + k * SK, so that the lanes of a warp meet all banks.
-template <typename P, int SM, int SK>
-__device__ __forceinline__ void multiply(const u32* a, const u32* b, Sums& sums) {
-    const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
-    const u32* rows = a + (warp / 2 * 32 + g) * SM + t * SK;
-    const u32* columns = b + (warp % 2 * 32 + g) * SM + t * SK;
+// sums += a b over a stage of `DEPTH` words, by a warp: M products of 16 rows, which lie `APART`
+// rows apart and count where their bit is set in `mask`, with four of 8 columns. Word k of row (or
+// column) m lies at m * SM + k * SK, so that the lanes meet all banks.
+template <typename P, int M, int APART, int SM, int SK>
+__device__ __forceinline__ void multiply(const u32* rows, const u32* columns, u32 mask,
+                                         float (&sums)[M][4][4]) {
+    const int lane = int(threadIdx.x) % 32, own = lane / 4 * SM + lane % 4 * SK;
 #pragma unroll
     for (int k = 0; k < DEPTH; k += 8) {
-        u32 of_rows[2][4];
+        u32 b[4][2];
 #pragma unroll
-        for (int i = 0; i < 2; ++i)
+        for (int j = 0; j < 4; ++j)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) b[j][e] = columns[own + j * 8 * SM + (k + e * 4) * SK];
+#pragma unroll
+        for (int i = 0; i < M; ++i) {
+            if (!(mask >> i & 1u)) continue;
+            u32 a[4];
 #pragma unroll
             for (int e = 0; e < 4; ++e)
-                of_rows[i][e] = rows[(i * 16 + e % 2 * 8) * SM + (k + e / 2 * 4) * SK];
+                a[e] = rows[own + (i * APART + e % 2 * 8) * SM + (k + e / 2 * 4) * SK];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-            const u32 of_columns[2] = {columns[j * 8 * SM + k * SK],
-                                       columns[j * 8 * SM + (k + 4) * SK]};
-#pragma unroll
-            for (int i = 0; i < 2; ++i) P::multiply(sums[i][j], of_rows[i], of_columns);
+            for (int j = 0; j < 4; ++j) P::multiply(sums[i][j], a, b[j]);
         }
     }
 }
 
-typedef u32 Tiles[AHEAD + 1][2][ROOM];  // of both operands
-
-// sums += a b over all stages; `fetch` begins the copies of one. Every thread of a block comes
-// here, and those of warps that are `idle`, beyond the edge of the result, only fetch.
-template <typename P, int SM, int SK, typename Fetch>
-__device__ __forceinline__ void accumulate(const Fetch& fetch, int stages, bool idle,
-                                           Tiles& tiles, Sums& sums) {
-    for (int stage = 0; stage < AHEAD; ++stage) {
-        if (stage < stages) fetch(stage, tiles[stage][0], tiles[stage][1]);
-        close_group();
-    }
+// sums += a b over all stages. `fetch` begins the copies of the next one and gives its mask, so
+// that they are on their way while a stage is multiplied. Every thread of a block comes here, and
+// those of warps that are `idle`, beyond the edge of the result, only fetch.
+template <typename P, int M, int APART, int SM, int SK, int ROOM, typename Fetch>
+__device__ __forceinline__ void accumulate(Fetch& fetch, int stages, bool idle, int row, int column,
+                                           u32 (&a)[2][ROOM], u32 (&b)[2][ROOM],
+                                           float (&sums)[M][4][4]) {
+    u32 mask = fetch(a[0], b[0]), next = 0;
+    close_group();
     for (int stage = 0; stage < stages; ++stage) {
-        copied<AHEAD - 1>();
-        __syncthreads();  // all have this stage's words, and are done with those that go next
-        const int later = stage + AHEAD, free = later % (AHEAD + 1), now = stage % (AHEAD + 1);
-        if (later < stages) fetch(later, tiles[free][0], tiles[free][1]);
+        const int now = stage % 2;
+        copied<0>();
+        __syncthreads();  // all have this stage's words, and are done with those before
+        if (stage + 1 < stages) next = fetch(a[1 - now], b[1 - now]);
         close_group();
-        if (!idle) multiply<P, SM, SK>(tiles[now][0], tiles[now][1], sums);
+        if (!idle)
+            multiply<P, M, APART, SM, SK>(a[now] + row * SM, b[now] + column * SM, mask, sums);
+        mask = next;
     }
     __syncthreads();
 }
 
-// y (N, PH, PW, O) of words x (N, H, W, C) and w (KH KW, O, C), `winner` if `keep`. A block has 64
-// inputs, 64 neurons and a `span` of places of y, of which there are `spans`; it goes through the
-// neurons of a pool one after the other, and sums y over its places for the mean:
-// `means` (N, spans, O).
+// y (N, PH, PW, O) of words x (N, H, W, C) and w (KH KW, O, C), `winner` if `keep`; the map is
+// `pooled` by 2x2 or not at all. A block has 32 inputs, 128 neurons and a `span` of fours of places,
+// of which there are `spans`, and sums y over them for the mean: `means` (N, spans, O).
 template <typename P, int WORDS>
-MATRIX_KERNEL forward(const u32* __restrict__ x, const u32* __restrict__ w,
-                      const float* __restrict__ bias, i64 N, int H, int W, int C, i64 O, int KH,
-                      int KW, int up, int left, int QH, int QW, int span, int spans,
-                      bool rectified, bool keep, float* __restrict__ y, u8* __restrict__ winner,
-                      float* __restrict__ means) {
-    alignas(16) __shared__ Tiles tiles;
-    __shared__ float means_of[32][THREADS];  // of each thread's numbers, which nobody else meets
-    const int PH = (H + 2 * up - KH + 1) / QH, PW = (W + 2 * left - KW + 1) / QW;
-    const i64 across = (O + TILE - 1) / TILE, tasks = (N + TILE - 1) / TILE * spans * across;
-    const int steps = (C + DEPTH - 1) / DEPTH;
-    constexpr int WIDE = DEPTH / WORDS, HIGH = THREADS / WIDE;  // copies of a row, rows at a time
-    const int k = int(threadIdx.x) % WIDE * WORDS, first = int(threadIdx.x) / WIDE;
+ALONE_KERNEL forward(const u32* __restrict__ x, const u32* __restrict__ w,
+                     const float* __restrict__ bias, i64 N, int H, int W, int C, i64 O, int KH,
+                     int KW, int up, int left, bool pooled, int span, int spans, bool rectified,
+                     bool keep, float* __restrict__ y, u8* __restrict__ winner,
+                     float* __restrict__ means) {
+    constexpr int ROW = DEPTH + 4, ACROSS = DEPTH / WORDS, DOWN = THREADS / ACROSS;
+    alignas(16) __shared__ u32 of_x[2][HIGH * ROW];
+    alignas(16) __shared__ u32 of_w[2][HIGH * ROW];
+    const int OH = H + 2 * up - KH + 1, OW = W + 2 * left - KW + 1;
+    const int fours_h = pooled ? OH / 2 : (OH + 1) / 2, fours_w = pooled ? OW / 2 : (OW + 1) / 2;
+    const i64 across = (O + HIGH - 1) / HIGH, tasks = (N + INPUTS - 1) / INPUTS * spans * across;
+    const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+    const int row = warp / 4 * 16, column = warp % 4 * 32;  // of this warp
+    const int k = int(threadIdx.x) % ACROSS * WORDS, first = int(threadIdx.x) / ACROSS;
     for (i64 task = blockIdx.x; task < tasks; task += gridDim.x) {
-        const i64 o0 = task % across * TILE, n0 = task / across / spans * TILE;
+        const i64 o0 = task % across * HIGH, n0 = task / across / spans * INPUTS;
         const int number = int(task / across % spans);
-        const i64 n = n0 + first, o = o0 + first;
-        const bool idle = n0 + row_of(0, 0) / 32 * 32 >= N || o0 + column_of(0, 0) / 32 * 32 >= O;
-        for (int own = 0; own < 32; ++own) means_of[own][threadIdx.x] = 0;
-        for (int place = number * span; place < (number + 1) * span && place < PH * PW; ++place) {
-            const int pr = place / PW, ps = place % PW;
-            Sums largest;
-            u32 codes[2][4] = {};  // a byte for each number
-            for (int code = 0; code < QH * QW; ++code) {
-                const int top = pr * QH + code / QW - up, start = ps * QW + code % QW - left;
-                const int dy0 = top < 0 ? -top : 0, dy1 = top + KH > H ? H - top : KH;
-                const int dx0 = start < 0 ? -start : 0, dx1 = start + KW > W ? W - start : KW;
-                auto fetch = [&](int stage, u32* a, u32* b) {
-                    const int tap = stage / steps, c = stage % steps * DEPTH + k;
-                    const int dy = dy0 + tap / (dx1 - dx0), dx = dx0 + tap % (dx1 - dx0);
-                    const u32* of_x = x + ((n * H + top + dy) * W + start + dx) * C + c;
-                    const u32* of_w = w + ((dy * KW + dx) * O + o) * C + c;
-                    const i64 next_x = i64(H) * W * C * HIGH, next_w = i64(C) * HIGH;
+        const bool idle = n0 + row >= N || o0 + column >= O;
+        float mean[4][4] = {};
+        for (int four = number * span; four < (number + 1) * span && four < fours_h * fours_w;
+             ++four) {
+            const int top = four / fours_w * 2 - up, start = four % fours_w * 2 - left;
+            // Taps that meet the map from any of the places; the last ones may be beyond its end.
+            const int dy0 = top + 1 < 0 ? -top - 1 : 0, dy1 = top + KH > H ? H - top : KH;
+            const int dx0 = start + 1 < 0 ? -start - 1 : 0, dx1 = start + KW > W ? W - start : KW;
+            int dy = dy0, dx = dx0, c = 0;
+            auto fetch = [&](u32* a, u32* b) {
+                u32 mask = 0;
+#pragma unroll
+                for (int i = 0; i < PLACES; ++i) {
+                    const int r = top + i / 2 + dy, s = start + i % 2 + dx;
+                    const bool there = top + i / 2 + up < OH && start + i % 2 + left < OW;
+                    if (there && r >= 0 && r < H && s >= 0 && s < W) mask |= 1u << i;
+                }
 #pragma unroll 2
-                    for (int row = 0; row < TILE; row += HIGH, of_x += next_x, of_w += next_w) {
-                        const int at = (first + row) * (DEPTH + 4) + k;
-                        const bool of_a = c < C && n + row < N, of_b = c < C && o + row < O;
-                        copy_words<WORDS>(a + at, of_a ? of_x : x, of_a);
-                        copy_words<WORDS>(b + at, of_b ? of_w : w, of_b);
-                    }
-                };
-                Sums found = {};
-                const int stages = (dy1 - dy0) * (dx1 - dx0) * steps;
-                accumulate<P, DEPTH + 4, 1>(fetch, stages, idle, tiles, found);
-#pragma unroll
-                for (int j = 0; j < 4; ++j)
-#pragma unroll
-                    for (int e = 0; e < 4; ++e) {
-                        const i64 own = o0 + column_of(j, e);
-                        const float b = own < O ? bias[own] : 0.f;
-#pragma unroll
-                        for (int i = 0; i < 2; ++i) {
-                            const float a = found[i][j][e] + b;
-                            if (code == 0 || a > largest[i][j][e] || a != a) {
-                                largest[i][j][e] = a;
-                                codes[i][j] &= ~(0xffu << 8 * e);
-                                codes[i][j] |= u32(code) << 8 * e;
-                            }
-                        }
-                    }
-            }
-#pragma unroll
-            for (int i = 0; i < 2; ++i)
-#pragma unroll
-                for (int j = 0; j < 4; ++j)
-#pragma unroll
-                    for (int e = 0; e < 4; ++e) {
-                        const i64 row = n0 + row_of(i, e), own = o0 + column_of(j, e);
-                        if (row >= N || own >= O) continue;
-                        const float a = largest[i][j][e];
-                        const float value = rectified && a <= 0.f ? 0.f : a;
-                        const i64 at = (row * PH * PW + place) * O + own;
-                        means_of[(i * 4 + j) * 4 + e][threadIdx.x] += value;
-                        y[at] = value;
-                        if (keep) winner[at] = a > 0.f ? u8(codes[i][j] >> 8 * e) : SILENT;
-                    }
-        }
-#pragma unroll
-        for (int i = 0; i < 2; ++i)
+                for (int down = first; down < HIGH; down += DOWN) {
+                    const int i = down / INPUTS;
+                    const i64 n = n0 + down % INPUTS, o = o0 + down;
+                    const int r = top + i / 2 + dy, s = start + i % 2 + dx, at = down * ROW + k;
+                    const bool has_x = n < N && c + k < C, has_w = o < O && c + k < C;
+                    if (mask >> i & 1u)
+                        copy_words<WORDS>(
+                            a + at, has_x ? x + ((n * H + r) * W + s) * C + c + k : x, has_x);
+                    copy_words<WORDS>(
+                        b + at, has_w ? w + ((dy * KW + dx) * O + o) * C + c + k : w, has_w);
+                }
+                if ((c += DEPTH) >= C) {
+                    c = 0;
+                    if (++dx == dx1) dx = dx0, ++dy;
+                }
+                return mask;
+            };
+            float sums[PLACES][4][4] = {};
+            const int stages = (dy1 - dy0) * (dx1 - dx0) * ((C + DEPTH - 1) / DEPTH);
+            accumulate<P, PLACES, INPUTS, ROW, 1>(fetch, stages, idle, row, column, of_x, of_w, sums);
 #pragma unroll
             for (int j = 0; j < 4; ++j)
 #pragma unroll
                 for (int e = 0; e < 4; ++e) {
-                    const i64 row = n0 + row_of(i, e), own = o0 + column_of(j, e);
-                    if (row < N && own < O)
-                        means[(row * spans + number) * O + own] =
-                            means_of[(i * 4 + j) * 4 + e][threadIdx.x];
+                    const i64 n = n0 + row + lane / 4 + e / 2 * 8;
+                    const i64 o = o0 + column + j * 8 + lane % 4 * 2 + e % 2;
+                    if (n >= N || o >= O) continue;
+                    float a = 0;
+                    u8 code = 0;
+#pragma unroll
+                    for (int i = 0; i < PLACES; ++i) {
+                        const int r = top + i / 2 + up, s = start + i % 2 + left;
+                        const float own = sums[i][j][e] + bias[o];
+                        if (!pooled || i == 0 || own > a || own != own) {
+                            a = own;
+                            code = pooled ? u8(i) : u8(0);
+                        }
+                        if ((pooled && i < PLACES - 1) || r >= OH || s >= OW) continue;
+                        const float value = rectified && a <= 0.f ? 0.f : a;
+                        const i64 at = pooled ? (n * fours_h * fours_w + four) * O + o
+                                              : ((n * OH + r) * OW + s) * O + o;
+                        mean[j][e] += value;
+                        y[at] = value;
+                        if (keep) winner[at] = a > 0.f ? code : SILENT;
+                    }
                 }
+        }
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+                const i64 n = n0 + row + lane / 4 + e / 2 * 8;
+                const i64 o = o0 + column + j * 8 + lane % 4 * 2 + e % 2;
+                if (n < N && o < O) means[(n * spans + number) * O + o] = mean[j][e];
+            }
     }
 }
 
 // Shares of dW (spans, KH KW, O, C), of words post (G, OH, OW, O) and x (G, H, W, C) by input. A
-// block has one tap, 64 neurons, 64 channels and a `span` of places; the sum of each place is
+// block has one tap, 128 neurons, 64 channels and a `span` of places; the sum of each place is
 // added to those before, so that no sum of the units is long.
 template <typename P, int WORDS>
-MATRIX_KERNEL correlate(const u32* __restrict__ post, const u32* __restrict__ x, int G, int H,
-                        int W, i64 C, i64 O, int KH, int KW, int up, int left, int span,
-                        int spans, float* __restrict__ shares) {
-    alignas(16) __shared__ Tiles tiles;
+KERNEL correlate(const u32* __restrict__ post, const u32* __restrict__ x, int G, int H, int W, i64 C,
+                 i64 O, int KH, int KW, int up, int left, int span, int spans,
+                 float* __restrict__ shares) {
+    constexpr int LINE = HIGH + 8;  // of either tile, so that both lie alike
+    alignas(16) __shared__ u32 of_post[2][DEPTH * LINE];
+    alignas(16) __shared__ u32 of_x[2][DEPTH * LINE];
     const int OH = H + 2 * up - KH + 1, OW = W + 2 * left - KW + 1, taps = KH * KW;
-    const i64 across = (C + TILE - 1) / TILE, high = (O + TILE - 1) / TILE;
+    const i64 across = (C + WIDE - 1) / WIDE, high = (O + HIGH - 1) / HIGH;
     const i64 tasks = i64(spans) * taps * high * across;
-    const int stages = (G + DEPTH - 1) / DEPTH;
-    constexpr int WIDE = TILE / WORDS, HIGH = THREADS / WIDE;  // copies of a row, rows at a time
-    const int m = int(threadIdx.x) % WIDE * WORDS, first = int(threadIdx.x) / WIDE;
+    const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
+    const int row = warp / 2 * 32, column = warp % 2 * 32;  // of this warp
     for (i64 task = blockIdx.x; task < tasks; task += gridDim.x) {
-        const i64 c0 = task % across * TILE, o0 = task / across % high * TILE;
+        const i64 c0 = task % across * WIDE, o0 = task / across % high * HIGH;
         const int tap = int(task / across / high % taps);
         const int number = int(task / across / high / taps);
-        const i64 o = o0 + m, c = c0 + m;
-        const bool idle = o0 + row_of(0, 0) / 32 * 32 >= O || c0 + column_of(0, 0) / 32 * 32 >= C;
-        Sums total = {};
+        const bool idle = o0 + row >= O || c0 + column >= C;
+        float total[2][4][4] = {};
         for (int place = number * span; place < (number + 1) * span && place < OH * OW; ++place) {
             const int r = place / OW + tap / KW - up, s = place % OW + tap % KW - left;
             if (r < 0 || s < 0 || r >= H || s >= W) continue;
-            auto fetch = [&](int stage, u32* a, u32* b) {
-                const int group = stage * DEPTH + first;
-                const u32* of_post = post + (i64(group) * OH * OW + place) * O + o;
-                const u32* of_x = x + ((i64(group) * H + r) * W + s) * C + c;
-                const i64 next_post = i64(OH) * OW * O * HIGH, next_x = i64(H) * W * C * HIGH;
-#pragma unroll
-                for (int row = 0; row < DEPTH; row += HIGH, of_post += next_post, of_x += next_x) {
-                    const int at = (first + row) * (TILE + 8) + m;
-                    const bool of_a = group + row < G && o < O, of_b = group + row < G && c < C;
-                    copy_words<WORDS>(a + at, of_a ? of_post : post, of_a);
-                    copy_words<WORDS>(b + at, of_b ? of_x : x, of_b);
+            int group = 0;
+            // A tile's lines are words that are summed over, of `wide` numbers each.
+            auto copy_tile = [&](u32* to, const u32* from, i64 line, i64 left_over, auto width) {
+                constexpr int ACROSS = decltype(width)::value / WORDS, DOWN = THREADS / ACROSS;
+                const int m = int(threadIdx.x) % ACROSS * WORDS;
+#pragma unroll 2
+                for (int down = int(threadIdx.x) / ACROSS; down < DEPTH; down += DOWN) {
+                    const bool there = group + down < G && m < left_over;
+                    copy_words<WORDS>(to + down * LINE + m,
+                                      there ? from + (group + down) * line + m : from, there);
                 }
             };
-            Sums found = {};
-            accumulate<P, 1, TILE + 8>(fetch, stages, idle, tiles, found);
+            auto fetch = [&](u32* a, u32* b) {
+                copy_tile(a, post + i64(place) * O + o0, i64(OH) * OW * O, O - o0, Number<HIGH>());
+                copy_tile(b, x + (i64(r) * W + s) * C + c0, i64(H) * W * C, C - c0, Number<WIDE>());
+                group += DEPTH;
+                return 3u;
+            };
+            float found[2][4][4] = {};
+            const int stages = (G + DEPTH - 1) / DEPTH;
+            accumulate<P, 2, 16, 1, LINE>(fetch, stages, idle, row, column, of_post, of_x, found);
 #pragma unroll
             for (int i = 0; i < 2; ++i)
 #pragma unroll
@@ -356,9 +360,10 @@ MATRIX_KERNEL correlate(const u32* __restrict__ post, const u32* __restrict__ x,
             for (int j = 0; j < 4; ++j)
 #pragma unroll
                 for (int e = 0; e < 4; ++e) {
-                    const i64 own = o0 + row_of(i, e), of = c0 + column_of(j, e);
-                    if (own < O && of < C)
-                        shares[((i64(number) * taps + tap) * O + own) * C + of] = total[i][j][e];
+                    const i64 o = o0 + row + i * 16 + lane / 4 + e / 2 * 8;
+                    const i64 c = c0 + column + j * 8 + lane % 4 * 2 + e % 2;
+                    if (o < O && c < C)
+                        shares[((i64(number) * taps + tap) * O + o) * C + c] = total[i][j][e];
                 }
     }
 }

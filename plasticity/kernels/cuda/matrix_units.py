@@ -10,8 +10,8 @@ from plasticity.kernels.cuda import launch
 from plasticity.kernels.geometry import Geometry
 
 UNITS = {"tf32": ("Tf32", 1), "bfloat16": ("Bfloat16", 2)}  # numbers in a word
-TILE = 64  # inputs or neurons, the sides of what a block sums
-THREADS = 128  # of a block
+INPUTS, NEURONS, CHANNELS = 32, 128, 64  # what a block has of each; of channels, for dW
+THREADS = 256  # of a block
 BLOCKS = 1024  # that are to be there, so that a card has something for all its multiprocessors
 
 
@@ -19,12 +19,8 @@ def _run(name: str, geometry: Geometry, *how: object) -> None:
     launch.run("matrix_units", f"{name}<{UNITS[geometry.precision][0]}>", *how)
 
 
-def _tiles(count: int) -> int:
-    return -(-count // TILE)
-
-
 def _spans(places: int, tiles: int) -> tuple[int, int]:
-    """How many places a block has, and how many spans of them there are."""
+    """How many places, or fours of them, a block has, and how many spans of them there are."""
     span = -(-places // min(places, -(-BLOCKS // max(tiles, 1))))
     return span, -(-places // span)
 
@@ -86,7 +82,7 @@ def _product(
     bias: Array,
     geometry: Geometry,
     padding: tuple[int, int],
-    pool: tuple[int, int],
+    pooled: bool,
     rectified: bool,
     out: tuple[Array, Array],
 ) -> Array:
@@ -98,11 +94,13 @@ def _product(
     import cupy
 
     (y, winner), (N, H, W, C), (_, O, _) = out, x.shape, weight.shape  # noqa: E741
-    tiles = _tiles(N) * _tiles(O)
-    span, spans = _spans(y.shape[1] * y.shape[2], tiles)
+    tiles = -(-N // INPUTS) * -(-O // NEURONS)
+    fours = y.shape[1:3] if pooled else (-(-side // 2) for side in y.shape[1:3])
+    span, spans = _spans(int(np.prod(tuple(fours))), tiles)
     means = cupy.empty((N, spans, O), np.float32)
     map_of = (np.int64(N), *map(np.int32, (H, W, C)), np.int64(O))
-    sizes = map(np.int32, (*geometry.kernel, *padding, *pool, span, spans))
+    sizes = (*map(np.int32, (*geometry.kernel, *padding)), np.bool_(pooled))
+    sizes += tuple(map(np.int32, (span, spans)))
     how = np.bool_(rectified), np.bool_(winner.size > 0)
     name = f"forward<{UNITS[geometry.precision][0]}, {_at_once(C)}>"
     given = x, weight, bias, *map_of, *sizes, *how, y, winner, means
@@ -123,7 +121,7 @@ def forward(
     bias = cupy.ascontiguousarray(bias, np.float32)
     taps = _inputs(weight.transpose(2, 3, 0, 1).reshape(-1, O, C), geometry)
     for part, _ in launch.chunks(N, H * W, 4 * C):
-        how = geometry, geometry.padding, geometry.pool, geometry.rectified
+        how = geometry, geometry.padding, geometry.pools, geometry.rectified
         out = y[part], winner[part]
         z[part] = _product(_inputs(x[part], geometry), taps, bias, *how, out)
     return y, winner if keep else None, z / np.float32(max(1, space[0] * space[1]))
@@ -140,7 +138,8 @@ def correlate(
 
     (N, H, W, C), O = x.shape, drive.shape[-1]  # noqa: E741
     output, taps = geometry.output((H, W)), int(np.prod(geometry.kernel))
-    places, tiles = output[0] * output[1], _tiles(O) * _tiles(C) * taps
+    places = output[0] * output[1]
+    tiles = -(-O // NEURONS) * -(-C // CHANNELS) * taps
     span, spans = _spans(places, tiles)
     dW, db = cupy.zeros((taps, O, C), np.float32), cupy.zeros(O, np.float32)
     for part, _ in launch.chunks(N, max(H * W, places), 4 * (C + O)):
@@ -179,5 +178,5 @@ def back(
         won = None if winner is None else winner[part]
         post, _ = _posts(won, drive[part], output, geometry, by_input=False)
         out = error[part], none[part]
-        _product(post, taps, bias, geometry, padding, (1, 1), False, out)
+        _product(post, taps, bias, geometry, padding, False, False, out)
     return error

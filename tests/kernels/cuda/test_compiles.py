@@ -21,9 +21,10 @@ def test_every_kernel_compiles_without_a_remark(file, architecture):
     assert cubin.startswith(b"\x7fELF")
     assert remarks == ""
     assert set(resources) == set(names)
-    # Two blocks of 256 threads, or three of 128, fill the registers of a multiprocessor, and none
-    # goes to memory.
-    assert all(r.registers <= (168 if r.shared else 128) for r in resources.values())
+    # Two blocks of 256 threads fill the registers of a multiprocessor, or one where a thread has 64
+    # sums of matrix units, and none goes to memory.
+    most = {name: 255 if "forward" in name and r.shared else 128 for name, r in resources.items()}
+    assert all(r.registers <= most[name] for name, r in resources.items())
     if architecture == "sm_90":
         assert {name: r.spilled for name, r in resources.items()} == dict.fromkeys(names, 0)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from plasticity.kernels.cuda import launch
-from plasticity.kernels.cuda.matrix_units import THREADS, TILE
+from plasticity.kernels.cuda.matrix_units import CHANNELS, INPUTS, NEURONS, THREADS
 from plasticity.kernels.geometry import SILENT
 from tests.kernels import emulation
 
@@ -407,11 +407,11 @@ def test_forwards_by_matrix_units(what):
     def launched(N, O):  # noqa: E741
         out = sparse((N, 2, 2, O), T), sparse((N, 2, 2, O), np.uint8), sparse((N, 1, O), T)
         made = grown(x, N), grown(w, O, 1), grown(bias, O)
-        how = *sizes(4, 4, C), O, *sizes(3, 3, 1, 1, 2, 2, 4, 1), True, True
-        blocks = -(-N // TILE) * -(-O // TILE)
+        how = *sizes(4, 4, C), O, *sizes(3, 3, 1, 1), True, *sizes(4, 1), True, True
+        blocks = -(-N // INPUTS) * -(-O // NEURONS)
         return blocks, 0, (*made, N, *how, *out), out
 
-    whole = TILE * (LARGE // (TILE * 9 * C) + 1)  # tiles before those that are looked at
+    whole = NEURONS * (LARGE // (NEURONS * 9 * C) + 1)  # tiles before those that are looked at
     many = launched(2 * whole + 3, 3) if what == "inputs" else launched(3, whole + 3)
     place = lambda a: (slice(-3, None), ..., slice(-3, None))  # noqa: E731
     check("matrix_units", "forward<Tf32, 1>", launched(3, 3), many, place)
@@ -425,10 +425,10 @@ def test_dW_by_matrix_units(what):
         out = sparse((1, 9, O, C), T)
         made = grown(post, O, 3), grown(x, C, 3)
         how = *sizes(5, 4, 4), C, O, *sizes(3, 3, 1, 1, 16, 1)
-        blocks = 9 * -(-O // TILE) * -(-C // TILE)
+        blocks = 9 * -(-O // NEURONS) * -(-C // CHANNELS)
         return blocks, 0, (*made, *how, out), [out]
 
-    large = TILE * (LARGE // (TILE * 80) + 1) + 3
+    large = NEURONS * (LARGE // (NEURONS * 80) + 1) + 3
     many = launched(large, 3) if what == "neurons" else launched(3, large)
     place = lambda a: (0, -1, slice(-3, None), slice(-3, None))  # noqa: E731
     check("matrix_units", "correlate<Bfloat16, 1>", launched(3, 3), many, place)

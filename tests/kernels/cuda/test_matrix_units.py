@@ -8,11 +8,13 @@ sanitizers watch every access; the last test runs this file so.
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from plasticity.kernels import forms
 from plasticity.kernels.cuda import launch, matrix_units
 from plasticity.kernels.definition import convolution, precision
 from plasticity.kernels.geometry import SILENT, Geometry
@@ -52,8 +54,8 @@ def three_by_three(pool=1, **how):
 CASES = {  # geometry but for its precision, N, H, W, C, O
     "empty": (three_by_three(), 0, 5, 6, 5, 7),
     "more inputs than a tile": (three_by_three(2), 67, 2, 2, 8, 5),
-    "more neurons than a tile": (three_by_three(2), 3, 2, 2, 5, 70),
-    "whole tiles": (three_by_three(), 64, 1, 2, 16, 64),
+    "more neurons than a tile": (three_by_three(2), 3, 2, 2, 5, 133),
+    "whole tiles": (three_by_three(), 32, 2, 2, 16, 128),
     "more channels than a stage": (three_by_three(2), 2, 2, 2, 70, 6),
     "several at a time": (three_by_three(2), 5, 2, 4, 16, 24),
     "a row and a column that no pool holds": (three_by_three(2), 3, 3, 5, 5, 7),
@@ -64,7 +66,7 @@ CASES = {  # geometry but for its precision, N, H, W, C, O
     "1x1, linear": (Geometry.of((1, 1), 1, 0, linear=True), 3, 4, 3, 6, 7),
     "3x3, linear": (three_by_three(linear=True), 3, 4, 3, 6, 7),
     "5x2, without padding": (Geometry.of((5, 2), 1, 0), 3, 6, 3, 3, 5),
-    "2x3, padding of one side": (Geometry.of((2, 3), 1, (0, 2), (1, 3)), 3, 2, 3, 3, 5),
+    "2x3, padding of one side": (Geometry.of((2, 3), 1, (0, 2)), 3, 4, 3, 3, 5),
 }
 
 
@@ -126,6 +128,28 @@ def test_a_convolution_is_the_definition_of_rounded_operands(name, bits, shared)
     for one, exact, own, count in zip(changes, right, sizes, terms, strict=True):
         assert one.dtype == np.float32
         close(one, exact, own, count)
+
+
+@pytest.mark.parametrize(
+    "how, taken",
+    [
+        ({}, True),
+        ({"pool": 2}, True),
+        ({"linear": True}, True),
+        ({"pool": 3}, False),
+        ({"pool": (2, 1)}, False),
+        ({"stride": 2}, False),
+        ({"padding": 3}, False),
+        ({"precision": "float32"}, False),
+    ],
+)
+def test_matrix_units_take_what_they_can(how, taken):
+    geometry = Geometry.of((3, 3), **({"precision": "tf32"} | how))
+    device = forms.Call(False, frozenset("f"), True, geometry, 8)
+    assert forms.MATRIX_UNITS(device) == taken
+    assert not forms.MATRIX_UNITS(replace(device, host=True))
+    assert not forms.MATRIX_UNITS(replace(device, channels=3))  # the image itself
+    assert device.rounds == (geometry.rounds and not taken)
 
 
 def test_the_table_of_cases_meets_every_kernel(monkeypatch):
@@ -250,7 +274,7 @@ def test_no_kernel_reads_or_writes_outside_its_arrays():
         environment = emulation.sanitized_environment() | {"PLASTICITY_SANITIZE": "1"}
     except RuntimeError as missing:
         pytest.skip(str(missing))
-    some = "several or hold or (empty and tf32) or neurons-True-tf32 or not_a_number"
+    some = "several or hold or pixel or (empty and tf32) or neurons-True-tf32 or not_a_number"
     command = [sys.executable, "-m", "pytest", "-n0", "--noconftest", "-p", "no:cacheprovider"]
     command += ["-k", f"(rounded_operands or not_a_number) and ({some})"]
     found = subprocess.run(
