@@ -3,7 +3,14 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import Number, Place, checkpoint_option, data_dir_option, trust_option
+from plasticity.cli.options import (
+    Number,
+    Output,
+    Place,
+    checkpoint_option,
+    data_dir_option,
+    trust_option,
+)
 
 # Options of a fresh network, which a run has already.
 FRESH = ("net", "width", "layers", "modules", "negatives", "batch", "seed", "dtype", "data", "gain")
@@ -18,9 +25,9 @@ def analyse() -> None:
 @click.argument("run", required=False, type=Place())
 @checkpoint_option
 @click.option("--tolerance", type=Number(0), help="[default: 1e-10 in float64, 1e-4 in float32]")
-@click.option("--json", "json_path", type=Place(), help="Write all tables.")
-@click.option("--csv", "csv_path", type=Place(), help="Write a long table.")
-@click.option("--figure", "figure_path", type=Place(), help="Draw it: .png, .svg or .pdf.")
+@click.option("--json", "json_path", type=Output(), help="Write all tables.")
+@click.option("--csv", "csv_path", type=Output(), help="Write a long table.")
+@click.option("--figure", "figure_path", type=Output(), help="Draw it: .png, .svg or .pdf.")
 @data_dir_option
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
 @click.option("--net", default="vgg6", show_default=True, help="Without RUN: as in 'run'.")

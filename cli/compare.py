@@ -6,6 +6,7 @@ import click
 from plasticity.cli.options import (
     POSITIVE,
     Number,
+    Output,
     Place,
     Sections,
     checkpoint_option,
@@ -89,9 +90,9 @@ def _steps(ctx: click.Context, param: click.Parameter, text: str | None) -> tupl
     show_default=True,
     help="Of several RUNs: test images, utterances or clips, 0: as many as there are, up to 5000.",
 )
-@click.option("--csv", "csv_path", type=FILE, help="Write all rows.")
-@click.option("--json", "json_path", type=FILE, help="Write everything.")
-@click.option("--figure", "figure_path", type=FILE, help="Draw it, as .png, .svg or .pdf.")
+@click.option("--csv", "csv_path", type=Output(), help="Write all rows.")
+@click.option("--json", "json_path", type=Output(), help="Write everything.")
+@click.option("--figure", "figure_path", type=Output(), help="Draw it, as .png, .svg or .pdf.")
 @click.option(
     "--data",
     help="Without RUN: the data set, as in 'run'; of several RUNs: whose test examples all meet.",

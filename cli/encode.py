@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import COUNT, Place, opens_run
+from plasticity.cli.options import COUNT, Output, Place, opens_run
 
 
 @click.command()
 @click.argument("run", type=Place())
-@click.option(
-    "--out", "-o", type=Place(dir_okay=False), help="An HDF5 file.  [default: RUN/encodings.h5]"
-)
+@click.option("--out", "-o", type=Output(), help="An HDF5 file.  [default: RUN/encodings.h5]")
 @click.option("--data", help="Another data set than the run's own.")
 @click.option("--split", default="test", show_default=True, help="Which split of it.")
 @click.option("--images", "most", type=COUNT, default=0, show_default=True, help="So many, 0: all.")

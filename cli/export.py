@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import Place, trust_option
+from plasticity.cli.options import Output, Place, trust_option
 
 
 @click.command()
@@ -17,7 +17,7 @@ from plasticity.cli.options import Place, trust_option
 @click.option(
     "--output",
     "-o",
-    type=Place(),
+    type=Output(),
     multiple=True,
     help="A file in .npz or .safetensors; may be repeated.  [default: as --format says]",
 )

@@ -6,6 +6,7 @@ import click
 from plasticity.cli.options import (
     COUNT,
     Number,
+    Output,
     Place,
     Sections,
     checkpoint_option,
@@ -42,7 +43,6 @@ FRESH = (
     "norm", "norm_order",
     *OF_RULES, *OF_STIMULI,
 )  # fmt: skip
-FILE = Place(dir_okay=False)
 
 
 @click.command(cls=Sections)
@@ -90,10 +90,10 @@ FILE = Place(dir_okay=False)
     "--top", type=COUNT, default=12, show_default=True, help="Rows of each table on the screen."
 )
 @click.option("--all-events", is_flag=True, help="In files also events that change nothing.")
-@click.option("--csv", "csv_path", type=FILE, help="Write the long table.")
-@click.option("--json", "json_path", type=FILE, help="Write the summary.")
-@click.option("--hdf5", "hdf5_path", type=FILE, help="Write all arrays.")
-@click.option("--figure", "figure_path", type=FILE, help="Draw it, as .png, .svg or .pdf.")
+@click.option("--csv", "csv_path", type=Output(), help="Write the long table.")
+@click.option("--json", "json_path", type=Output(), help="Write the summary.")
+@click.option("--hdf5", "hdf5_path", type=Output(), help="Write all arrays.")
+@click.option("--figure", "figure_path", type=Output(), help="Draw it, as .png, .svg or .pdf.")
 @data_dir_option
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: as in the run, or cpu]")
 @run_options(

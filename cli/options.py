@@ -37,6 +37,27 @@ class Place(click.Path):
         return super().convert(os.path.expanduser(text), param, ctx)
 
 
+class Output(Place):
+    """A file to be written: one that cannot be is refused before anything is computed for it.
+
+    Args:
+        makes: its folder is made; folders: it may be a folder too.
+    """
+
+    def __init__(self, *, makes: bool = False, folders: bool = False) -> None:
+        self.makes, self.folders = makes, folders
+        super().__init__(dir_okay=folders)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context) -> Path:
+        from plasticity.files import check_writable
+
+        path = super().convert(value, param, ctx)
+        # A folder is checked by a file in it.
+        inside = self.folders and (path.is_dir() or not path.suffix)
+        check_writable(path / "file" if inside else path, makes=self.makes)
+        return path
+
+
 def read_set(
     ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
 ) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import Place, looks_at_run
+from plasticity.cli.options import Output, Place, looks_at_run
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -14,7 +14,7 @@ FORMATS = ("png", "svg", "pdf")
 @click.option(
     "--out",
     "-o",
-    type=Place(),
+    type=Output(makes=True, folders=True),
     help="A folder, or a file in .png, .svg or .pdf for a single plot.  [default: RUN/figures]",
 )
 @click.option(
@@ -74,7 +74,7 @@ def plot(
         raise UserError("--with is for the losses of several runs: plasticity plot RUN losses")
     paths = plots.paths(names, out or run / "figures", formats or ("png",))
     if others:
-        figure = plots.losses_together([run, *others])
+        figure = plots.losses_together(plots.opened([run, *others]))
         for path in plots.write(figure, paths["losses"]):
             say(f"Written to {path}")
         return

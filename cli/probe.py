@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
+from plasticity.cli.options import COUNT, POSITIVE, Output, Place, opens_run
 
 
 @click.command()
@@ -48,7 +48,7 @@ from plasticity.cli.options import COUNT, POSITIVE, Place, opens_run
     is_flag=True,
     help="Probe every checkpoint that 'run --keep-every' has kept, and name the best.",
 )
-@click.option("--json", "json_path", type=Place(), help="Write the result here.")
+@click.option("--json", "json_path", type=Output(), help="Write the result here.")
 @opens_run
 def probe(
     run: Path,

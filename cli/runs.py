@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import click
-from plasticity.cli.options import Place
+from plasticity.cli.options import Output, Place
 
 
 @click.command()
 @click.argument("folder", default="runs", type=Place())
 @click.option("--sort", default="run", show_default=True, help="A column; -NAME from above.")
-@click.option("--csv", "csv_path", type=Place(dir_okay=False), help="Write all rows.")
+@click.option("--csv", "csv_path", type=Output(), help="Write all rows.")
 def runs(folder: Path, sort: str, csv_path: Path | None) -> None:
     """List the runs below FOLDER: what they are, how far, and the latest probe's best layer."""
     from plasticity.cli.console import say

@@ -6,6 +6,7 @@ import click
 from plasticity.cli.options import (
     POSITIVE,
     Number,
+    Output,
     Place,
     Sections,
     run_options,
@@ -79,8 +80,8 @@ from plasticity.runs.options import OF_RULES, OF_STIMULI
     type=Number(0),
     help="On the relative error.  [default: 1e-10 in float64, 1e-4 in float32 and for differences]",
 )
-@click.option("--json", "json_path", type=Place(), help="Write all rows here.")
-@click.option("--junit", "junit_path", type=Place(), help="JUnit XML, for CI.")
+@click.option("--json", "json_path", type=Output(), help="Write all rows here.")
+@click.option("--junit", "junit_path", type=Output(), help="JUnit XML, for CI.")
 @trust_option
 @click.pass_context
 def verify(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from plasticity.errors import UserError
 
@@ -23,6 +24,33 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be made: {error.strerror}") from error
+
+
+def check_writable(path: Path, *, makes: bool = False) -> None:
+    """Refuse a file that cannot be written, before anything is computed for it.
+
+    Args:
+        makes: its folder is made where it is missing.
+
+    Raises:
+        UserError: a folder of its name, no folder for it, or one that cannot be written to.
+    """
+    path = Path(path)
+    if not path.name or path.is_dir():
+        raise UserError(f"{shown(path)} is a folder: expected the name of a file to write")
+    folder = path.parent
+    while makes and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "is not there: make it first"
+        raise UserError(f"{shown(path)} could not be written: the folder {shown(folder)} {what}")
+    try:
+        with TemporaryFile(dir=folder):  # rights alone do not tell of a disk that is read-only
+            pass
+    except OSError as error:
+        if error.errno not in FULL:  # room may be made in the meantime
+            reason = f"{shown(folder)}: {error.strerror}"
+            raise UserError(f"{shown(path)} could not be written: {reason}") from error
 
 
 def check_private(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plasticity.errors import UserError
-from plasticity.files import whole
+from plasticity.files import check_writable, whole
 
 
 def test_a_failed_writing_leaves_what_was_there(tmp_path):
@@ -75,3 +75,20 @@ def test_what_is_written_is_on_the_disk_before_it_takes_its_place(tmp_path, monk
     with whole(tmp_path / "a") as part:
         part.write_bytes(b"twelve bytes")
     assert done == [12, "its place"] and (tmp_path / "a").read_bytes() == b"twelve bytes"
+
+
+def test_a_file_that_cannot_be_written_is_refused_beforehand_and_nothing_is_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place, told in {
+        tmp_path: "is a folder",
+        tmp_path / "none" / "a.csv": "is not there: make it first",
+        tmp_path / "file" / "a.csv": "is no folder",
+        Path("/proc/a.csv"): "could not be written: /proc",
+    }.items():
+        with pytest.raises(UserError, match=told):
+            check_writable(place)
+    check_writable(tmp_path / "a.csv")
+    check_writable(tmp_path / "none" / "deeper" / "a.csv", makes=True)
+    with pytest.raises(UserError, match="is no folder"):
+        check_writable(tmp_path / "file" / "a.csv", makes=True)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

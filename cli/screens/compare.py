@@ -94,18 +94,7 @@ def runs(found: "RunsBeside", files: Files) -> None:
     )
     say("± is one standard error over examples; 'start' is the CKA of a run with its own start.")
     for probe in found.probes:
-        rows = []
-        for i, layer in enumerate(probe.layers):
-            row: dict[str, object] = {"layer": layer}
-            for r, name in enumerate(names):
-                row[name] = f"{100 * probe.accuracy[r][i]:.1f} ± {100 * probe.error[r]:.1f}"
-                if probe.random[r]:
-                    row[f"{name}, start"] = f"{100 * probe.random[r][i]:.1f}"
-            for r, name in enumerate(names[1:], 1):
-                value, error = probe.difference(r, i)
-                row[f"{name} - {names[0]}"] = f"{100 * value:+.1f} ± {100 * error:.1f}"
-            rows.append(row)
-        table(f"Linear probe in percent: {probe.what}", rows)
+        table(f"Linear probe in percent: {probe.what}", probe.rows(names))
     if not found.probes:
         lacking = " and ".join(found.unprobed)
         why = f"{lacking} had none" if lacking else "they had none of the same kind and size"

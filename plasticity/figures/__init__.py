@@ -9,7 +9,12 @@ from plasticity.figures.display import matplotlib  # before anything else import
 # isort: split
 from matplotlib.figure import Figure
 
-from plasticity.figures.beside import runs_beside, updates_beside
+from plasticity.figures.beside import (
+    measures_of_runs,
+    probes_of_runs,
+    runs_beside,
+    updates_beside,
+)
 from plasticity.figures.events import gates, hinge, predictions
 from plasticity.figures.film import Response, clips
 from plasticity.figures.images import embeddings, kernel_grid, kernels, mosaic, patches
@@ -47,12 +52,14 @@ __all__ = [
     "losses_of_splits",
     "matplotlib",
     "measures",
+    "measures_of_runs",
     "mosaic",
     "over_layers",
     "over_values",
     "patches",
     "predictions",
     "probe_bars",
+    "probes_of_runs",
     "runs_beside",
     "save",
     "save_both",

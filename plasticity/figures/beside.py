@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from plasticity.figures.run import chance
 from plasticity.figures.style import COLUMN, PAGE, plain, styled
 from plasticity.figures.style import layer as layer_style
 
 if TYPE_CHECKING:
     from plasticity.inspection.beside import Beside, Pair
-    from plasticity.inspection.similarity import RunsBeside
+    from plasticity.inspection.similarity import Probe, RunsBeside
 
 LINE = {"markersize": 4, "linewidth": 1, "capsize": 2, "elinewidth": 0.7}
 
@@ -123,16 +125,72 @@ def runs_beside(found: "RunsBeside", names: Sequence[str]) -> Figure:
         axes.set_ylabel(plain(names[a]))
         figure.colorbar(shown, ax=axes, shrink=0.8, label="linear CKA")
     if found.probes:
-        axes, probe = grid[len(pairs)], found.probes[0]
-        place = np.arange(len(probe.layers))
-        for i, (name, accuracy) in enumerate(zip(names, probe.accuracy, strict=True)):
-            values = 100 * np.array(accuracy)
-            error = 100 * probe.error[i]
-            axes.errorbar(place, values, error, label=plain(name), **LINE, **layer_style(i))
-        every = slice(None, None, -(-len(place) // 12))
-        axes.set_xticks(place[every], probe.layers[every], rotation=45)
-        axes.set_ylabel("probe accuracy (%)")
-        axes.legend(fontsize=6)
+        _probe(grid[len(pairs)], found.probes[0], names)
     for axes in grid[panels:]:
         axes.set_axis_off()
+    return figure
+
+
+def _probe(axes: Axes, probe: "Probe", names: Sequence[str]) -> None:
+    """Accuracies by layer, a curve for each run, with standard errors and the level of chance."""
+    place = np.arange(len(probe.layers))
+    for i, (name, accuracy) in enumerate(zip(names, probe.accuracy, strict=True)):
+        error = 100 * probe.error[i]
+        values = 100 * np.array(accuracy)
+        axes.errorbar(place, values, error, label=plain(name), **LINE, **layer_style(i))
+    if probe.classes:
+        chance(axes, probe.classes)
+    _layers(axes, probe.layers)
+    axes.set_ylabel("probe accuracy (%)")
+    axes.set_title(plain(f"{probe.task} of {probe.data}"), fontsize=8)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "handlelength": 2.6}
+    axes.legend(fontsize=6, **below)
+
+
+def _layers(axes: Axes, layers: Sequence[str]) -> None:
+    """Names of layers below an axis, of many of them some."""
+    every = slice(None, None, -(-len(layers) // 12))
+    axes.set_xticks(np.arange(len(layers))[every], [plain(n) for n in layers[every]], rotation=45)
+
+
+@styled
+def probes_of_runs(probe: "Probe", names: Sequence[str]) -> Figure:
+    """A probe that all runs have had: accuracies by layer with one standard error, and chance.
+
+    Args:
+        names: of the runs.
+    """
+    figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
+    _probe(figure.subplots(), probe, names)
+    return figure
+
+
+@styled
+def measures_of_runs(
+    found: Mapping[str, Sequence[np.ndarray]], layers: Sequence[str], names: Sequence[str]
+) -> Figure:
+    """Measures by layer, a panel for each and a curve for each run.
+
+    Args:
+        found: by its label each measure, of every run `(layers,)`; names: of the runs.
+    """
+    rows = -(-(len(found) + 1) // 2)
+    figure = Figure(figsize=(COLUMN, 1.4 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, 2, sharex=True).ravel()
+    for axes, (label, values) in zip(panels, found.items(), strict=False):
+        for i, of in enumerate(values):
+            axes.plot(range(len(layers)), of, linewidth=1, markersize=3, **layer_style(i))
+        axes.set_title(label, fontsize=8)
+        axes.margins(x=0.06)
+        if not np.any(values):
+            axes.set_ylim(-0.05, 1)
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
+        _layers(axes, layers)
+    for axes in panels[: len(found)][-2:]:
+        axes.tick_params(labelbottom=True)
+    for axes in panels[len(found) :]:
+        axes.axis("off")
+    keys = [Line2D([], [], linewidth=1, markersize=3, label=plain(name), **layer_style(i))
+            for i, name in enumerate(names)]  # fmt: skip
+    panels[-1].legend(handles=keys, loc="center", fontsize=7 if len(names) <= 8 else 5)
     return figure

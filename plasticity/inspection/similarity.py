@@ -60,6 +60,7 @@ class Probe:
         what: protocol, task, data and numbers of examples.
         accuracy: by run, then by layer, fractions; random: those of each run's random start, or an
             empty list; error: one standard error of a fraction, by run.
+        task, data: of the probe; classes: how many there are, 0 where it is not known.
     """
 
     what: str
@@ -67,6 +68,9 @@ class Probe:
     accuracy: list[list[float]]
     random: list[list[float]]
     error: list[float]
+    task: str = "classes"
+    data: str = ""
+    classes: int = 0
 
     def difference(self, run: int, layer: int) -> tuple[float, float]:
         """Accuracy of a run less that of the first, and its standard error.
@@ -75,6 +79,25 @@ class Probe:
         """
         value = self.accuracy[run][layer] - self.accuracy[0][layer]
         return value, math.hypot(self.error[run], self.error[0])
+
+    def rows(self, names: Sequence[str]) -> list[dict[str, str]]:
+        """A table in percent: by layer every run, its random start, and the differences.
+
+        Args:
+            names: of the runs.
+        """
+        made = []
+        for i, layer in enumerate(self.layers):
+            row = {"layer": layer}
+            for r, name in enumerate(names):
+                row[name] = f"{100 * self.accuracy[r][i]:.1f} ± {100 * self.error[r]:.1f}"
+                if self.random[r]:
+                    row[f"{name}, start"] = f"{100 * self.random[r][i]:.1f}"
+            for r, name in enumerate(names[1:], 1):
+                value, error = self.difference(r, i)
+                row[f"{name} - {names[0]}"] = f"{100 * value:+.1f} ± {100 * error:.1f}"
+            made.append(row)
+        return made
 
 
 @dataclass(frozen=True)
@@ -295,7 +318,9 @@ def probes_of(folders: Sequence[Path | str]) -> tuple[list[Probe], list[str]]:
         each = [one.get(what) for one in found]
         if all(each) and all(one["layers"] == each[0]["layers"] for one in each):
             accuracy, random, error = ([p[n] for p in each] for n in ("trained", "random", "error"))
-            probes.append(Probe(what, each[0]["layers"], accuracy, random, error))
+            one = each[0]
+            about = one.get("task", "classes"), one["data"], one.get("classes", 0)
+            probes.append(Probe(what, one["layers"], accuracy, random, error, *about))
     return probes, [str(f) for f, one in zip(folders, found, strict=True) if not one]
 
 

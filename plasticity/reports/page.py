@@ -4,7 +4,7 @@ import base64
 import io
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -141,12 +141,11 @@ def report(look: Look) -> Report:
     Raises:
         UserError: Jinja is missing.
     """
-    template = _template()
     left_out: dict[str, str] = {}
     parts = list(_parts(look, left_out))
     state, stored = look.state, look.stored
     defaults = RunOptions().as_dict()
-    html = template.render(
+    return page(
         title=look.title,
         lead=_lead(look),
         rule=stored.rule,
@@ -159,11 +158,34 @@ def report(look: Look) -> Report:
         network=_network(look),
         versions=[{"of": name, "version": value} for name, value in stored.versions.items()],
         left_out=left_out,
-        written=time.strftime("%Y-%m-%d %H:%M"),
-        version=plasticity.__version__,
-        folder=look.folder,
-        source=f"as it was saved after step {state.step}",
+        source=f"{look.folder}, as it was saved after step {state.step}",
     )
+
+
+def page(
+    *,
+    title: str,
+    lead: str,
+    parts: Sequence[Part],
+    left_out: dict[str, str],
+    source: str,
+    rule: Mapping[str, str] | None = None,
+    settings: Rows = (),
+    **more: Rows,
+) -> Report:
+    """A page of sections; with `rule` and `settings`, and their tables `more`, that of one run.
+
+    Args:
+        source: from what the page is written.
+
+    Raises:
+        UserError: Jinja is missing.
+    """
+    html = _template().render(
+        title=title, lead=lead, parts=parts, rule=rule, settings=settings, left_out=left_out,
+        source=source, written=time.strftime("%Y-%m-%d %H:%M"), version=plasticity.__version__,
+        **more,
+    )  # fmt: skip
     return Report(html, left_out)
 
 
@@ -206,8 +228,8 @@ def _set(name: str, value: object) -> str:
 
 def numeric_columns(rows: Rows) -> set[str]:
     """The columns that hold numbers alone: they stand to the right."""
-    number = re.compile(r"[+-]?[\d,]+(\.\d+)?(e[+-]?\d+)?")
-    return {name for name in rows[0] if all(number.fullmatch(told(row[name])) for row in rows)}
+    numeric = re.compile(r"[+-]?[\d,]+(\.\d+)?(e[+-]?\d+)?")
+    return {name for name in rows[0] if all(numeric.fullmatch(told(row[name])) for row in rows)}
 
 
 def _lead(look: Look) -> str:
@@ -273,11 +295,11 @@ def _training(look: Look) -> Rows:
     columns = {
         "module": look.state.names,
         **{
-            f"{which} loss": [_number(loss, 3) for loss in found[f"loss_{which}"]]
+            f"{which} loss": [number(loss, 3) for loss in found[f"loss_{which}"]]
             for which in ("first", "last")
             if f"loss_{which}" in found
         },
-        f"{beside.replace('_', ' ')} (%)": [_number(v, 1, 100) for v in found[f"{beside}_last"]],
+        f"{beside.replace('_', ' ')} (%)": [number(v, 1, 100) for v in found[f"{beside}_last"]],
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -295,7 +317,7 @@ def _measured(look: Look) -> Rows:
     ]  # fmt: skip
 
 
-def _number(value: float | None, digits: int, scale: float = 1) -> str:
+def number(value: float | None, digits: int, scale: float = 1) -> str:
     """A measure as a table shows it; a dash where a module's rule has none."""
     return "–" if value is None else f"{scale * value:.{digits}f}"
 

@@ -1,6 +1,6 @@
 """The figures of a run by name: what each of them needs, computed once for all that share it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -224,24 +224,45 @@ def losses(look: Look) -> Figure:
     return figures.losses(chosen, [names[i] for i in wanted], look.title)
 
 
-def losses_together(folders: Sequence[Path]) -> Figure:
-    """The loss and the open gates, or the accuracy, of the last module of several runs.
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """What runs are called beside each other: their folders' last names, or where two are alike
+    the paths.
 
     Raises:
-        UserError: a run named twice, before its first step or without a loss, or a damaged one.
+        UserError: a run that is named twice.
     """
-    names = [folder.name for folder in map(Path.absolute, folders)]
+    names = [Path(folder).absolute().name for folder in folders]
     names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{name} is named twice")
+    return names
+
+
+def losses_together(stored: Mapping[str, runs.Checkpoint]) -> Figure:
+    """The loss and the open gates, or the accuracy, of the last module of several runs, by name.
+
+    Raises:
+        MissingError: a run before its first step, or without a loss.
+    """
     found: dict[str, dict[str, np.ndarray]] = {}
-    for name, folder in zip(names, folders, strict=True):
-        if name in found:
-            raise UserError(f"{folder} is named twice")
-        metrics = runs.load(runs.checkpoint_of(folder), moments=False).metrics
+    for name, checkpoint in stored.items():
+        metrics = checkpoint.metrics
         if not len(metrics.get("loss", ())):
-            raise UserError(f"{folder} has no losses to draw: it made no step, or descends none")
+            raise MissingError(f"{name} has no losses to draw: it made no step, or descends none")
         kept = ("loss", "open_gates", "accuracy")
         found[name] = {what: metrics[what][:, -1] for what in kept if what in metrics}
     return figures.losses_of_runs(found, "losses of the last module")
+
+
+def opened(folders: Sequence[Path]) -> dict[str, runs.Checkpoint]:
+    """The checkpoints of several runs, without moments, by the runs' names.
+
+    Raises:
+        UserError: a run that is named twice, no run, or a damaged one.
+    """
+    named = dict(zip(names_of(folders), folders, strict=True))
+    return {name: runs.load(runs.checkpoint_of(f), moments=False) for name, f in named.items()}
 
 
 def measures(look: Look) -> Figure:

@@ -23,16 +23,21 @@ def outcome(state: State) -> dict[str, object]:
     seconds = metrics["seconds"]
     if not len(seconds):
         return {}
-    first = {"loss_first": _told(metrics["loss"][0])} if "loss" in metrics else {}
-    return first | {
-        **{
-            f"{name}_last": _told(values[-20:].mean(axis=0))
-            for name, values in metrics.items()
-            if name != "seconds"
-        },
+    return {
+        **ends(metrics),
         "images_per_second": state.options.batch / float(np.median(seconds)),
         "seconds": float(seconds.sum()),
         **({"measures": {"step": measures.steps[-1], **measures.last}} if measures.steps else {}),
+    }
+
+
+def ends(metrics: Mapping[str, np.ndarray]) -> dict[str, list[float | None]]:
+    """The first losses, if any, and the mean of every measure over the last 20 steps, by module."""
+    first = {"loss_first": _told(metrics["loss"][0])} if "loss" in metrics else {}
+    return first | {
+        f"{name}_last": _told(values[-20:].mean(axis=0))
+        for name, values in metrics.items()
+        if name != "seconds"
     }
 
 
