@@ -64,6 +64,17 @@ def recurrent(name: str, args: tuple) -> int:
     return 6 * M * times * H * H if name == "gru_states" or args[8] else 0
 
 
+def by_units(name: str, args: tuple) -> int:
+    """The operations of a convolution by matrix units, those on the padding included."""
+    pack = 2 if "Bfloat16" in name else 1
+    x, w = args[:2]
+    if name.startswith("forward"):  # words of x and w, bias, N, H, W, C, O, kernel, ..., y
+        H, W, KH, KW, up, left = (int(args[i]) for i in (4, 5, 8, 9, 10, 11))
+        return 2 * pack * len(x) * (H + 2 * up - KH + 1) * (W + 2 * left - KW + 1) * w.size
+    taps = int(args[7]) * int(args[8])  # words of the post factor and of x by input
+    return 2 * pack * x.size * taps * w.shape[-1]
+
+
 class Clock:
     """Times every launch of `plasticity.kernels.cuda` and every matrix product while it is on.
 
@@ -75,7 +86,7 @@ class Clock:
     def __enter__(self) -> "Clock":
 
         self.records: list[tuple] = []
-        self.run, self.gemm = launch.run, products.gemm
+        self.run, self.run_blocks, self.gemm = launch.run, launch.run_blocks, products.gemm
         self.cover = random_numbers(COVER, COVER)
 
         def run(file: str, name: str, columns: int, rows: int, *args: object) -> None:
@@ -83,16 +94,21 @@ class Clock:
             call = lambda: self.run(file, name, columns, rows, *args)  # noqa: E731
             self.time(short, call, traffic(short, args), recurrent(short, args))
 
-        def gemm(a: object, b: object, out: object, add: bool) -> None:
+        def run_blocks(file: str, name: str, blocks: int, threads: int, *args: object) -> None:
+            call = lambda: self.run_blocks(file, name, blocks, threads, *args)  # noqa: E731
+            short = f"{name.partition('<')[0]}, matrix units"
+            self.time(short, call, traffic(short, args), by_units(name, args))
+
+        def gemm(a: object, b: object, out: object, add: bool, rounded: bool = False) -> None:
             moved = a.nbytes + b.nbytes + out.nbytes
-            call = lambda: self.gemm(a, b, out, add)  # noqa: E731
+            call = lambda: self.gemm(a, b, out, add, rounded)  # noqa: E731
             self.time("matrix products", call, moved, 2 * out.size * a.shape[-1])
 
-        launch.run, products.gemm = run, gemm
+        launch.run, launch.run_blocks, products.gemm = run, run_blocks, gemm
         return self
 
     def __exit__(self, *_: object) -> None:
-        launch.run, products.gemm = self.run, self.gemm
+        launch.run, launch.run_blocks, products.gemm = self.run, self.run_blocks, self.gemm
 
     def time(self, name: str, call: Callable, moved: int, operations: int) -> None:
         import cupy
@@ -153,17 +169,15 @@ def bandwidth(size: int) -> float:
     return 2 * a.nbytes / measure(lambda: cupy.copyto(b, a))
 
 
-def speed(side: int) -> float:
-    """Operations/s of a square float32 product."""
-    import cupy
-
+def speed(side: int, rounded: bool = False) -> float:
+    """Operations/s of a square float32 product, or of numbers `rounded` to tf32, by cuBLAS."""
     m = random_numbers(side, side)
-    return 2 * side**3 / measure(lambda: cupy.matmul(m, m))
+    return 2 * side**3 / measure(lambda: products.multiply(m, m, rounded=rounded))
 
 
-def roofline() -> tuple[float, float]:
+def roofline(rounded: bool = False) -> tuple[float, float]:
     """Bytes/s and operations/s of the card, measured."""
-    return bandwidth(COPY), speed(PRODUCT)
+    return bandwidth(COPY), speed(PRODUCT, rounded)
 
 
 @contextmanager
@@ -260,7 +274,7 @@ def report(rule: str, batch: int, width: float, repeat: int, **how: object) -> f
             f"the host launches for {found.host * 1e3:.2f} ms; {taken / 2**30:.2f} GiB taken",
             flush=True,
         )
-        bytes_s, operations_s = roofline()
+        bytes_s, operations_s = roofline(how.get("precision", "float32") != "float32")
         print(f"measured: {bytes_s / 1e9:.0f} GB/s, {operations_s / 1e12:.1f} TFLOP/s", flush=True)
         with Clock() as clock:
             step()
@@ -286,8 +300,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--repeat", type=int, default=20)
+    parser.add_argument("--precision", choices=list(kernels.PRECISIONS), default="float32")
     args = parser.parse_args()
-    ours = report(args.rule, args.batch, args.width, args.repeat)
+    ours = report(args.rule, args.batch, args.width, args.repeat, precision=args.precision)
     import torch_on_card
 
     torch_on_card.report(args.rule, args.batch, args.width, args.repeat, ours)

@@ -25,6 +25,27 @@ def test_the_benchmark_prints_every_kernel_of_a_step_and_its_rate(monkeypatch, c
     assert sum(pinned for _, pinned in machine.sent) <= 6  # a batch crosses at once
 
 
+def test_a_step_by_matrix_units_is_counted_too(monkeypatch, capsys):
+    for name, small in {"COVER": 8, "COPY": 2**10, "PRODUCT": 64}.items():
+        monkeypatch.setattr(gpu, name, small)
+    with standin.installed():
+        small = {"layers": 2, "patch": 4, "crop": 10, "prediction_steps": 2}
+        gpu.report("clapp", 2, 0.05, 1, precision="bfloat16", **small)
+    told = capsys.readouterr().out
+    launches = dict(re.findall(r"^(\w+, matrix units) +(\d+) ", told, re.MULTILINE))
+    assert launches == {"forward, matrix units": "1", "correlate, matrix units": "1"}
+
+
+def test_products_of_matrix_units_are_counted():
+    """3 inputs of 4x4, 5 words of channels, 7 neurons, a kernel of 3x3: two numbers in a word."""
+    x, w = np.zeros((3, 4, 4, 5)), np.zeros((9, 7, 5))
+    args = x, w, None, 3, 4, 4, 5, 7, 3, 3, 1, 1
+    assert gpu.by_units("forward<Bfloat16, 1>", args) == 2 * 3 * 16 * 9 * 10 * 7
+    post, met = np.zeros((3, 4, 4, 7)), np.zeros((3, 4, 4, 5))
+    args = post, met, 3, 4, 4, 5, 7, 3, 3
+    assert gpu.by_units("correlate<Tf32, 1>", args) == 2 * 3 * 16 * 9 * 5 * 7
+
+
 def test_adam_moves_each_number_seven_times(monkeypatch):
     """dW is read, the parameter and its moments read and written."""
     monkeypatch.setattr(gpu, "COVER", 8)
