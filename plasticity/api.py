@@ -110,6 +110,27 @@ class Run:
         return self.state.weights
 
     @property
+    def steps(self) -> list[int]:
+        """After which steps the weights were kept, by `--keep-every` or `--keep-weights`."""
+        return list(runs.kept(self.folder))
+
+    def weights_at(self, step: int) -> dict[str, dict[str, np.ndarray]]:
+        """The weights that were kept after a step, by layer and parameter, on the host.
+
+        Arrays are as they were stored: float16 where `--keep-dtype` says so.
+
+        Raises:
+            UserError: no weights of this step.
+        """
+        there = runs.kept(self.folder)
+        if step not in there:
+            raise UserError(
+                f"{self.folder} has kept no weights of step {step}: there are "
+                f"{', '.join(map(str, there)) or 'none'}; --keep-weights N keeps them"
+            )
+        return runs.load(there[step], moments=False).params
+
+    @property
     def network(self) -> Network:
         """The network."""
         return self.state.network
@@ -277,7 +298,8 @@ def open(
     """Open a run's folder.
 
     Args:
-        checkpoint: another file of it, such as one of `checkpoints/`; device: `cpu`, `cuda`,
+        checkpoint: another file of it, such as one of `checkpoints/`, or `weights.h5/100`, which
+            is without the optimiser's moments; device: `cpu`, `cuda`,
             `cuda:N` or `auto`, by default the run's; data_dir: where data sets are now.
         trusted: let a rule or network file that came with the folder be executed.
 
@@ -287,7 +309,8 @@ def open(
     place = Path(folder).expanduser()
     where = None if checkpoint is None else Path(checkpoint).expanduser()
     how = {"device": device, "data_dir": data_dir, "trusted": trusted}
-    return Run(place, lifecycle.reopen(place, where, moments=True, **how))
+    moments = where is None or not runs.is_record(where)
+    return Run(place, lifecycle.reopen(place, where, moments=moments, **how))
 
 
 def run(

@@ -430,7 +430,8 @@ def over_training(
     if missing := sorted(set(steps) - set(there)):
         raise UserError(
             f"{folder} has no checkpoint of step {', '.join(map(str, missing))}: there are "
-            f"{', '.join(map(str, there))}; 'plasticity run --keep-every N' keeps them"
+            f"{', '.join(map(str, there))}; 'plasticity run --keep-every N', or --keep-weights N, "
+            "keeps them"
         )
     wanted = sorted(set(steps or there))
 

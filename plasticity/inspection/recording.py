@@ -13,7 +13,6 @@ and after its writer was killed; `records` reads it.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,9 +23,10 @@ import h5py
 import numpy as np
 
 from plasticity.errors import UserError
-from plasticity.files import FULL, whole
+from plasticity.files import whole
+from plasticity.growing import PACKED, append, appended, copy, datasets, reserve
 from plasticity.inspection import measure
-from plasticity.inspection.records import NAME, datasets, length, open_record
+from plasticity.inspection.records import NAME, open_record
 from plasticity.inspection.spec import Wish, parse
 from plasticity.learning import Watched
 from plasticity.runs.run import State
@@ -35,7 +35,6 @@ FORMAT = 1
 BUFFER_BYTES = 2**26  # kept in memory at most, or one record
 CHUNK_BYTES = 2**19
 CHUNK_RECORDS = 32
-PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def open_recorder(
     planned = plan(state, spec, every)
     check_room(state, planned, Path(folder))
     if path.is_file():
-        copy(path, state.step)
+        copy(path, state.step, open_record)
     return Recorder(state, path, planned)
 
 
@@ -188,25 +187,18 @@ class Recorder:
         if self._file is None:
             self._file = self._open()
         reserve(self.path, self._file.id.get_filesize(), 2 * self._bytes + 2**20)
-        file, start = self._file, len(self._file["step"])
-        stop = start + len(self._buffer)
         names = ["step", *self._buffer[0][1]]
-        for name in names:
-            rows = [step if name == "step" else made[name] for step, made in self._buffer]
-            file[name].resize(stop, axis=0)
-            file[name][start:stop] = np.array(rows)
-        # Readers take the shortest for the length of all: /step is the last to be written out.
-        for name in reversed(names):
-            file[name].flush()
+        append(self._file, {
+            name: np.array([step if name == "step" else made[name] for step, made in self._buffer])
+            for name in names
+        })  # fmt: skip
         self._buffer, self._bytes = [], 0
 
     def _open(self) -> h5py.File:
         """The file, made if it is not there, as its only writer."""
         if not self.path.is_file():
             _create(self.path, self.state, self.plan)
-        file = h5py.File(self.path, "r+", libver="latest")
-        file.swmr_mode = True
-        return file
+        return appended(self.path)
 
     def close(self) -> None:
         """Write the rest, close the file, and take out the gaps that growing left in it."""
@@ -219,7 +211,7 @@ class Recorder:
                 self._file = None
                 size = self.path.stat().st_size
                 if size > 2 * used + 2**20 and shutil.disk_usage(self.path.parent).free > size:
-                    copy(self.path, self.state.step)
+                    copy(self.path, self.state.step, open_record)
 
 
 def _create(path: Path, state: State, plan: Plan) -> None:
@@ -256,67 +248,3 @@ def _create(path: Path, state: State, plan: Plan) -> None:
             made.attrs["axes"], made.attrs["meaning"] = ", ".join(("time", *axes)), meaning
     with whole(path) as part:
         part.write_bytes(content.getbuffer())
-
-
-def reserve(path: Path, end: int, room: int) -> None:
-    """Make sure that a file can grow from `end` by `room` bytes: HDF5 crashes on a full disk.
-
-    Raises:
-        UserError: the disk is full; the file is as it was.
-    """
-    size = path.stat().st_size
-    try:
-        with open(path, "rb+") as file:
-            os.posix_fallocate(file.fileno(), end, room)
-    except AttributeError:  # not POSIX
-        if shutil.disk_usage(path.parent).free >= room:
-            return
-    except OSError as error:
-        if error.errno not in FULL:
-            return  # a file system that cannot tell
-        os.truncate(path, max(size, end))
-    else:
-        return
-    raise UserError(
-        f"{path} cannot grow by {room:,} bytes: the disk is full, make room there; what was "
-        "recorded before can be read"
-    )
-
-
-def copy(path: Path, step: int) -> None:
-    """Write the file anew without what was recorded after `step`, which a resumed run takes again.
-
-    A file whose writer was killed is made whole by this too.
-
-    Raises:
-        UserError: no room for a copy.
-    """
-    size, free = path.stat().st_size, shutil.disk_usage(path.parent).free
-    if free < size + 2**20:
-        raise UserError(f"{path} needs {size:,} bytes more to go on, {free:,} are free there")
-    with (
-        whole(path) as part,
-        open_record(path) as old,
-        h5py.File(part, "w", libver="latest") as new,
-    ):
-        new.flush()
-        reserve(part, new.id.get_filesize(), size + 2**20)
-        new.attrs.update(old.attrs)
-        stop_at = int(np.searchsorted(old["step"][: length(old)], step, side="right"))
-        for name in datasets(old):
-            one = old[name]
-            if name.endswith("/index"):
-                new[name] = one[()]
-                continue
-            made = new.create_dataset(
-                name,
-                (stop_at, *one.shape[1:]),
-                one.dtype,
-                maxshape=one.maxshape,
-                chunks=one.chunks,
-                **PACKED,
-            )
-            made.attrs.update(one.attrs)
-            for start in range(0, stop_at, one.chunks[0]):
-                stop = min(start + one.chunks[0], stop_at)
-                made[start:stop] = one[start:stop]

@@ -10,6 +10,7 @@ import numpy as np
 
 from plasticity import hdf5
 from plasticity.errors import UserError
+from plasticity.growing import datasets, length, opened
 from plasticity.inspection import measure
 from plasticity.inspection.measure import SIGNS
 from plasticity.inspection.synapse import PREDICTIONS
@@ -36,12 +37,7 @@ def open_record(path: Path) -> h5py.File:
     if not path.is_file():
         raise UserError(f"{path} is no file: 'plasticity run --record' makes one")
     try:
-        try:
-            file = h5py.File(path, "r", libver="latest")
-        except OSError as error:  # it grows, or its writer was killed
-            if not any(word in str(error) for word in ("consistency flags", "unable to lock")):
-                raise
-            file = h5py.File(path, "r", libver="latest", swmr=True)
+        file = opened(path)
         if "step" not in file or not set(ATTRIBUTES) <= set(file.attrs):
             raise UserError(f"{path} is an HDF5 file, but no recording of this version")
         _check(file)
@@ -69,16 +65,6 @@ def _check(file: h5py.File) -> None:
     for name, item in hdf5.datasets(file, depth=3):
         if item.is_virtual or item.external or item.dtype.kind not in "fiu" or not item.shape:
             raise UserError(f"{name} holds no numbers over time, or its values lie elsewhere")
-
-
-def datasets(file: h5py.File) -> list[str]:
-    """The paths of all arrays."""
-    return [name for name, _ in hdf5.datasets(file, depth=3)]
-
-
-def length(file: h5py.File) -> int:
-    """The records that are complete: a killed writer may have begun another."""
-    return min(len(file[name]) for name in datasets(file) if not name.endswith("/index"))
 
 
 class Recording(Mapping[str, np.ndarray]):

@@ -59,7 +59,8 @@ def probe_kept(
     paths: Sequence[Path] = list(runs.kept(folder).values())
     if not paths:
         raise UserError(
-            f"{folder} has kept no checkpoints on its way: 'plasticity run --keep-every N' does"
+            f"{folder} has kept no checkpoints on its way: 'plasticity run --keep-every N' does, "
+            "and --keep-weights N weights alone"
         )
     found = {}
     for path in (*paths, last):

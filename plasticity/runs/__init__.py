@@ -12,9 +12,6 @@ from plasticity.runs.folder import (
     checkpoint_of,
     checkpoint_path,
     head,
-    kept,
-    kept_path,
-    load,
     probes,
     read_json,
     read_summary,
@@ -24,6 +21,7 @@ from plasticity.runs.folder import (
     write_summary,
     write_text,
 )
+from plasticity.runs.keeping import is_record, kept, kept_path, load, record_path
 
 __all__ = [
     "MEASURES",
@@ -33,12 +31,14 @@ __all__ = [
     "checkpoint_of",
     "checkpoint_path",
     "head",
+    "is_record",
     "kept",
     "kept_path",
     "load",
     "probes",
     "read_json",
     "read_summary",
+    "record_path",
     "save",
     "write_config",
     "write_json",

@@ -1,6 +1,7 @@
 """A run's folder: its checkpoint in HDF5, its configuration and its summary.
 
 checkpoints/step-000100.h5  what --keep-every has kept: checkpoints as they were at their steps
+weights.h5                  what --keep-weights has kept: weights alone, see `course`
 checkpoint.h5
     /weights/LAYER/NAME       weight (O, C, *kernel), bias (O,), W_pred, W_retro (K, D, D),
                               or W_readout (classes, D), b_readout (classes,)
@@ -36,7 +37,6 @@ from plasticity.files import whole
 FORMAT = 1
 SEALED = "attributes_crc32"
 NAME = "checkpoint.h5"
-KEPT = "checkpoints"
 
 AXES = {
     "weight": "(output neuron j, input neuron i, *kernel offsets)",
@@ -115,21 +115,6 @@ def checkpoint_of(folder: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{folder} holds no {NAME}: it is no run, or one that never began")
     return path
-
-
-def kept_path(folder: Path, step: int) -> Path:
-    """Where a run keeps its checkpoint of a step for good, see `RunOptions.keep_every`."""
-    return Path(folder) / KEPT / f"step-{step:06}.h5"
-
-
-def kept(folder: Path) -> dict[int, Path]:
-    """The checkpoints that a run has kept, by their steps, from the first; none is opened."""
-    found = {}
-    for path in (Path(folder) / KEPT).glob("step-*.h5"):
-        step = path.stem.removeprefix("step-")
-        if step.isdecimal() and path == kept_path(folder, int(step)):
-            found[int(step)] = path
-    return dict(sorted(found.items()))
 
 
 def check_finite(params: dict[str, dict[str, np.ndarray]]) -> None:

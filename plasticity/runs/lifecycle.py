@@ -276,7 +276,7 @@ def stored_at(path: Path, *, moments: bool = False) -> runs.Checkpoint:
     stored = runs.load(path, moments=moments)
     layers = stored.options.get("layer", {})
     plastic = any(sections.always(section) for section in sections.checked(layers).values())
-    return runs.load(path) if plastic and not moments else stored
+    return runs.load(path) if plastic and not moments and not runs.is_record(path) else stored
 
 
 def restored(

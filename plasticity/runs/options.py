@@ -221,6 +221,22 @@ class RunOptions:
         most=2**53,
         free=True,
     )
+    keep_weights: int = option(
+        0,
+        "Keep the weights alone of every so many steps, and of the start, in the folder's "
+        "weights.h5: an array over steps for each parameter, compressed.",
+        shown="none",
+        least=0,
+        most=2**53,
+        free=True,
+    )
+    keep_dtype: str = option(
+        "",
+        "Of --keep-weights: float16, float32 or float64.",
+        shown="as --dtype",
+        choices=("", "float16", "float32", "float64"),
+        free=True,
+    )
     tensorboard: bool = option(
         False, "Write what is measured for TensorBoard too, into the run's tensorboard/.", free=True
     )
@@ -263,6 +279,10 @@ class RunOptions:
             raise UserError(
                 f"--precision {self.precision} rounds operands of float32, and --dtype "
                 f"{self.dtype} is there to round less: leave one of them out"
+            )
+        if self.keep_dtype and not self.keep_weights:
+            raise UserError(
+                "--keep-dtype is of the weights that --keep-weights N keeps: name N too"
             )
         object.__setattr__(self, "data", absolute(self.data))
         if self.init:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from plasticity import data, kernels, learning
+from plasticity import data, kernels, learning, runs
 from plasticity.arrays import Array
 from plasticity.device import prefetched
 from plasticity.errors import UserError
@@ -20,6 +20,7 @@ from plasticity.learning import shares
 from plasticity.network import Layer
 from plasticity.rule import learns
 from plasticity.runs.changes import told
+from plasticity.runs.course import course_of
 from plasticity.runs.journal import Journal
 from plasticity.runs.run import State, keep, save
 from plasticity.stimuli import Batch, Batches
@@ -131,8 +132,9 @@ def train(
     every = options.stop_early
     if state.step >= steps or plateau(state.metrics, every):
         return True
-    if state.step == 0:
+    if not runs.kept_path(folder, state.step).is_file():  # a run may end between save and keep
         keep(state, folder)
+    course = course_of(state, folder)
     saved, start = time.monotonic(), time.perf_counter()
     pending: list[dict[str, list[Array | None]]] = []
     share = state.ranks.share(options.batch) if state.ranks else slice(None)
@@ -142,7 +144,9 @@ def train(
         _interruptible() as interrupted,
         Journal.of(state, folder) as journal,
         Batches(lambda step: state.batch(step, share), state.step, steps) as batches,
+        course,
     ):
+        course.stepped()
         failed: list[UserError] = []
         ended = False
 
@@ -188,6 +192,7 @@ def train(
             if done or stop or due:
                 store()
                 saved, start = time.monotonic(), time.perf_counter()
+            course.stepped()
             if kept:
                 keep(state, folder)
                 start = time.perf_counter()

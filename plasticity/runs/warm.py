@@ -34,7 +34,10 @@ def start(state: State) -> list[str]:
         UserError: no run there, no layer in common, or layers of other shapes.
     """
     named = Path(state.options.init)
-    stored = runs.load(named if named.is_file() else runs.checkpoint_of(named), moments=False)
+    stored = runs.load(
+        named if named.is_file() or runs.is_record(named) else runs.checkpoint_of(named),
+        moments=False,
+    )
     found = [conv.name for conv in state.network.convolutions if conv.name in stored.params]
     if not found:
         names = ", ".join(conv.name for conv in state.network.convolutions)
