@@ -81,7 +81,8 @@ def _pairs(changed: tuple[str, ...]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not (equals and name.strip() and value.strip()):
             raise UserError(f"--change {pair}: expected NAME=VALUE, such as --change lr=1e-4")
-        found[name.strip().removeprefix("--").replace("-", "_")] = value.strip()
+        of, dot, key = name.strip().removeprefix("--").rpartition(".")  # layer.NAME.KEY
+        found[of + dot + key.replace("-", "_")] = value.strip()
     return found
 
 
@@ -150,7 +151,7 @@ def _seeds(values: dict[str, object], count: int, out: Path | None) -> int:
     multiple=True,
     metavar="NAME=VALUE",
     help="With --resume: go on with another rule, lr, optimiser, weight_decay, schedule or option "
-    "of the rule; may be repeated.",
+    "of the rule, or of one layer as layer.conv1.lr=1e-4; may be repeated.",
 )
 @click.option(
     "--seeds",

@@ -40,12 +40,15 @@ def held(folder: Path) -> Iterator[Path]:
 def new(folder: Path, numbered: bool = False) -> Iterator[Path]:
     """Make a folder for a new run and hold it; it goes again if nothing has been written to it.
 
+    So do the folders above it that were made for it.
+
     Args:
         numbered: take `folder-2`, `folder-3`, ... where others have been quicker.
 
     Raises:
         UserError: a folder that holds something already, or cannot be made.
     """
+    parents = [one for one in Path(folder).absolute().parents if not one.exists()]
     folder, made = _make(Path(folder), numbered)
     try:
         with held(folder):
@@ -60,6 +63,8 @@ def new(folder: Path, numbered: bool = False) -> Iterator[Path]:
             with suppress(OSError):
                 (folder / LOCK).unlink(missing_ok=True)
                 folder.rmdir()
+                for parent in parents:  # from the inside; one that others use is not empty
+                    parent.rmdir()
 
 
 def empty(folder: Path) -> bool:

@@ -17,11 +17,14 @@ from plasticity.network import Parameters
 from plasticity.runs.folder import Checkpoint
 from plasticity.runs.options import OF_RULES, RunOptions
 from plasticity.runs.run import State
+from plasticity.runs.sections import Section
 
 RATES = (
     "lr", "optimiser", "weight_decay", "schedule", "warm_up", "schedule_at", "schedule_factor",
     "schedule_steps",
 )  # fmt: skip
+OF_LAYER, OF_ONE = "layer.", ("lr", "optimiser", "weight_decay")
+"""A change of one layer is `layer.NAME.KEY`, and these are its keys."""
 NAMES = ("rule", *RATES, *OF_RULES)
 
 
@@ -40,11 +43,17 @@ def changed(options: RunOptions, given: Mapping[str, str], step: int) -> RunOpti
     if "rule" in given:
         values |= {flag: one.unset for flag, one in OF_RULES.items()}
         values |= {"set": {}, "lr": 0.0, "optimiser": ""}
+    layer = dict(options.layer)
     for name, text in given.items():
+        if name.startswith(OF_LAYER):
+            layer |= _of_layer(layer, name, text)
+            values["layer"] = layer
+            continue
         if name not in NAMES:
             raise UserError(
                 f"--change {name}={text}: a run on its way can be given another rule, "
-                f"{', '.join(RATES)}, and options of its rule; the rest would make another run"
+                f"{', '.join(RATES)}, options of its rule, and {', '.join(OF_ONE)} of a layer, as "
+                "layer.conv1.lr=1e-4; the rest would make another run"
             )
         kind = type(getattr(RunOptions, name))
         values[name] = rule_check.from_text(f"--change {name}={text}", text, kind)
@@ -55,6 +64,25 @@ def changed(options: RunOptions, given: Mapping[str, str], step: int) -> RunOpti
     before = options.changes.get(str(step))
     told = f"{before}, {told}" if before else told
     return options.changed(**values, changes={**options.changes, str(step): told})
+
+
+def _of_layer(
+    sections: Mapping[str, Section], name: str, text: str
+) -> dict[str, dict[str, object]]:
+    """The section of a layer after a change such as `layer.conv1.lr`.
+
+    Raises:
+        UserError: what a layer cannot be given on its way, or a value that is none.
+    """
+    layer, _, key = name.removeprefix(OF_LAYER).rpartition(".")
+    if not layer or key not in OF_ONE:
+        raise UserError(
+            f"--change {name}={text}: of a layer {', '.join(OF_ONE)} can be changed, as "
+            "layer.conv1.lr=1e-4"
+        )
+    value = rule_check.from_text(f"--change {name}={text}", text, type(getattr(RunOptions, key)))
+    fields.declared(RunOptions)[key].check(name, value)
+    return {layer: {**sections.get(layer, {}), key: value}}
 
 
 def take(state: State, stored: Checkpoint) -> None:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -209,6 +209,30 @@ def train(
     return ended or state.step == steps
 
 
+def check_plateau(state: State) -> None:
+    """See that a run which asks whether its loss still falls has one, before it begins.
+
+    A step of two examples is looked at; no weight moves.
+
+    Raises:
+        UserError: no rule of the run descends a loss.
+    """
+    if not state.options.stop_early:
+        return
+    few = replace(state.alone, options=state.options.changed(batch=min(2, state.options.batch)))
+    few.stimulus = state.stimulus
+    _, updates = few.next()
+    found = [report.loss for update in updates for report in update.reports.values()]
+    if all(loss is None for loss in found):
+        raise UserError(LOSSLESS)
+
+
+LOSSLESS = (
+    "--stop-early asks whether the loss still falls, and no rule of this run descends one: leave "
+    "it away"
+)
+
+
 def plateau(metrics: dict[str, list], every: int) -> bool:
     """Whether the loss falls no more: the last mean over `every` steps is not the lowest.
 
@@ -222,10 +246,7 @@ def plateau(metrics: dict[str, list], every: int) -> bool:
     if not blocks:
         return False
     if "loss" not in metrics:
-        raise UserError(
-            "--stop-early asks whether the loss still falls, and no rule of this run descends one: "
-            "leave it away"
-        )
+        raise UserError(LOSSLESS)
     loss = np.array(metrics["loss"][: blocks * every]).reshape(blocks, -1)
     told = np.isfinite(loss).any(axis=1)
     means = [float(np.nanmean(block)) for block in loss[told]]

@@ -123,3 +123,36 @@ def test_a_change_that_means_nothing_leaves_the_run_as_it_was(tmp_path, change, 
 def test_a_new_run_is_not_changed(tmp_path):
     done = call(*SMALL, "--change", "lr=1", "--out", tmp_path / "no")
     assert done.exit_code == 2 and "--change goes with --resume" in done.output
+
+
+def test_the_rate_of_one_layer_changes_and_the_other_goes_on(tmp_path):
+    folder = begun(tmp_path / "run")
+    before = stored(folder).params
+    found = resumed(folder, 5, "--change", "layer.conv1.lr=1e-30", "--change",
+                    "layer.conv1.optimiser=plain")  # fmt: skip
+    assert same({"conv1": before["conv1"]}, found.params)
+    assert not same({"conv2": before["conv2"]}, found.params)
+    section = found.options["layer"]["conv1"]
+    assert section["rule"] == "clapp" and section["lr"] == 1e-30
+    assert found.options["changes"] == {"3": "layer.conv1.lr=1e-30, layer.conv1.optimiser=plain"}
+    other = begun(tmp_path / "other")
+    resumed(other, 4, "--change", "layer.conv1.lr=1e-30", "--change", "layer.conv1.optimiser=plain")
+    assert same(resumed(other, 5).params, found.params)
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ("layer.conv9.lr=1", "has here the layers conv1, conv2"),
+        ("layer.conv1.frozen=1", "of a layer lr, optimiser, weight_decay can be changed"),
+        ("layer.lr=1", "of a layer lr, optimiser, weight_decay can be changed"),
+        ("layer.conv1.lr=fast", "layer.conv1.lr=fast"),
+        ("layer.conv1.lr=-1", "layer.conv1.lr"),
+        ("width=2", "as layer.conv1.lr=1e-4"),
+    ],
+)
+def test_a_change_of_a_layer_that_cannot_be_is_told_in_a_sentence(tmp_path, change, told):
+    folder = begun(tmp_path / "run")
+    done = call("--resume", folder, "--steps", 5, "--change", change)
+    assert done.exit_code == 2 and told in done.output, done.output
+    assert stored(folder).step == 3

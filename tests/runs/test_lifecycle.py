@@ -144,12 +144,12 @@ def test_without_a_terminal_probes_tell_how_far_they_are(tmp_path):
 
 def test_a_recording_meets_a_full_disk_before_hdf5_does(tmp_path, monkeypatch):
     """The room is reserved first; what was recorded can be read, and the run says what to do."""
-    from plasticity.inspection import recording
+    from plasticity import growing
 
     def full(file, end, room):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recording.os, "posix_fallocate", full)
+    monkeypatch.setattr(growing.os, "posix_fallocate", full)
     call = ["run", *SMALL, "--no-probe", "--record", "layer=1,random=2", "--record-every", "1"]
     done = CliRunner().invoke(main, [*call, "--out", str(tmp_path / "run")])
     assert done.exit_code == 2 and "the disk is full" in done.output

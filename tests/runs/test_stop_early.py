@@ -73,3 +73,14 @@ def test_a_run_ends_where_its_losses_say_however_it_was_interrupted(tmp_path):
 def test_a_rule_without_a_loss_cannot_stop_early(tmp_path):
     done = call(*SMALL, "--rule", "oja", "--stop-early", 2, "--out", tmp_path / "no")
     assert done.exit_code == 2 and "no rule of this run descends one" in done.output
+
+
+def test_a_run_without_a_loss_is_refused_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call(*SMALL, "--rule", "oja", "--steps", 6, "--stop-early", 3)
+    assert done.exit_code == 2 and "no rule of this run descends one" in done.output
+    assert not list(tmp_path.iterdir())  # nor an empty runs/
+    assert call(*SMALL, "--rule", "oja", "--steps", 2, "--out", "run").exit_code == 0
+    done = call("--resume", "run", "--steps", 9, "--stop-early", 3)
+    assert done.exit_code == 2 and "no rule of this run descends one" in done.output
+    assert stored(tmp_path / "run").step == 2
