@@ -107,13 +107,14 @@ KERNEL inputs(const float* __restrict__ x, i64 N, i64 places, i64 C, bool by_inp
     const i64 groups = by_input ? (N + P::PACK - 1) / P::PACK : N;
     ALONG_X(w, wide) {
         ALONG_Y(row, groups * places) {
+            // The row of x that is an input's, where a word has several of them.
+            const i64 before = P::PACK > 1 && by_input ? row / places * (P::PACK - 1) : 0;
             u32 number[P::PACK];
 #pragma unroll
             for (int k = 0; k < P::PACK; ++k) {
-                const i64 n = by_input ? row / places * P::PACK + k : row / places;
+                const i64 at = by_input ? row + (before + k) * places : row;
                 const i64 c = by_input ? w : w * P::PACK + k;
-                const bool there = n < N && c < C;
-                number[k] = there ? P::rounded(x[(n * places + row % places) * C + c]) : 0u;
+                number[k] = at < N * places && c < C ? P::rounded(x[at * C + c]) : 0u;
             }
             words[row * wide + w] = P::word(number);
         }
