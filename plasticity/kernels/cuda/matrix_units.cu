@@ -28,9 +28,9 @@ struct Number {
     static constexpr int value = N;
 };
 
-// d += a b, of a (16 x 8 words) and b (8 words x 8), by a warp. Lane 4 g + t has of a the rows g and
-// g + 8, of b the column g, and of both the words t and t + 4; of d the rows g and g + 8 and the
-// columns 2 t and 2 t + 1. The emulation has the same (tests/kernels/emulation).
+// d += a b, of a (16 x 8 words) and b (8 words x 8), by a warp. Lane 4 g + t has of a the rows g
+// and g + 8, of b the column g, and of both the words t and t + 4; of d the rows g and g + 8 and the
+// columns 2 t and 2 t + 1 (PTX ISA, mma.m16n8k8 and m16n8k16). tests/kernels/emulation has the same.
 #ifndef EMULATION
 __device__ __forceinline__ void multiply_tf32(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
@@ -46,14 +46,17 @@ __device__ __forceinline__ void multiply_bf16(float (&d)[4], const u32 (&a)[4], 
 }
 
 // A copy of WORDS (1, or 4 at addresses that 16 bytes divide) to shared memory, or zeros where
-// nothing is `there`, that goes on while others compute; `copied` waits until no more than so many groups of this thread are on their way.
+// nothing is `there`, that goes on while others compute; `copied` waits until no more than so many
+// groups of this thread are on their way.
 template <int WORDS>
 __device__ __forceinline__ void copy_words(u32* to, const u32* from, bool there) {
     const u32 at = u32(__cvta_generic_to_shared(to)), bytes = there ? 4 * WORDS : 0;
     if constexpr (WORDS == 4)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes));
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from),
+                     "r"(bytes));
     else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(from), "r"(bytes));
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(from),
+                     "r"(bytes));
 }
 __device__ __forceinline__ void close_group() { asm volatile("cp.async.commit_group;"); }
 template <int GROUPS>
