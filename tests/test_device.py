@@ -159,6 +159,19 @@ def test_a_recurrent_unit_learns_the_same_on_a_gpu(gpu, credit):
         assert gpu.launches["windows"] == 2 * 2 * 5 and "errors" not in gpu.launches
 
 
+def test_film_is_learned_the_same_on_a_gpu(gpu):
+    """Kernels over several frames, norms and pools that overlap, which take no array operations."""
+    how = {"net": "vgg5_video", "rule": "clapp_s", "width": 0.02, "batch": 2}
+    how |= {"layers": 4, "clip_frames": 9, "side": 48, "crop": 64}
+    how |= {"optimiser": "plain", "lr": 1e-4}  # Adam would make steps of sums that cancel
+    found, wanted = begun(**how), begun(device="cpu", **how)
+    np.testing.assert_allclose(steps(found, 2), steps(wanted, 2), rtol=1e-10)
+    assert_same(weights(found), weights(wanted))
+    if gpu is not None:  # of four layers, none of which has an error to hand down
+        assert gpu.launches["windows"] == 2 * 2 * 4 and "errors" not in gpu.launches
+        assert gpu.launches["normalised"] == gpu.launches["undone"] == 2 * 4
+
+
 @pytest.mark.parametrize("rule", ["clapp", "cpc", "bcm"])
 def test_dW_in_float32_is_the_cpus_to_four_digits(gpu, rule):
     found, wanted = (first_updates(begun(rule, d, dtype="float32")) for d in ("cuda", "cpu"))

@@ -105,6 +105,7 @@ BACK = (
     ("cuda.matrix_units", MATRIX_UNITS),
     ("cuda.convolution", CUDA_3X3),
     ("cuda.windows", CUDA_IN_TIME),
+    ("cuda.volumes", ON_DEVICE),
     ("cpu.winograd", WINOGRAD),
     ("cpu.windows", CPU_IN_TIME),
     ("cpu.volumes", VOLUMES),
@@ -112,12 +113,16 @@ BACK = (
     ("definition.convolution", ALWAYS),
 )
 CONVOLUTION = (
-    *BACK[:3],
+    *BACK[:4],
     ("cpu.few_channels", FIRST),
-    *BACK[3:],
+    *BACK[4:],
 )  # nothing asks for the image's error
 RESIDUAL = (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS))
-NORM = (("cpu.norm", CONTIGUOUS), ("definition.norm", ALWAYS))
+NORM = (
+    ("cuda.norm", ON_DEVICE),
+    ("cpu.norm", CONTIGUOUS),
+    ("definition.norm", ALWAYS),
+)
 GRU = (
     ("cuda.gru", LYING_ON_DEVICE),
     ("cpu.gru", CONTIGUOUS),

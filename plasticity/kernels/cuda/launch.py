@@ -16,6 +16,8 @@ from plasticity.arrays import Array
 CTYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 TRANSFORMS = ("inputs", "post_inputs", "weights", "activities", "errors", "posts", "gradients")
 IN_TIME = ("windows", "activities", "posts", "errors")
+VOLUMES = ("windows", "compete", "posts", "errors")
+NORM = ("moments", "normalised", "driven", "undone")
 UNITS = ("Tf32", "Bfloat16")  # whose numbers matrix units multiply
 FIRST_CHANNELS = (1, 3)  # of images and films, grey or in colour
 ROWS = (
@@ -27,6 +29,14 @@ ROWS = (
     "hinge<{}>",
 )
 
+NARROW = 2**31  # numbers that an index of 32 bits does not count
+
+
+def _by_index(kernels: tuple[str, ...]) -> tuple[str, ...]:
+    """Instances of kernels for narrow indices and for wide ones."""
+    return tuple(f"{k}<{{}}, {index}>" for k, index in product(kernels, ("int", "i64")))
+
+
 # File -> what stands in front of it, and its kernels for a type.
 FILES = {
     "patches": (("common.cuh",), ("extract_patches<{}>",)),
@@ -34,6 +44,8 @@ FILES = {
     "pairs": (("common.cuh",), ("coactivity<{}>",)),
     "gru": (("common.cuh",), ("gru_states<{}>", "gru_posts<{}>")),
     "windows": (("common.cuh",), tuple(f"{k}<{{}}>" for k in IN_TIME)),
+    "volumes": (("common.cuh",), _by_index(VOLUMES)),
+    "norm": (("common.cuh",), _by_index(NORM)),
     "matrix_units": (
         ("common.cuh",),
         (
