@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from plasticity.cli.options import COUNT, POSITIVE, Output, Place, opens_run
 
 
@@ -46,11 +47,21 @@ from plasticity.cli.options import COUNT, POSITIVE, Output, Place, opens_run
 @click.option(
     "--kept",
     is_flag=True,
-    help="Probe every checkpoint that 'run --keep-every' has kept, and name the best.",
+    help="Probe every step that 'run --keep-every' or --keep-weights has kept, draw the curve, and "
+    "name the best.",
+)
+@click.option(
+    "--best-by",
+    default="mean",
+    show_default=True,
+    metavar="LAYER|mean|any",
+    help="With --kept, the best by: the accuracy of this layer; the mean over layers; that of any.",
 )
 @click.option("--json", "json_path", type=Output(), help="Write the result here.")
 @opens_run
+@click.pass_context
 def probe(
+    ctx: click.Context,
     run: Path,
     data: str | None,
     task: str,
@@ -60,6 +71,7 @@ def probe(
     epochs: int | None,
     views: int,
     kept: bool,
+    best_by: str,
     json_path: Path | None,
     **how: str | Path | None,
 ) -> None:
@@ -71,11 +83,12 @@ def probe(
     from plasticity.cli.console import console, say
     from plasticity.cli.screens import run as screen
 
-    from plasticity import runs
+    from plasticity import figures, runs
     from plasticity.errors import UserError
     from plasticity.probes import kept as of_kept
     from plasticity.probes import probe
-    from plasticity.runs import lifecycle
+    from plasticity.reports import plots
+    from plasticity.runs import keeping, lifecycle
 
     asked = {
         "task": task,
@@ -91,15 +104,21 @@ def probe(
             raise UserError(
                 "--kept probes all checkpoints that the run has kept: leave --checkpoint"
             )
+        state = lifecycle.reopen(run, **how)
+        keeping.check_by(best_by, [layer.name for layer in state.network.layers])
         with screen.bars() as report:
             over = of_kept.probe_kept(
                 run, lambda path: lifecycle.reopen(run, path, **how), report, **asked
             )
         console.print_whole(screen.kept_table(over))
-        path = json_path or run / of_kept.NAME
-        runs.write_json(path, over.as_dict())
-        say(f"Written to {path}")
+        path, best = json_path or run / of_kept.NAME, over.best_by(best_by)
+        runs.write_json(path, {**over.as_dict(), "best_by": vars(best)})
+        screen.best(best, over)
+        figures.save_both(plots.kept_probes(over, best), path)
+        say(f"Written to {path}, with the curves as .png and .svg")
         return
+    if ctx.get_parameter_source("best_by") != ParameterSource.DEFAULT:
+        raise UserError("--best-by goes with --kept: it chooses among what was kept")
     state = lifecycle.reopen(run, **how)
     probed = screen.probe_with_bar(state, **asked)
     console.print_whole(screen.probe_table(probed))

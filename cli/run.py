@@ -248,7 +248,8 @@ def run(
             probing = state.options.changed(**look)
             probed = screen.probe(state, folder, probing) if probing.probe else None
             looked = screen.look_ahead(state) if look and not several else None
-            screen.summary(state, folder, probed, looked)
+            chosen = screen.best_at_end(state, folder)
+            screen.summary(state, folder, probed, looked, chosen)
         if not ended:
             say(f"Interrupted after step {state.step}, and saved.")
             say(f"Go on with:  plasticity run --resume {quoted(folder)}")

@@ -24,7 +24,7 @@ from plasticity.errors import UserError
 from plasticity.inspection.tables import html
 from plasticity.layers import Seen
 from plasticity.network import Network, Parameters
-from plasticity.probes import given
+from plasticity.probes import given, kept
 from plasticity.probes.probe import Probed, probe_run
 from plasticity.reports import plots
 from plasticity.rule import Role, Rule
@@ -385,6 +385,10 @@ def _trained(
             probed = probe_run(state, train_images=sizes[0], test_images=sizes[1])
         except UserError as error:  # without labels, for example; the run is whole without it
             warnings.warn(f"no probe: {error}", stacklevel=3)
-    summary.finish(state, folder, None if probed is None else probed.as_dict())
+    over = kept.at_end(state, folder)
+    best = None if over is None else vars(over[1])
+    summary.finish(state, folder, None if probed is None else probed.as_dict(), best=best)
     plots.draw_end(state, folder, probed)
+    if over is not None:
+        plots.draw_kept(*over, folder)
     return Run(folder, state)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from plasticity.inspection.foresight import Learned
-    from plasticity.probes.kept import Kept
+    from plasticity.probes.kept import Best, Kept
     from plasticity.probes.probe import Probed
     from plasticity.runs.options import RunOptions
     from plasticity.runs.run import State
@@ -246,6 +246,35 @@ def kept_table(over: "Kept") -> Table:
     return table
 
 
+def best(found: "Best", over: "Kept") -> None:
+    """The best of what was kept, in a sentence."""
+    by = {"mean": "the mean over layers", "any": f"the best layer, {found.layer}"}
+    say(
+        f"Best by {by.get(found.by, found.by)}: step {found.step}, {100 * found.accuracy:.1f} ± "
+        f"{100 * over.error:.1f} percent, {quoted(found.checkpoint)}"
+    )
+
+
+def best_at_end(state: "State", folder: Path) -> "Best | None":
+    """Probe what was kept, if --best-by asks for it: table, curves, and the best."""
+    from plasticity.errors import UserError
+    from plasticity.probes import kept
+    from plasticity.reports.plots import draw_kept
+
+    try:
+        with bars() as report:
+            found = kept.at_end(state, folder, report)
+    except UserError as error:  # such as data without labels
+        say(f"No best step: {error}")
+        return None
+    if found is None:
+        return None
+    console.print_whole(kept_table(found[0]))
+    best(found[1], found[0])
+    draw_kept(*found, folder)
+    return found[1]
+
+
 def _reading(found: dict[str, object]) -> str:
     """What a loss does as a run learns, in words."""
     if "loss_first" not in found:
@@ -266,7 +295,11 @@ def left_out(state: "State") -> None:
 
 
 def summary(
-    state: "State", folder: Path, probed: "Probed | None", learned: "Learned | None" = None
+    state: "State",
+    folder: Path,
+    probed: "Probed | None",
+    learned: "Learned | None" = None,
+    chosen: "Best | None" = None,
 ) -> None:
     """The end of a run: what happened, how to read it, how to go on."""
     from plasticity.reports.plots import draw_end
@@ -275,7 +308,7 @@ def summary(
     # Numbers come first: a disk that is full at the figures must not lose what was measured.
     one = state.stimulus.example
     results = (None if one is None else one.as_dict() for one in (probed, learned))
-    found = finish(state, folder, *results)
+    found = finish(state, folder, *results, best=None if chosen is None else vars(chosen))
     draw_end(state, folder, probed)
     if "seconds" in found:
         table = Table(title="Training", title_justify="left")
@@ -331,4 +364,5 @@ def summary(
     files += ["losses.png", "losses.svg"] if "loss_last" in found else []
     files += ["measures.png", "measures.svg"] if "measures" in found else []
     files += ["probe.png", "probe.svg"] if probed is not None else []
+    files += ["kept-probes.json", "kept-probes.png"] if chosen is not None else []
     say(f"Written to {folder}: {', '.join(files)}")

@@ -24,7 +24,14 @@ from plasticity.figures.published import (
     over_layers,
     over_values,
 )
-from plasticity.figures.run import losses, losses_of_runs, measures, probe_bars, spectrum
+from plasticity.figures.run import (
+    kept_probes,
+    losses,
+    losses_of_runs,
+    measures,
+    probe_bars,
+    spectrum,
+)
 from plasticity.figures.sound import confusions, kind_of, traces, utterance
 from plasticity.figures.style import check_suffix, save, save_both
 from plasticity.figures.terms import cpc_terms
@@ -42,6 +49,7 @@ __all__ = [
     "gate_history",
     "gates",
     "hinge",
+    "kept_probes",
     "kernel",
     "kernel_grid",
     "kernels",

@@ -1,6 +1,6 @@
 """Figures of a whole run: losses, gates and probes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -195,6 +195,42 @@ def losses_of_runs(runs: Mapping[str, Mapping[str, np.ndarray]], title: str) -> 
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", handlelength=1.6)
     figure.suptitle(plain(title), fontsize=9)
+    return figure
+
+
+@styled
+def kept_probes(
+    steps: Sequence[int],
+    accuracy: np.ndarray,
+    names: list[str],
+    error: float,
+    title: str,
+    classes: int = 0,
+    best: int | None = None,
+) -> Figure:
+    """Probe accuracy of every layer over training, and the step that is the best.
+
+    Args:
+        accuracy: `(steps, layers)`, fractions; error: one standard error of one of them.
+        classes: how many there are, for the level of chance; best: that step.
+    """
+    figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
+    axes = figure.subplots()
+    how = {"markersize": 3.5, "linewidth": 1, "capsize": 2, "elinewidth": 0.6}
+    for i, name in enumerate(names):
+        values = 100 * accuracy[:, i]
+        axes.errorbar(steps, values, 100 * error, label=plain(name), **how, **layer(i))
+    if classes:
+        chance(axes, classes)
+    if best is not None:
+        axes.axvline(best, color="#555555", linewidth=0.8, zorder=0)
+        mark = {"xycoords": ("data", "axes fraction"), "xytext": (2, -2), "fontsize": 6.5}
+        axes.annotate("best", (best, 1), textcoords="offset points", va="top", **mark)
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_ylabel("probe accuracy (%)")
+    axes.set_title(plain(title), fontsize=8)
+    figure.legend(loc="outside right center", fontsize=6.5, handlelength=2.4)
     return figure
 
 

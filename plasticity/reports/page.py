@@ -16,6 +16,7 @@ from plasticity.errors import MissingError, UserError, installs
 from plasticity.figures import Figure
 from plasticity.figures.style import styled
 from plasticity.files import whole
+from plasticity.probes.kept import Kept
 from plasticity.reports import plots
 from plasticity.reports.plots import Look
 from plasticity.runs import summary
@@ -355,7 +356,9 @@ def _probe(look: Look) -> Part:
         tables.append((what, rows))
         figure = plots.probe_bars(found)
         images.append(picture(figure, f"Probe accuracy by layer, {what}, with one standard error"))
-    if not tables:
+    if (over := Kept.read(look.folder)) is not None:
+        images.append(picture(plots.kept_probes(over), "Probe accuracy of every layer over steps"))
+    if not images:
         raise MissingError(f"no probe was taken: 'plasticity probe {look.folder}' does")
     text = (
         "How much of the classes a linear reader finds in the encodings of a layer, beside the "

@@ -19,6 +19,7 @@ from plasticity.inspection.records import NAME, read
 from plasticity.inspection.step import index_of
 from plasticity.network import Parameters
 from plasticity.probes import probe
+from plasticity.probes.kept import Best, Kept
 from plasticity.probes.probe import Probed
 from plasticity.reports import film, sound
 from plasticity.runs import lifecycle
@@ -201,12 +202,27 @@ def draw_end(state: State, folder: Path, probed: Probed | None) -> None:
         figures.save_both(bars, folder / "probe")
 
 
+def draw_kept(over: Kept, best: Best, folder: Path) -> None:
+    """Draw the probes of what a run has kept into its folder."""
+    figures.save_both(kept_probes(over, best), Path(folder) / "kept-probes")
+
+
 def probe_bars(probed: dict[str, Any]) -> Figure:
     """A probe as it is stored: accuracy by layer, with the data set's name and chance."""
     accuracies = (probed[name] for name in ("layers", "trained", "random", "error"))
     task = probed.get("task", "classes")
     title = f"{task} of {probed['data']}, {probed['protocol']} probe"
     return figures.probe_bars(*accuracies, title, probed.get("classes", 0))
+
+
+def kept_probes(over: Kept, best: Best | None = None) -> Figure:
+    """Probes of what a run has kept, over training."""
+    about = over.about
+    title = f"{about['task']} of {about['data']}, {about['protocol']} probe"
+    step = None if best is None else best.step
+    of = np.array(over.trained)
+    classes = about.get("classes", 0)
+    return figures.kept_probes(over.steps, of, over.layers, over.error, title, classes, step)
 
 
 def losses(look: Look) -> Figure:

@@ -4,7 +4,7 @@ The weights of `weights.h5`, see `course`, are named as if that file were a fold
 `RUN/weights.h5/100` are those after step 100.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from plasticity.runs import folder as of_folder
 from plasticity.runs.folder import FORMAT, Checkpoint
 
 KEPT, NAME = "checkpoints", "weights.h5"
+CRITERIA = ("mean", "any")
+"""By what the best of what was kept is chosen, besides the name of a layer."""
 
 
 def kept_path(folder: Path, step: int) -> Path:
@@ -36,6 +38,19 @@ def kept(folder: Path) -> dict[int, Path]:
         if step.isdecimal() and path == kept_path(folder, int(step)):
             found[int(step)] = path
     return dict(sorted(found.items()))
+
+
+def check_by(by: str, layers: Sequence[str]) -> None:
+    """See that the best of what was kept can be chosen by this: a layer, `mean` or `any`.
+
+    Raises:
+        UserError: no such layer.
+    """
+    if by not in (*layers, *CRITERIA):
+        raise UserError(
+            f"--best-by {by}: expected a layer, {', '.join(layers)}, or mean, over all layers, or "
+            "any, the best of any layer"
+        )
 
 
 def record_path(folder: Path, step: int) -> Path:

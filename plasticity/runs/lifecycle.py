@@ -10,7 +10,7 @@ from plasticity.errors import UserError
 from plasticity.files import make_folder
 from plasticity.learning.ranks import Ranks
 from plasticity.runs import changes as alter
-from plasticity.runs import journal, run, sections, sets, training, warm
+from plasticity.runs import journal, keeping, run, sections, sets, training, warm
 from plasticity.runs.options import RunOptions
 from plasticity.runs.run import State
 
@@ -72,8 +72,19 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
         warm.start(state)
     for loss, layout in zip(state.losses, state.layouts, strict=True):  # says if nothing is drawn
         state.rules[loss.kept].draw(layout, seeds.generator(options.seed))
-    training.check_plateau(state)
+    _check_end(state)
     return state
+
+
+def _check_end(state: State) -> None:
+    """Refuse an end that the run cannot have, before it begins.
+
+    Raises:
+        UserError: no loss to stop by, or no such layer to choose by.
+    """
+    training.check_plateau(state)
+    if state.options.best_by:
+        keeping.check_by(state.options.best_by, [layer.name for layer in state.network.layers])
 
 
 def make(state: State, folder: Path) -> None:
@@ -172,7 +183,7 @@ def resume(
     state.stimulus = stimulus
     if options.init or warm.path_of(folder).is_file():  # an imported run has no --init
         warm.resume(state, folder)
-    training.check_plateau(state)
+    _check_end(state)
     return state
 
 

@@ -237,6 +237,13 @@ class RunOptions:
         choices=("", "float16", "float32", "float64"),
         free=True,
     )
+    best_by: str = option(
+        "",
+        "At the end probe every step that was kept, by --keep-every or --keep-weights, and name "
+        "the best: by the accuracy of this layer, by the mean over layers, or by the best of any.",
+        shown="not asked",
+        free=True,
+    )
     tensorboard: bool = option(
         False, "Write what is measured for TensorBoard too, into the run's tensorboard/.", free=True
     )
@@ -283,6 +290,11 @@ class RunOptions:
         if self.keep_dtype and not self.keep_weights:
             raise UserError(
                 "--keep-dtype is of the weights that --keep-weights N keeps: name N too"
+            )
+        if self.best_by and not (self.keep_every or self.keep_weights):
+            raise UserError(
+                f"--best-by {self.best_by} chooses among steps that were kept: name --keep-every N "
+                "or --keep-weights N too"
             )
         object.__setattr__(self, "data", absolute(self.data))
         if self.init:

@@ -62,11 +62,13 @@ def finish(
     folder: Path,
     probe: dict[str, object] | None = None,
     foresight: dict[str, object] | None = None,
+    best: dict[str, object] | None = None,
 ) -> dict[str, object]:
     """Write `summary.json`; returns what it holds.
 
     Args:
         probe: the result of a probe, see `probes.probe.Probed.as_dict`.
+        best: the best of what was kept, see `probes.kept.Best`.
         foresight: what a first look found on batches to come, see `inspection.Learned.as_dict`.
     """
     summary: dict[str, object] = {
@@ -88,6 +90,8 @@ def finish(
         summary["probe"] = probe
     if foresight is not None:
         summary["foresight"] = foresight
+    if best is not None:
+        summary["best"] = best
     summary["written"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     runs.write_summary(folder, summary)
     return summary

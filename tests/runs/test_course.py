@@ -135,7 +135,8 @@ def test_kept_weights_are_probed_and_compared_as_kept_checkpoints_are(whole, tmp
         done = call("probe", folder, "--kept", "--train", 40, "--test", 20, "--json",
                     tmp_path / f"{folder.name}.json")  # fmt: skip
         assert done.exit_code == 0, done.output
-    assert runs.read_json(tmp_path / "alone.json") == runs.read_json(tmp_path / "whole.json")
+    found = [runs.read_json(tmp_path / f"{name}.json") for name in ("alone", "whole")]
+    assert all(found[0][name] == found[1][name] for name in ("steps", "trained", "best"))
     done = call("compare", alone, "--with", "hinge_cpc", "--batches", 1)
     assert done.exit_code == 0 and "step 6" in done.output, done.output
 
