@@ -1,5 +1,6 @@
 """`plasticity data`."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -8,6 +9,8 @@ from plasticity.cli.options import SEED, Number
 from plasticity.data.fetch import ARCHIVES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.table import Table
 
 WHERE = {
@@ -64,27 +67,43 @@ def data(ctx: click.Context, data_dir: str | None) -> None:
             table.add_row(name, split, str(len(found)), size, labels, str(found.place))
     console.print(table)
     console.print(_speech_table(data_dir))
+    console.print(_film_table(data_dir))
     for name, reason in missing.items():
         say(f"{name}: {reason}. Its files: {WHERE[name]}.")
     say(
-        "A folder of images is a data set too: --data FOLDER, with a subfolder for each class if "
-        "there are labels. Check it by 'plasticity data FOLDER'.",
+        "A folder of images, recordings or films is a data set too: --data FOLDER, with a "
+        "subfolder for each class if there are labels. Check it by 'plasticity data FOLDER'.",
     )
 
 
 def _speech_table(data_dir: str | None) -> "Table":
     """Which sets of speech are there; nothing is decoded for it."""
+    from plasticity.data import speech
+
+    places = {name: partial(speech.place_of, name, data_dir) for name in speech.SETS}
+    return _where("Speech", places)
+
+
+def _film_table(data_dir: str | None) -> "Table":
+    """Which sets of film are there; nothing is decoded for it."""
+    from plasticity.data import films
+
+    made = "made as they are needed"
+    return _where("Film", {"motions": lambda: made, "ucf101": partial(films.place_of, data_dir)})
+
+
+def _where(title: str, places: dict[str, "Callable[[], object]"]) -> "Table":
+    """Where each set is, or why it is not found."""
     from rich.table import Table
 
-    from plasticity.data import speech
     from plasticity.errors import UserError
 
-    table = Table(title="Speech", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("name")
     table.add_column("file or folder", overflow="fold")
-    for name in speech.SETS:
+    for name, place in places.items():
         try:
-            table.add_row(name, str(speech.place_of(name, data_dir)))
+            table.add_row(name, str(place()))
         except UserError as error:
             table.add_row(name, f"not found: {error}")
     return table
@@ -94,11 +113,11 @@ def _speech_table(data_dir: str | None) -> "Table":
 @click.argument("name")
 @click.pass_obj
 def check(data_dir: str | None, name: str) -> None:
-    """Say what a data set holds, and decode every image or audio file."""
+    """Say what a data set holds, and decode every image, recording or film."""
     from plasticity.cli.console import say
     from plasticity.cli.screens import run as screen
 
-    from plasticity.data import damaged, described, speech
+    from plasticity.data import damaged, described, films, speech
 
     if speech.is_speech(name):
         with screen.bars() as report:
@@ -106,6 +125,14 @@ def check(data_dir: str | None, name: str) -> None:
         for line in speech.described(found):
             say(line)
         raise SystemExit(1 if found.damaged else 0)
+    if films.are_films(name):
+        with screen.bars() as report:
+            lines, found = films.checked(name, data_dir, report)
+        for line in (*lines, *(f"{path}: {reason}" for path, reason in found.items())):
+            say(line)
+        if found:
+            say(f"Films that cannot be decoded: {len(found)}. A run leaves them out, and says so.")
+        raise SystemExit(1 if found else 0)
     for line in described(name, data_dir):
         say(line)
     with screen.bars() as report:

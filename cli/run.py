@@ -184,6 +184,7 @@ def run(
     from plasticity.cli.screens import run as screen
 
     from plasticity import claims, runs, trust
+    from plasticity.data.decoded import reporting
     from plasticity.errors import UserError
     from plasticity.inspection import recording
     from plasticity.learning import ranks
@@ -214,7 +215,8 @@ def run(
             look = options.first_look({name for name in values if _asked(ctx, name)})
             trust.named(options)
             folder = held.enter_context(lifecycle.folder_of(options, out, several))
-            state = lifecycle.plan(options, several)
+            with screen.bars() as bars, reporting(bars):
+                state = lifecycle.plan(options, several)
         else:
             given = {name: value for name, value in values.items() if _asked(ctx, name)}
             if "layer" in ctx.meta:
@@ -226,7 +228,8 @@ def run(
             if not several or several.rank == 0:
                 held.enter_context(claims.held(folder))
             how = {"changed_data": changed_data, "trusted": trusted, "changed": _pairs(changed)}
-            state = lifecycle.resume(folder, given, free(), several, **how)
+            with screen.bars() as bars, reporting(bars):
+                state = lifecycle.resume(folder, given, free(), several, **how)
 
         if resume is not None and _asked(ctx, "record_every") and not values["record"]:
             raise UserError(

@@ -53,7 +53,7 @@ class Found:
     notes: tuple[str | Note, ...]
 
 
-def read_folder(name: str, base: Path, caches: list[Path], report: Report) -> Speech:
+def read_folder(name: str, base: Path, caches: list[Path], report: Report | None = None) -> Speech:
     """A folder of audio, with lists, labels and names of phones if they are there.
 
     Args:

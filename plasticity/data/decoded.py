@@ -3,8 +3,10 @@
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -29,6 +31,21 @@ BLOCK = 1 << 18  # samples read at once
 LOUDEST = 1e6  # of floating-point samples, so that sums stay finite
 BATCH = 32  # files decoded between two writes
 FORMAT = 1  # of the cache; a change of the decoding is a new one
+
+_onlooker: ContextVar[Report] = ContextVar("onlooker", default=lambda what, done, total: None)
+
+
+@contextmanager
+def reporting(report: Report) -> Iterator[None]:
+    """Whoever opens a set in here and names no `report` of its own tells this one how it goes on.
+
+    A set is opened far below the command that shows progress.
+    """
+    before = _onlooker.set(report)
+    try:
+        yield
+    finally:
+        _onlooker.reset(before)
 
 
 @dataclass(frozen=True)
@@ -57,14 +74,14 @@ class Decoding:
 
 
 def decoded(
-    base: Path, files: list[Path], caches: list[Path], report: Report
+    base: Path, files: list[Path], caches: list[Path], report: Report | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The samples of all audio files, int16 at 16 kHz: see `kept`."""
     return kept(AUDIO, base, files, caches, report)
 
 
 def kept(
-    how: Decoding, base: Path, files: list[Path], caches: list[Path], report: Report
+    how: Decoding, base: Path, files: list[Path], caches: list[Path], report: Report | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The units of all files, one file after another; decoded once, then mapped.
 
@@ -75,7 +92,8 @@ def kept(
         base: the folder that `files` are named relative to.
         caches: folders of caches: one that holds this decoding is taken, or else the first that can
             be written to.
-        report: called with the activity, files done and files in all.
+        report: called with the activity, files done and files in all; by default that of
+            `reporting`.
 
     Returns:
         Units `(all, *shape)`, mapped; and how many each file has, int64 `(files,)`, -1 where one
@@ -94,7 +112,7 @@ def kept(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder, busy=None):
-                _decode(how, folder, files, report)
+                _decode(how, folder, files, report or _onlooker.get())
         except OSError as error:
             full = "; it goes on from there once there is room" if error.errno in FULL else ""
             raise UserError(

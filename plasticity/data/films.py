@@ -20,11 +20,13 @@ from PIL import Image
 from plasticity import places
 from plasticity.data import folders
 from plasticity.data.clips import ClipSet
+from plasticity.data.corpus import AUDIO
 from plasticity.data.decoded import Decoding, kept
 from plasticity.data.download import Report
 from plasticity.data.images import centre
+from plasticity.data.motions import COUNTS, MOTIONS
 from plasticity.data.sets import data_folder
-from plasticity.data.tree import Kind, few
+from plasticity.data.tree import IMAGES, Kind, Passed, few
 from plasticity.data.utterances import DAMAGED, Note, starts
 from plasticity.errors import UserError, installs
 
@@ -104,7 +106,7 @@ def open_films(
     every: int,
     frames: int,
     short: str = "drop",
-    report: Report = lambda what, done, total: None,
+    report: Report | None = None,
 ) -> dict[str, ClipSet]:
     """The splits of a set of films: `ucf101` (or `ucf101-2`, `ucf101-3`), or a folder by its path.
 
@@ -116,11 +118,7 @@ def open_films(
     Raises:
         UserError: no such set, no film that can be used, lists that cannot be read.
     """
-    published = PUBLISHED.fullmatch(name)
-    if published:
-        found = _published(_place(data_dir), int(published[1] or 1))
-    else:
-        found = _folder(Path(name).expanduser())
+    found = _found(name, data_dir)
     wider = round(side * WIDER)
     how = Decoding(
         f"film {FORMAT} {wider} {every}",
@@ -170,7 +168,50 @@ def open_films(
     return {split: whole.only(np.flatnonzero(w), split) for split, w in parts.items() if w.any()}
 
 
-def _place(data_dir: str | None) -> Path:
+def _found(name: str, data_dir: str | None) -> Found:
+    if published := PUBLISHED.fullmatch(name):
+        return _published(place_of(data_dir), int(published[1] or 1))
+    return _folder(Path(name).expanduser())
+
+
+def are_films(name: str) -> bool:
+    """Whether a name or folder is a set of films: one with more films than images or recordings."""
+    path = Path(name).expanduser()
+    if name == "motions" or PUBLISHED.fullmatch(name) or not path.is_dir():
+        return name == "motions" or bool(PUBLISHED.fullmatch(name))
+    films, *others = (Passed(path, kind).walk(path).count for kind in (FILMS, AUDIO, IMAGES))
+    return films > max(others)
+
+
+def checked(
+    name: str, data_dir: str | None, report: Report = lambda what, done, total: None
+) -> tuple[list[str], dict[str, str]]:
+    """Decode every film of a set, and keep nothing: lines that say what it holds, and the films
+    that cannot be decoded with what is wrong with each.
+
+    Raises:
+        UserError: as `open_films`.
+    """
+    if name == "motions":
+        counts = ", ".join(f"{split} {count}" for split, count in COUNTS.items())
+        return [f"Clips of motions, made as they are needed: {counts}; classes: {len(MOTIONS)}"], {}
+    found = _found(name, data_dir)
+    need_av()
+    lengths, damaged = [], {}
+    for number, file in enumerate(found.files, 1):
+        try:
+            lengths.append(len(read_film(file, 8, 1)))
+        except UserError as error:
+            damaged[str(file)] = str(error).removeprefix(f"{file} ")
+        report("decoding", number, len(found.files))
+    tests = int(found.testing.sum())
+    classes = f"{len(found.classes)} ({few(found.classes, most=20)})" if found.classes else "none"
+    frames = f"{min(lengths)} to {max(lengths)}" if lengths else "none"
+    told = f"Films of {name}: train {len(found.files) - tests}, test {tests}"
+    return [f"{told}; classes: {classes}; frames: {frames}", *map(str, found.notes)], damaged
+
+
+def place_of(data_dir: str | None) -> Path:
     where = data_folder(data_dir)
     for base in (where / "ucf101", where):
         if (base / INNER).is_dir():

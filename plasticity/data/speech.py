@@ -23,7 +23,7 @@ def open_speech(
     name: str,
     data_dir: str | None = None,
     shortest: int = WINDOW,
-    report: Report = lambda what, done, total: None,
+    report: Report | None = None,
 ) -> Speech:
     """A set of speech: `speech` (shipped), `librispeech`, `flite` (made), or the path of a folder.
 

@@ -92,6 +92,34 @@ def test_films_are_decoded_once_with_progress(ucf, monkeypatch):
     assert len(opened(ucf)["train"]) == 2
 
 
+def test_a_set_is_checked_film_by_film_and_nothing_is_kept(ucf):
+    (ucf / "UCF-101/Archery/v_Archery_g01_c01.avi").write_bytes(b"no film")
+    done = CliRunner().invoke(main, ["data", "--data-dir", str(ucf), "ucf101"])
+    assert done.exit_code == 1
+    lines = " ".join(done.output.split())
+    assert "Films of ucf101: train 2, test 2; classes: 2 (Archery, BaseballPitch)" in lines
+    assert "frames: 9 to 11" in lines and "v_Archery_g01_c01.avi: cannot be read as a film" in lines
+    assert not (ucf / "decoded").exists()
+    folder = CliRunner().invoke(main, ["data", str(ucf / "UCF-101" / "BaseballPitch")])
+    assert folder.exit_code == 0 and "classes: none; frames: 10 to 11" in folder.output
+
+
+def test_the_sets_of_film_are_listed(ucf):
+    found = " ".join(CliRunner().invoke(main, ["data", "--data-dir", str(ucf)]).output.split())
+    assert "motions" in found and "ucf101" in found and "UCF-101 is neither" not in found
+
+
+def test_a_run_shows_how_far_its_films_are_decoded(ucf):
+    how = ["--net", "vgg5_video", "--data", "ucf101", "--data-dir", str(ucf), "--steps", "1"]
+    how += ["--clip-frames", "9", "--side", "16", "--layers", "1", "--width", "0.02"]
+    how += ["--batch", "2", "--prediction-steps", "1", "--no-probe", "--out"]
+    done = CliRunner().invoke(main, ["run", *how, str(ucf / "run")])
+    assert done.exit_code == 0, done.output
+    assert "decoding: 4/4" in done.output
+    again = CliRunner().invoke(main, ["run", *how, str(ucf / "other")])
+    assert again.exit_code == 0 and "decoding" not in again.output, "once and for all"
+
+
 def test_short_damaged_and_missing_films_are_counted_and_named(ucf):
     (ucf / "UCF-101/Archery/v_Archery_g01_c01.avi").write_bytes(b"no film")
     (ucf / "UCF-101/BaseballPitch/v_BaseballPitch_g01_c01.avi").unlink()
