@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from plasticity.inspection.comparisons import ModuleEvents, Prediction
 
 SIGNS = ((1, "#777777", "positive, y = +1"), (-1, COLOURS[5], "negative, y = −1"))
-OUTSIDE, FARTHEST = 0.005, 6.0  # scores beyond these quantiles, or this far, are in the last bin
+OUTSIDE = 0.005  # scores beyond these quantiles of both signs are in the last bin
+FARTHEST, FEW = 6.0, 0.05  # and those this far off, where they are few: the hinge lies within 1
 BINS = 40
 LINES = (("-", "o"), ("--", "s"), (":", "^"))  # of the roles, in their order
 PANELS = 2  # in a row, so that they can be read on a phone
@@ -41,8 +42,11 @@ def hinge(modules: "Sequence[ModuleEvents]") -> Figure:
     """
     figure, grid = panels(len(modules), 1.75)
     for axes, module in zip(grid, modules, strict=True):
-        low, high = np.quantile(module.score, [OUTSIDE, 1 - OUTSIDE])
-        low, high = np.clip([low, high], [-FARTHEST, 1.5], [-1.5, FARTHEST])
+        every = [own for s, *_ in SIGNS if (own := module.score[module.label == s]).size]
+        ends = np.array([np.quantile(own, [OUTSIDE, 1 - OUTSIDE]) for own in every])
+        low, high = ends[:, 0].min(), ends[:, 1].max()
+        far = FARTHEST if (np.abs(module.score) > FARTHEST).mean() < FEW else np.inf
+        low, high = np.clip([low, high], [-far, 1.5], [-1.5, far])
         edges = np.linspace(low, high, BINS + 1)
         for sign, colour, label in SIGNS:
             own = module.score[module.label == sign]
