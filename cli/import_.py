@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
-from plasticity.cli.options import Place, Sections, run_options, set_option
+from plasticity.cli.options import (
+    Place,
+    Sections,
+    check_agreed,
+    config_option,
+    run_options,
+    set_option,
+    trust_option,
+)
 
 
 @click.command("import", cls=Sections)
@@ -16,6 +24,8 @@ from plasticity.cli.options import Place, Sections, run_options, set_option
     metavar="PATTERN",
     help="Leave out arrays of such names, such as 'autoregressor.*'; may be repeated.",
 )
+@config_option
+@trust_option
 @set_option
 @run_options()
 @click.pass_context
@@ -24,6 +34,8 @@ def import_(
     files: tuple[Path, ...],
     out: str | None,
     leave: tuple[str, ...],
+    config: Path | None,
+    trusted: bool,
     **values: object,
 ) -> None:
     """Make a run of weights from elsewhere: of torch, or of `plasticity export`.
@@ -43,6 +55,8 @@ def import_(
     from plasticity.runs.options import RunOptions
 
     given = [n for n in values if ctx.get_parameter_source(n) != ParameterSource.DEFAULT]
+    values["layer"] = ctx.meta.get("layer", {})
+    check_agreed(ctx, values, trusted)
     options = RunOptions(**values)
     trust.named(options)
     with lifecycle.folder_of(options, out) as folder:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 COUNT = click.IntRange(0, 2**31 - 1)
 POSITIVE = click.IntRange(1, 2**31 - 1)
@@ -215,3 +216,74 @@ def jobs_options(command: Callable) -> Callable:
     ):
         command = option(command)
     return command
+
+
+NO_KEYS = (
+    "config", "resume", "set", "changed_data", "changed", "trusted", "seeds", "files", "leave",
+)  # fmt: skip
+"""What the command line alone says."""
+
+
+def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """Keys of the file become the defaults of the options, so that a flag wins."""
+    if path is None:
+        return None
+    import tomllib
+
+    from plasticity.errors import UserError
+    from plasticity.runs.options import check_type
+
+    try:
+        keys = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"--config {path}: not a readable TOML file ({error})") from error
+    known = {p.name for p in ctx.command.params if p.name not in NO_KEYS}
+    keys = {name.replace("-", "_"): value for name, value in keys.items()}
+    if isinstance(fields := keys.pop("set", {}), dict):
+        ctx.meta["set"] = fields
+    else:
+        raise UserError(f"--config {path}: 'set' must be a table of the rule's fields")
+    if "layer" in keys:
+        from plasticity.runs import sections
+
+        try:
+            ctx.meta["layer"] = sections.checked(keys.pop("layer"))
+        except UserError as error:
+            raise UserError(f"--config {path}: {error}") from error
+    for name, value in keys.items():
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise UserError(f"--config {path}: unknown key '{name}'{hint}")
+        try:
+            check_type(name, value)
+        except UserError as error:
+            raise UserError(f"--config {path}: {error}") from error
+    ctx.default_map = {**(ctx.default_map or {}), **keys}
+    return path
+
+
+config_option = click.option(
+    "--config",
+    callback=read_config,
+    is_eager=True,
+    type=Place(dir_okay=False),
+    help="A TOML file whose keys are these options; a flag wins over it.",
+)
+
+
+def check_agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> None:
+    """Refuse a rule's or network's file that a configuration names, and its reader has not."""
+    from plasticity import plugins
+    from plasticity.runs import sections
+
+    for kind in ("rule", "net"):
+        name = str(values[kind])
+        if ctx.get_parameter_source(kind) == ParameterSource.DEFAULT_MAP and plugins.is_file(name):
+            plugins.check_agreed(name, kind, "--config", trusted)
+    for name in sections.files(values["layer"]):
+        plugins.check_agreed(name, "rule", "--config", trusted)

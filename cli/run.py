@@ -5,54 +5,15 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
-from plasticity.cli.options import Place, Sections, run_options, set_option, trust_option
-
-
-def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
-    """Keys of the file become the defaults of the options, so that a flag wins."""
-    if path is None:
-        return None
-    import tomllib
-
-    from plasticity.errors import UserError
-    from plasticity.runs.options import check_type
-
-    try:
-        keys = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"--config {path}: not a readable TOML file ({error})") from error
-    known = {
-        p.name
-        for p in ctx.command.params
-        if p.name not in ("config", "resume", "set", "changed_data", "changed", "trusted", "seeds")
-    }
-    keys = {name.replace("-", "_"): value for name, value in keys.items()}
-    if isinstance(fields := keys.pop("set", {}), dict):
-        ctx.meta["set"] = fields
-    else:
-        raise UserError(f"--config {path}: 'set' must be a table of the rule's fields")
-    if "layer" in keys:
-        from plasticity.runs import sections
-
-        try:
-            ctx.meta["layer"] = sections.checked(keys.pop("layer"))
-        except UserError as error:
-            raise UserError(f"--config {path}: {error}") from error
-    for name, value in keys.items():
-        if name not in known:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise UserError(f"--config {path}: unknown key '{name}'{hint}")
-        try:
-            check_type(name, value)
-        except UserError as error:
-            raise UserError(f"--config {path}: {error}") from error
-    ctx.default_map = {**(ctx.default_map or {}), **keys}
-    return path
+from plasticity.cli.options import (
+    Place,
+    Sections,
+    check_agreed,
+    config_option,
+    run_options,
+    set_option,
+    trust_option,
+)
 
 
 def _asked(ctx: click.Context, name: str) -> bool:
@@ -86,19 +47,6 @@ def _pairs(changed: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _agreed(ctx: click.Context, values: dict[str, object], trusted: bool) -> None:
-    """Refuse a rule's or network's file that a configuration names, and its reader has not."""
-    from plasticity import plugins
-    from plasticity.runs import sections
-
-    for kind in ("rule", "net"):
-        name = str(values[kind])
-        if ctx.get_parameter_source(kind) == ParameterSource.DEFAULT_MAP and plugins.is_file(name):
-            plugins.check_agreed(name, kind, "--config", trusted)
-    for name in sections.files(values["layer"]):
-        plugins.check_agreed(name, "rule", "--config", trusted)
-
-
 def _seeds(values: dict[str, object], count: int, out: Path | None) -> int:
     """Runs that differ by their seeds alone: a sweep of one row."""
     from plasticity.cli.screens import sweep as screen
@@ -127,13 +75,7 @@ def _seeds(values: dict[str, object], count: int, out: Path | None) -> int:
     is_eager=True,
     help="A set of options that is known to work: small, of images; speech; film.",
 )
-@click.option(
-    "--config",
-    callback=_read_config,
-    is_eager=True,
-    type=Place(dir_okay=False),
-    help="A TOML file whose keys are these options; a flag wins over it.",
-)
+@config_option
 @click.option("--out", type=Place(file_okay=False), help="Run folder.  [default: runs/...]")
 @click.option(
     "--resume",
@@ -206,11 +148,11 @@ def run(
                 other = "mpiexec" if several else "--resume"
                 raise UserError(f"--seeds begins several runs: it does not go with {other}")
             values["layer"] = ctx.meta.get("layer", {})
-            _agreed(ctx, values, trusted)
+            check_agreed(ctx, values, trusted)
             ctx.exit(_seeds(values, seeds, out))
         if resume is None:
             values["layer"] = ctx.meta.get("layer", {})
-            _agreed(ctx, values, trusted)
+            check_agreed(ctx, values, trusted)
             options = RunOptions(**values)
             look = options.first_look({name for name in values if _asked(ctx, name)})
             trust.named(options)

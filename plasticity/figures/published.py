@@ -102,7 +102,11 @@ def over_layers(
 
 @styled
 def over_values(
-    lines: Mapping[str, Sequence[tuple[float, Sequence[float]]]], key: str, unit: str, title: str
+    lines: Mapping[str, Sequence[tuple[float, Sequence[float]]]],
+    key: str,
+    unit: str,
+    title: str,
+    classes: int = 0,
 ) -> Figure:
     """A curve for each line over the values of an option: the mean over seeds and their spread.
 
@@ -110,6 +114,7 @@ def over_values(
 
     Args:
         lines: by name the values of the option, each with what its seeds found, in `unit`.
+        classes: how many there are, for the level of chance; 0 draws none.
     """
     figure = Figure(figsize=(PAGE * 0.65, 2.8), layout="constrained")
     axes = figure.subplots()
@@ -121,6 +126,8 @@ def over_values(
             axes.errorbar(
                 [x for x, _ in there], mean, spread, label=plain(name), **BARS, **layer(i)
             )
+    if classes:
+        chance(axes, classes)
     values = [x for points in lines.values() for x, _ in points]
     if min(values) > 0 and max(values) > 10 * min(values):
         axes.set_xscale("log")

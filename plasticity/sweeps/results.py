@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plasticity import runs
+from plasticity import plugins, runs
 from plasticity.files import whole
 from plasticity.sweeps import tables
-from plasticity.sweeps.file import Row, Sweep
+from plasticity.sweeps.sweep import Row, Sweep
 from plasticity.sweeps.tables import Measure
 
 if TYPE_CHECKING:
@@ -267,19 +267,22 @@ def drawn(sweep: Sweep, results: Sequence[Result], folder: Path) -> dict[str, "F
         return found
     main = probes[:1] or [LOSS]
     unit = "accuracy of a linear probe (%)" if probes else "loss of the last module"
+    data, classes = _probed(sweep, folder, probes[0]) if probes else ("", 0)
+    title = f"{sweep.title}, {data}" if data and data not in sweep.title else sweep.title
     if (key := _axis(sweep)) is not None:
         lines: dict[str, list[tuple[float, list[float]]]] = {}
         for r in there.values():
             if main[0] in r.measures:
                 point = _value(r.row, key), r.measures[main[0]].values
                 lines.setdefault(_line(r.row, key), []).append(point)
-        found["table"] = figures.over_values(lines, key.removeprefix("set."), unit, sweep.title)
+        name = key.removeprefix("set.")
+        found["table"] = figures.over_values(lines, name, unit, title, classes)
     else:
         values = {n: [r.measures[n].values if n in r.measures else [] for r in there.values()]
                   for n in probes or [LOSS]}  # fmt: skip
         theirs = [r.row.published for r in there.values()]
         found["table"] = figures.beside_published(
-            list(there), theirs, values, sweep.title, unit=unit
+            list(there), theirs, values, title, unit=unit, classes=classes
         )
     if probes:
         labels, layers, values = [], [], []
@@ -290,7 +293,7 @@ def drawn(sweep: Sweep, results: Sequence[Result], folder: Path) -> dict[str, "F
                 layers.append(layer + 1)
                 values.append(accuracy[:, layer])
         if labels and len(set(labels)) <= MANY:
-            found["layers"] = figures.over_layers(labels, layers, values, sweep.title)
+            found["layers"] = figures.over_layers(labels, layers, values, title, classes)
     curves = {}
     for r in there.values():
         own = [_metrics(folder / sweep.experiment(r.row, s).name) for s in sweep.seeds]
@@ -300,6 +303,20 @@ def drawn(sweep: Sweep, results: Sequence[Result], folder: Path) -> dict[str, "F
     if curves and len(curves) <= MANY:
         found["losses"] = figures.losses_of_runs(curves, sweep.title)
     return found
+
+
+def _probed(sweep: Sweep, folder: Path, name: str) -> tuple[str, int]:
+    """The data set of a probe and how many classes it has, where they are the same for all runs."""
+    protocol, found = name.removesuffix(" probe"), set()
+    for row in sweep.rows:
+        for wanted in (sweep.experiment(row, seed) for seed in sweep.seeds):
+            if protocol in wanted.probes and (
+                count := wanted.classes(folder / wanted.name, protocol)
+            ):
+                data = wanted.probes[protocol].get("data_name", wanted.options.data)
+                found.add((plugins.short(str(data)), count))
+    datas, counts = ({one[i] for one in found} for i in (0, 1))
+    return datas.pop() if len(datas) == 1 else "", counts.pop() if len(counts) == 1 else 0
 
 
 MANY = 24  # curves that one figure can tell apart

@@ -8,6 +8,7 @@ machines that share their files can do. The waiting process alone hears signals:
 to save and stop.
 """
 
+import _thread
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ from plasticity.sweeps.experiments import TRAINING, Experiment, carry_out, stage
 SMALL = 0.25  # of the width: below it a run keeps no more than one core busy
 STOP = "stop"  # a file on the bench: runs are to be saved, and to stop
 EVERY = 0.25  # seconds between two looks at the bench
-PATIENCE = 10  # seconds for a scheduler to answer
+PATIENCE = 10  # seconds for a scheduler to answer, and for lost workers to come back
 
 DONE = "done"
 Report = Callable[[str, str, int, int], None]
@@ -111,14 +112,15 @@ def carry_out_all(
 
     Raises:
         KeyboardInterrupt: Ctrl-C or a polite kill, after the runs under way were saved.
-        UserError: a scheduler that does not answer or has no workers.
+        UserError: a scheduler that does not answer, or has no workers (any more).
     """
     folder = Path(folder).absolute()
     make_folder(folder)
     failed: dict[str, str] = {}
+    lost = threading.Event()
     report = _in_order(report)
     batches = [list(experiments)]
-    with _backend(jobs, on) as parallel, _bench(folder) as bench, bench.told(report):
+    with _backend(jobs, on, lost) as parallel, _bench(folder) as bench, bench.told(report):
         while batches and not bench.stopped():
             batch = batches.pop(0)
             left = {e.name: e for e in batch}
@@ -133,6 +135,9 @@ def carry_out_all(
                             report(name, DONE, 1, 1)
                         elif sentence:
                             failed[name] = sentence
+            except KeyboardInterrupt:
+                if not lost.is_set():
+                    raise
             except BrokenProcessPool:  # a process was killed, and joblib has ended the others
                 suspects = [left.pop(name) for name in (bench.begun() & left.keys() or set(left))]
                 for one in suspects:
@@ -141,6 +146,11 @@ def carry_out_all(
                     failed[batch[0].name] = "its process was killed, for want of memory perhaps"
                 else:  # which one's it was shows when each has a process to itself
                     batches += [list(left.values()), *([one] for one in suspects)]
+        if lost.is_set():
+            raise UserError(
+                f"--on {on}: its last worker is gone, and none has come for {PATIENCE} seconds: "
+                "start workers and call again, the runs go on from their checkpoints"
+            )
         if bench.stopped():
             raise KeyboardInterrupt
     return failed
@@ -300,7 +310,7 @@ def _bench(folder: Path) -> Iterator[Bench]:
 
 
 @contextmanager
-def _backend(jobs: int, on: str) -> Iterator[Callable[[Iterator], Iterator]]:
+def _backend(jobs: int, on: str, lost: threading.Event) -> Iterator[Callable[[Iterator], Iterator]]:
     """What carries out runs as they come, and gives what came of each as it ends."""
     from joblib import Parallel, delayed, parallel_config
 
@@ -309,7 +319,11 @@ def _backend(jobs: int, on: str) -> Iterator[Callable[[Iterator], Iterator]]:
         return made(delayed(_carried_out)(*one) for one in sent)
 
     if on:
-        with _client(on) as client, parallel_config("dask", client=client):
+        with (
+            _client(on) as client,
+            _watched(client, lost),
+            parallel_config("dask", client=client),
+        ):
             yield parallel
         return
     share = max(1, threads.count() // jobs)
@@ -348,6 +362,39 @@ def _client(address: str) -> Iterator[Any]:
                 f"seen, by 'dask worker {address} --nthreads 1'"
             )
         yield client
+
+
+@contextmanager
+def _watched(client: Any, lost: threading.Event) -> Iterator[None]:
+    """End the waiting where a scheduler has no workers any more: Dask itself would wait for ever.
+
+    The main thread is interrupted as by Ctrl-C twice, and `lost` says that it was not the user.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        since = time.monotonic()
+        while not over.wait(EVERY):
+            with suppress(Exception):  # a scheduler that is gone has no workers either
+                if client.ncores():
+                    since = time.monotonic()
+            if time.monotonic() - since > PATIENCE:
+                lost.set()
+                _thread.interrupt_main()
+                while not over.wait(2):
+                    _thread.interrupt_main()
+                return
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
 
 
 @contextmanager

@@ -177,3 +177,23 @@ def test_interrupted_alone_it_saves_and_goes_on(tmp_path):
     assert f"go on with:  plasticity sweep {tmp_path}/out" in output
     assert not (tmp_path / "out" / "random,seed=0").exists()
     assert not list(tmp_path.glob("out/.carrying-out-*"))
+
+
+def test_fewer_seeds_on_a_later_call_leave_the_list_of_seeds_as_it_was(whole):
+    file, out, _ = whole
+    before = (out / "sweep.toml").read_text()
+    done = call("sweep", file, "--seeds", 1, "--jobs", 1, "--out", out)
+    assert done.exit_code == 0, done.output
+    from plasticity import sweeps
+
+    assert sweeps.read(out / "sweep.toml").seeds == (0, 1)
+    done = call("sweep", out, "--jobs", 1)
+    assert done.exit_code == 0 and "All 4 runs are done already" in done.output, done.output
+    assert (out / "sweep.toml").read_text().count("variant") == before.count("variant")
+
+
+def test_probe_figures_of_a_sweep_have_the_data_set_and_the_level_of_chance(whole):
+    _, out, _ = whole
+    for name in ("table", "layers"):
+        text = (out / f"{name}.svg").read_text()
+        assert "chance, 1 of 10" in text and "sample" in text

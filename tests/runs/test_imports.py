@@ -461,3 +461,17 @@ def test_what_is_left_over_can_be_left_out(tmp_path):
     torch.save(Vision().state_dict() | {"head.w": torch.zeros(2)}, tmp_path / "w.pt")
     assert command(tmp_path / "w.pt", "--out", tmp_path / "run")[0] == 2
     assert command(tmp_path / "w.pt", "--leave", "head.*", "--out", tmp_path / "run")[0] == 0
+
+
+def test_options_come_from_a_configuration_too(trained, tmp_path):
+    (tmp_path / "mine.toml").write_text("batch = 6\n[layer.conv1]\nlr = 0.5\n")
+    code, said = command(trained / "weights.npz", "--config", tmp_path / "mine.toml",
+                         "--device", "cpu", "--out", tmp_path / "run")  # fmt: skip
+    assert code == 0, said
+    options = runs.load(runs.checkpoint_path(tmp_path / "run")).options
+    assert options["batch"] == 6 and options["layer"]["conv1"]["lr"] == 0.5
+    for text, told in {"leave = 'x'": "unknown key 'leave'", "width = [": "not a readable"}.items():
+        (tmp_path / "mine.toml").write_text(text)
+        code, said = command(trained / "weights.npz", "--config", tmp_path / "mine.toml",
+                             "--out", tmp_path / "other")  # fmt: skip
+        assert code == 2 and told in said and not (tmp_path / "other").exists()

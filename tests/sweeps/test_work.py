@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from plasticity import sweeps
+from plasticity.errors import UserError
 from plasticity.sweeps import work
 
 RUN = '[run]\ndata = "sample"\nwidth = 0.03\nlayers = 1\nsteps = 2\nbatch = 4\nprobe = false\n'
@@ -96,7 +98,13 @@ def test_who_carries_out_a_run_stops_when_it_is_asked_to(tmp_path):
 def scheduler(tmp_path_factory):
     """A Dask scheduler with two workers, in processes of their own on loopback."""
     pytest.importorskip("distributed", reason="distributed is not installed")
-    folder = tmp_path_factory.mktemp("dask")
+    with dask(tmp_path_factory.mktemp("dask"), 2) as (address, _):
+        yield address
+
+
+@contextmanager
+def dask(folder, workers):
+    """A scheduler's address, and the processes of its workers."""
     cli = [sys.executable, "-m", "distributed.cli"]
     python = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
     how = {"cwd": folder, "env": python, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
@@ -104,7 +112,7 @@ def scheduler(tmp_path_factory):
     try:
         for part in (
             ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
-            *2 * [["worker", "--nthreads", "1", "--no-dashboard", "--no-nanny"]],
+            *workers * [["worker", "--nthreads", "1", "--no-dashboard", "--no-nanny"]],
         ):
             command = [cli[0], "-m", f"distributed.cli.dask_{part[0]}", *part[1:]]
             command += ["--scheduler-file", str(address)]
@@ -112,8 +120,8 @@ def scheduler(tmp_path_factory):
         from distributed import Client
 
         with Client(scheduler_file=str(address), timeout=60) as client:
-            client.wait_for_workers(2, timeout=60)
-            yield client.scheduler.address
+            client.wait_for_workers(workers, timeout=60)
+            yield client.scheduler.address, started[1:]
     finally:
         for process in started:
             process.kill()
@@ -147,3 +155,19 @@ def test_dasks_workers_save_when_they_are_asked_to_stop(scheduler, tmp_path):
     stored = runs.load(tmp_path / "long,seed=0" / "checkpoint.h5")
     assert 0 < stored.step < 200000
     assert not list(tmp_path.glob(f"{work.MARK}*"))
+
+
+def test_workers_that_are_gone_are_not_waited_for_for_ever(tmp_path, monkeypatch):
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    monkeypatch.setattr(work, "PATIENCE", 1)
+    (tmp_path / "dask").mkdir()
+    wanted = runs_of('[[variant]]\nname = "long"\nlonger = 100000')
+    with dask(tmp_path / "dask", 1) as (address, (worker,)):
+
+        def kill(name, what, done, total):
+            if done > 0:
+                worker.kill()
+
+        with pytest.raises(UserError, match="its last worker is gone, and none has come"):
+            sweeps.carry_out_all(wanted, tmp_path / "runs", 1, kill, on=address)
+    assert not list((tmp_path / "runs").glob(f"{work.MARK}*"))
