@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from plasticity.figures.run import chance
-from plasticity.figures.style import COLUMN, PAGE, plain, styled
+from plasticity.figures.style import COLUMN, PAGE, fitted, plain, styled
 from plasticity.figures.style import layer as layer_style
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def updates_beside(found: "Beside") -> Figure:
     if len(found.steps) > 1:
         handles, names = grid[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right center", handlelength=1.2)
-    figure.suptitle(plain(found.title), fontsize=9)
+    figure.suptitle(fitted(found.title, figure, 9), fontsize=9)
     return figure
 
 
@@ -142,7 +142,7 @@ def _probe(axes: Axes, probe: "Probe", names: Sequence[str]) -> None:
         chance(axes, probe.classes)
     _layers(axes, probe.layers)
     axes.set_ylabel("probe accuracy (%)")
-    axes.set_title(plain(f"{probe.task} of {probe.data}"), fontsize=8)
+    axes.set_title(fitted(f"{probe.task} of {probe.data}", axes.figure, 8), fontsize=8)
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "handlelength": 2.6}
     axes.legend(fontsize=6, **below)
 

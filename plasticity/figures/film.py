@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from plasticity.figures.style import COLOURS, PAGE, plain, styled
+from plasticity.figures.style import COLOURS, PAGE, fitted, plain, styled
 
 BOX = COLOURS[7]
 
@@ -75,7 +75,7 @@ def clips(responses: Sequence[Response], title: str, shown: int = 8) -> Figure:
         line.set_ylabel("activity", fontsize=7)
         line.tick_params(labelsize=6, labelbottom=line is grid[-1])
     grid[-1].set_xlabel("frame of the clip")
-    grid[0].set_title(plain(title), fontsize=8)
+    grid[0].set_title(fitted(title, figure, 8), fontsize=8)
     handles, labels = grid[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

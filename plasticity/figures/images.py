@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, fitted, plain, styled
 from plasticity.figures.updates import SIGNED
 
 BOX = COLOURS[5]
@@ -108,7 +108,7 @@ def patches(
                 )
         axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         _bare(axes)
-        axes.set_title(plain(title), fontsize=8)
+        axes.set_title(fitted(title, figure, 8), fontsize=8)
         if number == 0:
             axes.set_yticks([j * (h + gap) + h / 2 for j in range(J)], names, fontsize=7)
             axes.tick_params(length=0)

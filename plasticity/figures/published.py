@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plasticity.figures.run import chance, curves
-from plasticity.figures.style import COLUMN, PAGE, layer, plain, styled
+from plasticity.figures.style import COLUMN, PAGE, fitted, layer, plain, styled
 
 
 @styled
@@ -56,7 +56,7 @@ def beside_published(
     axes.set_xlabel(unit)
     axes.grid(axis="both", linewidth=0.3, color="#CCCCCC", zorder=0)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(plain(title), fontsize=9, loc="left")
+    axes.set_title(fitted(title, figure, 9), fontsize=9, loc="left")
     figure.legend(loc="outside lower center", ncols=3, handletextpad=0.3)
     return figure
 
@@ -94,7 +94,7 @@ def over_layers(
     axes.set_xticks(sorted(set(layers)))
     axes.set_xlabel("layer")
     axes.set_ylabel("probe accuracy (%)")
-    axes.set_title(plain(title), fontsize=9, loc="left")
+    axes.set_title(fitted(title, figure, 9), fontsize=9, loc="left")
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=2, handlelength=2.6, fontsize=7)
     return figure
@@ -133,7 +133,7 @@ def over_values(
         axes.set_xscale("log")
     axes.set_xlabel(key)
     axes.set_ylabel(unit)
-    axes.set_title(plain(title), fontsize=9, loc="left")
+    axes.set_title(fitted(title, figure, 9), fontsize=9, loc="left")
     if any(lines):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     return figure
@@ -157,5 +157,5 @@ def losses_of_splits(losses: Mapping[str, np.ndarray], title: str) -> Figure:
     if widest is not None:
         handles, names = panels[list(losses).index(widest)].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3, handlelength=2.6)
-    figure.suptitle(plain(title), fontsize=9)
+    figure.suptitle(fitted(title, figure, 9), fontsize=9)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, label_ends, layer, plain, styled
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, fitted, label_ends, layer, plain, styled
 
 MANY, FLOOR = 10, 1e-6
 """Curves that still have room for their names; the smallest part of a spectrum that is drawn."""
@@ -73,7 +73,7 @@ def losses(metrics: dict[str, np.ndarray], names: list[str], title: str) -> Figu
     right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
     for axes in (left, right):
         ends(axes, names)
-    figure.suptitle(plain(title), fontsize=9)
+    figure.suptitle(fitted(title, figure, 9), fontsize=9)
     return figure
 
 
@@ -126,7 +126,7 @@ def spectrum(
     below.set_ylabel("participation ratio")
     below.set_ylim(0, 1.1 * max(1.0, *(max(values) for values in ratios.values())))
     below.legend(loc="best")
-    figure.suptitle(plain(title), fontsize=9)
+    figure.suptitle(fitted(title, figure, 9), fontsize=9)
     return figure
 
 
@@ -161,7 +161,7 @@ def measures(
             for i, n in enumerate(names)]  # fmt: skip
     columns = 1 if len(keys) <= 9 else 2
     panels[-1].legend(handles=keys, loc="center", ncols=columns, fontsize=8 if columns == 1 else 6)
-    figure.suptitle(plain(title), fontsize=9)
+    figure.suptitle(fitted(title, figure, 9), fontsize=9)
     return figure
 
 
@@ -194,7 +194,7 @@ def losses_of_runs(runs: Mapping[str, Mapping[str, np.ndarray]], title: str) -> 
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", handlelength=1.6)
-    figure.suptitle(plain(title), fontsize=9)
+    figure.suptitle(fitted(title, figure, 9), fontsize=9)
     return figure
 
 
@@ -229,7 +229,7 @@ def kept_probes(
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_ylabel("probe accuracy (%)")
-    axes.set_title(plain(title), fontsize=8)
+    axes.set_title(fitted(title, figure, 8), fontsize=8)
     figure.legend(loc="outside right center", fontsize=6.5, handlelength=2.4)
     return figure
 
@@ -274,7 +274,7 @@ def probe_bars(
         chance(axes, classes)
     axes.set_xticks(place, [plain(name) for name in names], rotation=45 if len(names) > 7 else 0)
     axes.set_ylabel("probe accuracy (%)")
-    axes.set_title(plain(title), fontsize=8)
+    axes.set_title(fitted(title, figure, 8), fontsize=8)
     figure.legend(loc="outside upper center", ncols=3, handlelength=1.4, columnspacing=1)
     return figure
 

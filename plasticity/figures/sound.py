@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from plasticity.figures.style import COLOURS, PAGE, plain, styled
+from plasticity.figures.style import COLOURS, PAGE, fitted, plain, styled
 
 RATE = 16_000
 WINDOW, HOP = 400, 80  # of the spectrogram, in samples: 25 ms and 5 ms
@@ -64,7 +64,7 @@ def utterance(
         origin="lower", aspect="auto", cmap="gray_r", vmin=-70, vmax=0,
     )  # fmt: skip
     axes[0].set_ylabel("frequency (kHz)")
-    axes[0].set_title(plain(title), fontsize=8, pad=14)
+    axes[0].set_title(fitted(title, figure, 8), fontsize=8, pad=14)
     for name, start, end in phones:
         axes[0].axvline(start, color=COLOURS[5], linewidth=0.4)
         if end - start > 0.03:
@@ -120,7 +120,7 @@ def confusions(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
         axes.axvline(edge - 0.5, color="white", linewidth=0.6)
     axes.set_xlabel("told")
     axes.set_ylabel("spoken")
-    axes.set_title(plain(title), fontsize=8)
+    axes.set_title(fitted(title, figure, 8), fontsize=8)
     figure.colorbar(image, ax=axes, label="fraction of the frames of a phone", aspect=30)
     return figure
 
@@ -155,6 +155,6 @@ def traces(
         handles = [*axes.get_lines(), *beside.get_lines()]
         if axes is grid[0]:
             axes.legend(handles=handles, loc="upper right", ncols=3, fontsize=7)
-    grid[0].set_title(plain(title), fontsize=8)
+    grid[0].set_title(fitted(title, figure, 8), fontsize=8)
     grid[-1].set_xlabel("time (s)")
     return figure

@@ -1,5 +1,6 @@
 """How every figure looks, and how it gets into files."""
 
+import textwrap
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -69,6 +70,12 @@ def label_ends(axes: Axes, labels: Sequence[tuple[float, float, str, str]]) -> N
 def plain(text: str) -> str:
     """A text with names of a user's, drawn as it is: without mathematics between dollars."""
     return shown(text).replace("$", r"\$")
+
+
+def fitted(text: str, figure: Figure, size: float) -> str:
+    """A title in as many lines as it needs in a figure's width, at this size of letters."""
+    letters = int(figure.get_figwidth() * 72 / (0.55 * size))
+    return plain(textwrap.fill(text, letters))
 
 
 @styled

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from plasticity.figures.run import smooth
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, plain, styled
+from plasticity.figures.style import COLOURS, COLUMN, PAGE, fitted, styled
 
 SIGNED, UNSIGNED = "RdBu_r", "cividis"  # distinct also to the colour-blind
 PIXELS = 240  # of an image at most, along a side
@@ -63,7 +63,7 @@ def kernel(
     axes.set_xlabel("kernel column")
     axes.set_ylabel("kernel row")
     _bar(figure, image, axes, "dW")
-    figure.suptitle(plain(title), fontsize=8)
+    figure.suptitle(fitted(title, figure, 8), fontsize=8)
     return figure
 
 
@@ -148,7 +148,7 @@ def layer_update(
     right.set_xlabel("kernel offset" if single else "input neuron i")
     right.set_ylabel("neuron j")
     _bar(figure, shown, right, "dW" if single else "dW, largest of each kernel")
-    figure.suptitle(plain(title), fontsize=9)
+    figure.suptitle(fitted(title, figure, 9), fontsize=9)
     return figure
 
 
@@ -215,7 +215,7 @@ def trace(
     figure.align_ylabels(grid)
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, handlelength=1.2)
-    figure.suptitle(plain(title), fontsize=8)
+    figure.suptitle(fitted(title, figure, 8), fontsize=8)
     return figure
 
 
@@ -287,7 +287,7 @@ def gate_history(
         axes.margins(x=0.04)
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", handlelength=1.2)
-    figure.suptitle(plain(title), fontsize=9)
+    figure.suptitle(fitted(title, figure, 9), fontsize=9)
     return figure
 
 

@@ -105,3 +105,16 @@ def test_a_spectrum_is_drawn_as_parts_of_its_sum_and_a_silent_layer_not_at_all()
     (line,) = figure.axes[0].get_lines()
     assert line.get_ydata().tolist() == [0.75, 0.25] and line.get_label() == "a"
     assert figure.axes[1].get_lines()[0].get_ydata().tolist() == [1.6, 0]
+
+
+def test_a_long_title_is_broken_inside_the_figure():
+    """As of a mixture, whose title names the rule of every layer."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    title = ", ".join(f"conv{i} learns by greedy_supervised" for i in range(1, 7))
+    values = {"loss": np.ones((3, 1)), "open_gates": np.ones((3, 1))}
+    figure = figures.losses(values, ["conv1"], f"{title} on vgg6, sample")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    box = figure._suptitle.get_window_extent(canvas.get_renderer())
+    assert 0 <= box.x0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
