@@ -71,9 +71,9 @@ def updates_beside(found: "Beside") -> Figure:
     panels = [("cosine of dW", weights, "cosine"), ("norm of dW, 2nd / 1st", weights, "ratio")]
     if predictions:
         panels.append(("cosine of dW_pred", predictions, "cosine"))
-    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 2.1 * len(panels) + 0.6), layout="constrained")
     layers = list(dict.fromkeys(layer for layer, _ in (*weights, *predictions)))
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axes, (label, shown, quantity) in zip(grid, panels, strict=True):
         _curves(axes, shown, quantity, layers)
         axes.set_ylabel(label)
@@ -89,7 +89,8 @@ def updates_beside(found: "Beside") -> Figure:
             axes.tick_params(axis="y", which="minor", labelsize=6)
     if len(found.steps) > 1:
         handles, names = grid[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside right center", handlelength=1.2)
+        below = {"loc": "outside lower center", "ncols": 3, "handlelength": 2.4, "fontsize": 7}
+        figure.legend(handles, names, **below)
     figure.suptitle(fitted(found.title, figure, 9), fontsize=9)
     return figure
 

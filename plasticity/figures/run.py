@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from plasticity.figures.style import COLOURS, COLUMN, PAGE, fitted, label_ends, layer, plain, styled
+from plasticity.figures.style import COLOURS, COLUMN, fitted, label_ends, layer, plain, styled
 
 MANY, FLOOR = 10, 1e-6
 """Curves that still have room for their names; the smallest part of a spectrum that is drawn."""
@@ -172,8 +172,9 @@ def losses_of_runs(runs: Mapping[str, Mapping[str, np.ndarray]], title: str) -> 
     Args:
         runs: by name `loss` and `open_gates` or `accuracy`, each `(steps,)`, at least one step.
     """
-    figure = Figure(figsize=(PAGE, 2.8 + 0.1 * max(0, len(runs) - 12)), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    rows = -(-len(runs) // 2)
+    figure = Figure(figsize=(COLUMN, 4.3 + 0.16 * rows), layout="constrained")
+    left, right = figure.subplots(2, 1)
     beside = "accuracy" if all("accuracy" in of for of in runs.values()) else "open_gates"
     for i, (name, of) in enumerate(runs.items()):
         for axes, values in ((left, of["loss"]), (right, of.get(beside))):
@@ -187,13 +188,14 @@ def losses_of_runs(runs: Mapping[str, Mapping[str, np.ndarray]], title: str) -> 
     lowest, highest = (of(v["loss"].mean() for v in runs.values()) for of in (min, max))
     if lowest > 0 and highest > 30 * lowest:
         left.set_yscale("log")
-    left.set_ylabel("loss of the last module")
+    left.set_ylabel("loss")
     right.set_ylabel("training accuracy (%)" if beside == "accuracy" else "open gates (%)")
     for axes in (left, right):
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     handles, names = left.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center", handlelength=1.6)
+    below = {"loc": "outside lower center", "ncols": 2, "handlelength": 2.4, "fontsize": 7}
+    figure.legend(handles, names, **below)
     figure.suptitle(fitted(title, figure, 9), fontsize=9)
     return figure
 

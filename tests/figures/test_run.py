@@ -117,4 +117,4 @@ def test_a_long_title_is_broken_inside_the_figure():
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     box = figure._suptitle.get_window_extent(canvas.get_renderer())
-    assert 0 <= box.x0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
