@@ -1,6 +1,7 @@
 """The array module: NumPy on the CPU, CuPy on the GPU, and the way between the two."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,13 @@ def array_module(*arrays: Array) -> Any:
 def to_host(array: Array) -> np.ndarray:
     """The array as a NumPy array (the same one if it is one already)."""
     return array if isinstance(array, np.ndarray) else array.get()
+
+
+def numbers(scalars: Sequence[Array | float]) -> list[float]:
+    """Scalar arrays and numbers on the host: those of a GPU come in one copy."""
+    away = [a for a in scalars if array_module(a) is not np]
+    came = iter(to_host(array_module(*away).stack(away)).tolist()) if away else iter(())
+    return [float(a) if array_module(a) is np else next(came) for a in scalars]
 
 
 def to_device(array: np.ndarray, device: str) -> Array:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from plasticity import data, kernels, learning, runs
-from plasticity.arrays import Array
+from plasticity.arrays import Array, numbers
 from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.learning import shares
@@ -293,9 +293,11 @@ def _flush(state: State, pending: list[dict[str, list[Array | None]]]) -> None:
 
     A measure that a loss does not have is NaN.
     """
+    every = [v for step in pending for values in step.values() for v in values if v is not None]
+    read = iter(numbers(every))
     for step in pending:
         found = {
-            name: np.array([np.nan if v is None else float(v) for v in values])
+            name: np.array([np.nan if v is None else next(read) for v in values])
             for name, values in step.items()
         }
         has = np.array([value is not None for value in step.get("loss", ())], bool)
