@@ -27,6 +27,7 @@ from plasticity.stimuli import Batches
 
 COVER = 4096  # the side of a product that keeps the card busy while the host launches
 COPY, PRODUCT = 2**28, 8192  # numbers, side: what the roofline is measured on
+FILM = {"net": "vgg5_video"}  # CLAPP-s, as its preset
 SOUND = {"net": "audio", "weights": "symmetric", "credit": "eprop"}  # CLAPP-s, as its preset
 TIMES = 3  # each launch is repeated so often between two events
 
@@ -252,24 +253,30 @@ def convolutions(width: float, batch: int, samples: int, ceilings: tuple[float, 
         samples, C = y.shape[1:]
 
 
-def report(rule: str, batch: int, width: float, repeat: int, **how: object) -> float:
+@dataclass(frozen=True)
+class Report:
+    """Seconds of a step, and its kernels from the slowest on."""
+
+    seconds: float
+    slowest: tuple[str, ...]
+
+
+def report(rule: str, batch: int, width: float, repeat: int, **how: object) -> Report:
     """Print the card, examples/s, memory, and the kernels of a step against the roofline.
 
     Args:
         how: other options of the run, such as `SOUND`.
-
-    Returns:
-        Seconds of a step.
     """
     import cupy
 
     card = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-    examples = "utterances" if how.get("net") == "audio" else "images"
+    examples = {"audio": "utterances", "vgg5_video": "clips"}.get(how.get("net", ""), "images")
     with training_step(rule, width, batch, **how) as step:
         found = pace(step, synchronize, repeat)
         taken = cupy.get_default_memory_pool().total_bytes()
         print(
-            f"{card}, CuPy {cupy.__version__}, {rule}, batch {batch}, width {width:g}: "
+            f"{card}, CuPy {cupy.__version__}, {rule}, batch {batch}, width {width:g}, "
+            f"{how.get('precision', 'float32')}: "
             f"{batch / found.whole:.1f} {examples}/s, {found.whole * 1e3:.2f} ms a step, of which "
             f"the host launches for {found.host * 1e3:.2f} ms; {taken / 2**30:.2f} GiB taken",
             flush=True,
@@ -282,7 +289,8 @@ def report(rule: str, batch: int, width: float, repeat: int, **how: object) -> f
     launches = sum(t.launches for t in timings.values())
     print(f"\n{launches} launches of kernels and products in a step:")
     print(f"{'kernel':18} {'launches':>8} {'ms':>8} {'GB':>8} {'GFLOP':>8} {'of roofline':>11}")
-    for name, t in sorted(timings.items(), key=lambda item: -item[1].milliseconds):
+    slowest = sorted(timings.items(), key=lambda item: -item[1].milliseconds)
+    for name, t in slowest:
         least = max(t.bytes / bytes_s, t.operations / operations_s) * 1e3
         print(
             f"{name:18} {t.launches:8} {t.milliseconds:8.3f} {t.bytes / 1e9:8.3f}"
@@ -291,7 +299,7 @@ def report(rule: str, batch: int, width: float, repeat: int, **how: object) -> f
     if examples == "utterances":
         print(flush=True)
         convolutions(width, batch, int(how.get("samples", 20480)), (bytes_s, operations_s))
-    return found.whole
+    return Report(found.whole, tuple(name for name, _ in slowest))
 
 
 def main() -> None:
@@ -305,7 +313,7 @@ def main() -> None:
     ours = report(args.rule, args.batch, args.width, args.repeat, precision=args.precision)
     import torch_on_card
 
-    torch_on_card.report(args.rule, args.batch, args.width, args.repeat, ours)
+    torch_on_card.report(args.rule, args.batch, args.width, args.repeat, ours.seconds)
 
 
 if __name__ == "__main__":

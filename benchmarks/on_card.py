@@ -29,6 +29,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PATIENCE = 5  # with the stand-in, which has a compiler's work to do and no card
 FEW_FRAMES = {"samples": 640, "prediction_steps": 1}
+SMALL_FILM = {"layers": 1, "clip_frames": 4, "side": 32, "prediction_steps": 1}
+OUT, SLOWEST = "PLASTICITY_ON_CARD", "slowest.json"  # the folder, for stages that read another's
+PATHS = f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(ROOT)!r}]"
+SMALL_KERNELS = f"{PATHS}; import on_card; on_card.kernels(True)"
+ONE_STEP = f"""{PATHS}
+import gpu
+with gpu.training_step("clapp_s", 1.0, 32) as step:
+    step(), step(), gpu.synchronize()
+"""
 LIMITS = {"float32": 1e-4, "float64": 1e-11}  # of a kernel's error, over the largest number
 
 
@@ -52,11 +61,12 @@ def card(small: bool) -> None:
 
 
 def kernels(small: bool) -> None:
-    """The convolutions of full-width VGG-6 and of sound against their definitions in float64."""
+    """The convolutions of full-width VGG-6, sound and film against their definitions in float64."""
     width, patches = (0.02, 2) if small else (1.0, 49)
     print(f"{'layer':8} {'map':>14} {'dtype':8} {'error, over the largest number':>30}")
     worst = compared("vgg6", width, (patches, 16, 16, 1))
     worst = max(worst, compared("audio", width, (2, 2560, 1)))
+    worst = max(worst, compared("vgg5_video", width, (1, 9, 72, 72, 3)))
     if worst > 1:
         sys.exit(f"an error is {worst:.1f} times its limit of {LIMITS}")
 
@@ -107,13 +117,97 @@ def step(small: bool) -> None:
 
     if small:
         gpu.COVER, gpu.COPY, gpu.PRODUCT = 8, 2**10, 64
-        gpu.report("clapp", 2, 0.02, 1)
+        _slowest(gpu.report("clapp", 2, 0.02, 1))
+        gpu.report("clapp", 2, 0.02, 1, precision="bfloat16", layers=1)
         gpu.report("clapp_s", 2, 0.02, 1, **FEW_FRAMES, **gpu.SOUND)
+        gpu.report("clapp_s", 2, 0.02, 1, **SMALL_FILM, **gpu.FILM)
         return
     for rule in ("clapp", "clapp_s"):
-        gpu.report(rule, 32, 1.0, 20)
+        found = gpu.report(rule, 32, 1.0, 20)
+        print(flush=True)
+    _slowest(found)
+    for precision in ("tf32", "bfloat16"):
+        gpu.report("clapp", 32, 1.0, 20, precision=precision)
         print(flush=True)
     gpu.report("clapp_s", 8, 1.0, 20, **gpu.SOUND)
+    print(flush=True)
+    gpu.report("clapp_s", 8, 1.0, 5, **gpu.FILM)
+
+
+def _slowest(found: "gpu.Report") -> None:  # noqa: F821
+    """Leave the names of the two slowest kernels of our own to the stage that profiles them."""
+    own = [name for name in found.slowest if "products" not in name]
+    names = [name.partition(",")[0] for name in own[:2]]
+    if OUT in os.environ:
+        (Path(os.environ[OUT]) / SLOWEST).write_text(json.dumps(names))
+
+
+def repeat(small: bool) -> None:
+    """The same steps twice, bit for bit: in every precision, on images, sound and film."""
+    import gpu
+    import numpy as np
+
+    from plasticity.arrays import to_host
+    from plasticity.device import prefetched
+    from plasticity.runs import run, training
+    from plasticity.runs.options import RunOptions
+
+    width, few = (0.02, {"layers": 1}) if small else (1.0, {})
+    sound, film = (FEW_FRAMES, SMALL_FILM) if small else ({}, {})
+    cases = {
+        "images": {"batch": 2 if small else 32, **few},
+        "images, tf32": {"batch": 2 if small else 32, "precision": "tf32", **few},
+        "images, bfloat16": {"batch": 2 if small else 32, "precision": "bfloat16", **few},
+        "sound": {"rule": "clapp_s", "batch": 2 if small else 8, **sound, **gpu.SOUND},
+        "film": {"rule": "clapp_s", "batch": 2 if small else 8, **film, **gpu.FILM},
+    }
+    differ = []
+    for name, how in cases.items():
+        runs = []
+        for _ in range(2):
+            state = run.begin(RunOptions(device="cuda", width=width, **how))
+            for batch in prefetched((state.batch(step) for step in range(2)), state.device):
+                training.learn_batch(state, batch)
+            runs.append([to_host(w) for own in state.weights.values() for w in own.values()])
+        same = all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+        print(f"{name}: two runs of two steps have {'the same bits' if same else 'OTHER BITS'}")
+        sys.stdout.flush()
+        differ += [] if same else [name]
+    if differ:
+        sys.exit(f"these do not repeat: {', '.join(differ)}")
+
+
+def sanitizer(small: bool) -> None:
+    """compute-sanitizer over every kernel, on small shapes: memory, and races in shared memory."""
+    tool = shutil.which("compute-sanitizer")
+    if tool is None:
+        return print("compute-sanitizer: not there")
+    for kind in ("memcheck", "racecheck"):
+        command = [tool, "--tool", kind, "--error-exitcode", "9", sys.executable]
+        command += ["-c", SMALL_KERNELS]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        print(f"{kind}: {'clean' if done.returncode == 0 else f'ended with {done.returncode}'}")
+        print("\n".join((done.stdout + done.stderr).splitlines()[-25:]), flush=True)
+        if done.returncode == 9:
+            sys.exit(f"{kind} has found errors")
+
+
+def profile(small: bool) -> None:
+    """ncu over one launch of each of the two slowest kernels of a step of CLAPP-s."""
+    tool, told = shutil.which("ncu"), Path(os.environ.get(OUT, "")) / SLOWEST
+    if tool is None:
+        return print("ncu: not there")
+    if not told.is_file():
+        return print("the stage `step` has named no kernel")
+    for name in json.loads(told.read_text()):
+        command = [tool, "--kernel-name", f"regex:^{name}", "--launch-skip", "2"]
+        command += ["--launch-count", "1", "--section", "SpeedOfLight", "--section", "Occupancy"]
+        command += ["--section", "MemoryWorkloadAnalysis", "--section", "WarpStateStats"]
+        done = subprocess.run(
+            [*command, sys.executable, "-c", ONE_STEP], cwd=ROOT, capture_output=True, text=True
+        )
+        print(f"{name}: ncu ended with {done.returncode}")  # a machine may forbid its counters
+        print("\n".join((done.stdout + done.stderr).splitlines()[-60:]), flush=True)
 
 
 def tests(small: bool) -> None:
@@ -149,19 +243,32 @@ def train(small: bool) -> None:
     from plasticity.runs.options import RunOptions
 
     size = {"width": 0.02, "batch": 2, "steps": 3} if small else {"steps": 400}
+    size |= {} if small else photographs()
     how_many = (20, 10) if small else (2000, 1000)
-    with tempfile.TemporaryDirectory() as scratch:
-        state, folder = lifecycle.start(RunOptions(device="cuda", **size), f"{scratch}/run")
-        start = time.perf_counter()
-        training.train(state, folder)
-        seconds = time.perf_counter() - start
-        loss = state.metrics["loss"]
-        print(f"{len(loss)} steps in {seconds:.1f} s, {peak_bytes(state.device)} bytes taken")
-        print("losses:", *(f"{a:.4f}" for a in loss[0]), "->", *(f"{a:.4f}" for a in loss[-1]))
-        sys.stdout.flush()
-        found = probe_run(state, train_images=how_many[0], test_images=how_many[1])
-        for name, learned, random in zip(found.layers, found.trained, found.random, strict=True):
-            print(f"{name}: {learned:.1%}, random weights {random:.1%}")
+    for rule in ("clapp",) if small else ("clapp", "clapp_s"):
+        with tempfile.TemporaryDirectory() as scratch:
+            options = RunOptions(rule=rule, device="cuda", **size)
+            state, folder = lifecycle.start(options, f"{scratch}/run")
+            start = time.perf_counter()
+            training.train(state, folder)
+            seconds = time.perf_counter() - start
+            loss = state.metrics["loss"]
+            print(f"{rule} on {options.data}: {len(loss)} steps in {seconds:.1f} s,"
+                  f" {peak_bytes(state.device)} bytes taken")  # fmt: skip
+            print("losses:", *(f"{a:.4f}" for a in loss[0]), "->", *(f"{a:.4f}" for a in loss[-1]))
+            sys.stdout.flush()
+            found = probe_run(state, train_images=how_many[0], test_images=how_many[1])
+            columns = found.layers, found.trained, found.random
+            for name, learned, random in zip(*columns, strict=True):
+                print(f"{name}: {learned:.1%}, random weights {random:.1%}", flush=True)
+
+
+def photographs() -> dict[str, str]:
+    """CIFAR-10 where it lies in `shared/data`; the images that ship where it does not."""
+    for folder in (ROOT / "shared" / "data", ROOT.parent / "shared" / "data"):
+        if (folder / "cifar-10-batches-bin").is_dir():
+            return {"data": "cifar10", "data_dir": str(folder)}
+    return {}
 
 
 @dataclass(frozen=True)
@@ -172,12 +279,15 @@ class Stage:
 
 # The most telling first.
 STAGES = {
-    "card": Stage(card, 30),
-    "kernels": Stage(kernels, 90),
-    "step": Stage(step, 90),
-    "tests": Stage(tests, 90),
-    "torch": Stage(torch, 110),
-    "train": Stage(train, 60),
+    "card": Stage(card, 20),
+    "kernels": Stage(kernels, 60),
+    "step": Stage(step, 110),
+    "torch": Stage(torch, 80),
+    "repeat": Stage(repeat, 40),
+    "tests": Stage(tests, 70),
+    "train": Stage(train, 50),
+    "sanitizer": Stage(sanitizer, 30),
+    "profile": Stage(profile, 20),
 }
 
 
@@ -218,6 +328,7 @@ def main() -> None:
     if args.out is None:
         parser.error("--out FOLDER is missing")
     args.out.mkdir(parents=True, exist_ok=True)
+    os.environ[OUT] = str(args.out.resolve())
     names = args.only.split(",") if args.only else list(STAGES)
     if unknown := set(names) - set(STAGES):
         parser.error(f"unknown stages {', '.join(sorted(unknown))}: expected {', '.join(STAGES)}")

@@ -18,7 +18,7 @@ def test_the_benchmark_prints_every_kernel_of_a_step_and_its_rate(monkeypatch, c
     with standin.installed() as machine:
         gpu.report("clapp", 2, 0.02, 1)
     told = capsys.readouterr().out
-    assert re.search(r"batch 2, width 0.02: \d+\.\d images/s, .* ms a step", told)
+    assert re.search(r"batch 2, width 0.02, float32: \d+\.\d images/s, .* ms a step", told)
     launches = dict(re.findall(r"^(\w+(?: \w+)?) +(\d+) ", told, re.MULTILINE))
     assert {"adam": "6", "extract_patches": "1", "scores": "6"}.items() <= launches.items()
     assert {"activities", "posts", "gradients", "first_forward", "matrix products"} < set(launches)

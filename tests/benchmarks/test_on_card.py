@@ -27,7 +27,7 @@ def test_every_stage_ends_and_leaves_what_it_found_where_most_packages_are_missi
         on_card.STAGES, "ended"
     )
     told = {path.stem: path.read_text() for path in tmp_path.glob("*.txt")}
-    assert len(list(tmp_path.iterdir())) <= 8
+    assert len(list(tmp_path.iterdir())) <= 12
     assert "conv6" in told["kernels"] and "2560x1->" in told["kernels"]
     assert "images/s" in told["step"] and "utterances/s" in told["step"]
     assert {"gru_states", "gru_posts", "windows", "conv5"} <= set(told["step"].split())
@@ -35,6 +35,11 @@ def test_every_stage_ends_and_leaves_what_it_found_where_most_packages_are_missi
     assert "utterances/s" in told["torch"] and "at its best, TF32" in told["torch"]
     assert "failed" not in told["torch"]
     assert "random weights" in told["train"]
+    assert "bfloat16: " in told["step"] and "clips/s" in told["step"]
+    assert told["repeat"].count("the same bits") == 5 and "9x72x72x3->" in told["kernels"]
+    assert "compute-sanitizer" in told["sanitizer"] and "ncu" in told["profile"]
+    slowest = json.loads((tmp_path / "slowest.json").read_text())
+    assert len(slowest) == 2 and all(name in told["step"] for name in slowest)
 
 
 @pytest.mark.parametrize(
