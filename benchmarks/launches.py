@@ -6,11 +6,14 @@ Of a training step as a run takes it: launches of our own kernels, cuBLAS's prod
 operations on arrays (what it computes, copies or fills), sorts among them, and how often the host
 waits for the card. The counts do not depend on the width of the network, but for layers whose
 tiles take more than 1 GiB, which go by parts. Then the time that Python takes for a step whose
-launches compute nothing, and for a batch in the loader's thread, as seconds of each thread: what
-the stand-in does for CuPy is among them.
+launches compute nothing, and for a batch in the loader's thread, as seconds of each thread. What
+the stand-in does for CuPy is among them; by a profile's shares, the part that is this project's
+own lines, with the builtins that they call, is told beside it.
 """
 
 import argparse
+import cProfile
+import pstats
 import statistics
 import sys
 import time
@@ -28,13 +31,15 @@ from plasticity.runs import run, training
 from plasticity.runs.options import RunOptions
 from tests import standin
 
+ROOT = Path(__file__).resolve().parent.parent
 SORTS = ("argsort", "searchsorted", "bincount", "nonzero")
 PRODUCTS = ("gemm", "matmul", "einsum", "vdot")
 
 
 @dataclass(frozen=True)
 class Count:
-    """Of one step; milliseconds of Python for it, and of the loader for a batch."""
+    """Of one step; milliseconds of Python for it, those of our own lines, and of the loader for a
+    batch."""
 
     launches: int
     products: int
@@ -42,6 +47,7 @@ class Count:
     sorts: int
     waits: int
     step: float
+    own: float
     loading: float
 
     @property
@@ -62,7 +68,7 @@ def counted(rule: str, batch: int, repeat: int, **how: object) -> Count:
         loading: list[float] = []
 
         def batches() -> Iterator[object]:
-            for step in range(repeat + 3):
+            for step in range(2 * repeat + 3):
                 start = time.thread_time()
                 made = state.batch(step)
                 loading.append(time.thread_time() - start)
@@ -81,10 +87,30 @@ def counted(rule: str, batch: int, repeat: int, **how: object) -> Count:
                 before, start = len(loading), time.thread_time()
                 training.learn_batch(state, next(fed))
                 taken.append(time.thread_time() - start - sum(loading[before:]))
+            profile = cProfile.Profile(time.thread_time)
+            for _ in range(repeat):
+                given = next(fed)
+                profile.runcall(training.learn_batch, state, given)
     of = [sum(operations.get(name, 0) for name in names) for names in (PRODUCTS, SORTS)]
     others = sum(operations.values()) - sum(of)
-    times = (1e3 * statistics.median(times) if times else 0 for times in (taken, loading[3:]))
-    return Count(launches, of[0], others, of[1], waits, *times)
+    step, load = (1e3 * statistics.median(times) if times else 0 for times in (taken, loading[3:]))
+    return Count(launches, of[0], others, of[1], waits, step, step * own_share(profile), load)
+
+
+def own_share(profile: cProfile.Profile) -> float:
+    """The part of the time that went to lines of this project, and to builtins that they call."""
+    own = total = 0.0
+    for (file, *_), (_, _, inside, _, callers) in pstats.Stats(profile).stats.items():
+        total += inside
+        if file == "~":  # a builtin: of whoever calls it
+            own += sum(time for (of, *_), (*_, time, _) in callers.items() if _ours(of))
+        elif _ours(file):
+            own += inside
+    return own / total if total else 0.0
+
+
+def _ours(file: str) -> bool:
+    return Path(file).is_relative_to(ROOT) and not Path(file).is_relative_to(ROOT / "tests")
 
 
 def main() -> None:
@@ -95,12 +121,15 @@ def main() -> None:
     args = parser.parse_args()
     heads = ("launches", "products", "operations", "sorts", "in all", "waits")
     print(
-        f"{'rule':10}", *(f"{head:>10}" for head in heads), f"{'Python, ms':>11} {'loader, ms':>11}"
+        f"{'rule':10}",
+        *(f"{head:>10}" for head in heads),
+        f"{'Python, ms':>11} {'ours, ms':>9} {'loader, ms':>11}",
     )
     for rule in args.rules.split(","):
         c = counted(rule, args.batch, args.repeat)
         numbers = (c.launches, c.products, c.operations, c.sorts, c.all, c.waits)
-        print(f"{rule:10}", *(f"{n:10}" for n in numbers), f"{c.step:11.2f} {c.loading:11.2f}")
+        times = f"{c.step:11.2f} {c.own:9.2f} {c.loading:11.2f}"
+        print(f"{rule:10}", *(f"{n:10}" for n in numbers), times)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ MOST = {"clapp": 152, "hebbian": 374}  # launches, products and operations of a 
 def test_a_step_asks_little_of_a_card_and_never_waits_for_it(rule):
     count = launches.counted(rule, 4, 1)
     assert count.all <= MOST[rule] and count.waits == count.sorts == 0
-    assert count.step > 0 and count.loading > 0
+    assert count.step > count.own > 0 and count.loading > 0
 
 
 def test_what_computes_copies_or_fills_is_an_operation_and_a_view_is_none():
