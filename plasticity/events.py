@@ -294,7 +294,8 @@ class AllPairs:
             sums into averages, see `Events`, for each context `(m,)` that of its true pair and that
             of each of the others, 0 for those that take no part.
         start: the first row that is a target, by default `first + offset`; n: how many are, by
-            default as many as contexts; among: the pairs that take part on all ranks.
+            default as many as contexts; among: the pairs that take part, on all ranks, 0 where
+            nobody has counted them.
     """
 
     k: int
@@ -317,11 +318,12 @@ class AllPairs:
     def label(self) -> Array:
         """y, +1 or -1."""
         one = (self.true * 0 + 1)[:, None]
-        return self.same * one - ~self.same * one
+        return array_module(one).where(self.same, one, -one)
 
     @property
     def weight(self) -> Array:
-        return self.same * self.true[:, None] + ~self.same * self.other[:, None]
+        xp = array_module(self.true)
+        return xp.where(self.same, self.true[:, None], self.other[:, None])
 
     def contexts(self, layout: Layout) -> slice:
         """The rows that are contexts."""
@@ -397,12 +399,13 @@ def all_pairs(
     trues, others = _counts(layout, steps, positive, negative, n - 1)
     true = positive[sample] * (factor / max(1, trues) / steps)
     other = negative[sample] * (factor / max(1, others) / steps)
-    pairs = AllPairs(k, number, true, other, layout.offset(k), start * each)
+    among = max(1, trues + others)
+    pairs = AllPairs(k, number, true, other, layout.offset(k), start * each, among=among)
     if layout.mine is None:
         return pairs
     begin, end = layout.mine
     own = {"first": start * (end - begin) * layout.lanes, "start": pairs.targets(layout).start}
-    return replace(pairs, **own, n=n, among=max(1, trues + others))
+    return replace(pairs, **own, n=n)
 
 
 def events(
