@@ -311,8 +311,7 @@ class AllPairs:
     @property
     def same(self) -> Array:
         """Whether the target is the true future, bool."""
-        count = self.n or len(self.number)
-        return self.number[:, None] == array_module(self.number).arange(count)
+        return self.number[:, None] == array_module(self.number).arange(self._count)
 
     @property
     def label(self) -> Array:
@@ -331,8 +330,15 @@ class AllPairs:
 
     def targets(self, layout: Layout) -> slice:
         """The rows that are targets."""
-        start = self.first + self.offset if self.start is None else self.start
-        return slice(start, start + (self.n or len(self.number)))
+        return slice(self._start, self._start + self._count)
+
+    @property
+    def _start(self) -> int:
+        return self.first + self.offset if self.start is None else self.start
+
+    @property
+    def _count(self) -> int:
+        return self.n or len(self.number)
 
     def scores(self, targets: Array, contexts: Array, layout: Layout) -> Array:
         """`u_ij`, the scalar products of all contexts with all targets."""
@@ -353,10 +359,9 @@ class AllPairs:
 
     def listed(self) -> tuple[Events, Array]:
         """The same, one event after the other, and which of the pairs `(n n,)` take part."""
-        xp, n = array_module(self.true), self.n or len(self.number)
+        xp, start, n = array_module(self.true), self._start, self._count
         weight = self.weight.reshape(-1)
         (taken,) = xp.nonzero(weight)
-        start = self.first + self.offset if self.start is None else self.start
         context, target = taken // n + self.first, taken % n + start
         label = self.label.reshape(-1)[taken]
         return Events(

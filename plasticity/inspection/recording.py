@@ -15,7 +15,7 @@ and after its writer was killed; `records` reads it.
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -69,10 +69,8 @@ def plan(state: State, spec: str, every: int) -> Plan:
         raise UserError(f"--record-every must be at least 1, got {every}")
     names = [layer.name for layer in state.network.convolutions]
     wishes = {names[wish.layer]: wish for wish in parse(spec, state)}
-    few = replace(state.alone, options=state.options.changed(batch=min(2, state.options.batch)))
-    few.stimulus = state.stimulus
     modules: list[Watched] = []
-    for _ in few.next(modules.append)[1]:
+    for _ in state.small.next(modules.append)[1]:
         pass
     roles, ks = measure.kinds(modules)
     moved: dict[str, set[str]] = {name: set() for name in names}

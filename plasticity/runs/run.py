@@ -247,7 +247,19 @@ class State:
     @property
     def alone(self) -> "State":
         """The same run as one process would go on with it: with the whole of every batch."""
-        return replace(self, ranks=None)
+        return self.but(ranks=None)
+
+    @property
+    def small(self) -> "State":
+        """The same run of one process, with two examples in a batch, to be looked at."""
+        return self.alone.but(options=self.options.changed(batch=min(2, self.options.batch)))
+
+    def but(self, **changes: object) -> "State":
+        """The same run with other fields; a data set that is open stays open."""
+        other = replace(self, **changes)
+        if "stimulus" in vars(self):
+            other.stimulus = self.stimulus
+        return other
 
     @property
     def writes(self) -> bool:

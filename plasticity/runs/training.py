@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -219,9 +219,7 @@ def check_plateau(state: State) -> None:
     """
     if not state.options.stop_early:
         return
-    few = replace(state.alone, options=state.options.changed(batch=min(2, state.options.batch)))
-    few.stimulus = state.stimulus
-    _, updates = few.next()
+    _, updates = state.small.next()
     found = [report.loss for update in updates for report in update.reports.values()]
     if all(loss is None for loss in found):
         raise UserError(LOSSLESS)

@@ -1,7 +1,7 @@
 """All checks of a rule in one: its loss, its locality, the sum of its events."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from plasticity.errors import UserError
 from plasticity.inspection.check import Sum, sums
@@ -179,9 +179,7 @@ def _in_full(state: State) -> State:
     if state.options.precision == "float32":
         return state
     options = state.options.changed(precision="float32")
-    full = replace(state, options=options, network=state.network.with_precision("float32"))
-    full.stimulus = state.stimulus
-    return full
+    return state.but(options=options, network=state.network.with_precision("float32"))
 
 
 def _missed(made: gradient.Case, comparisons: Sequence[Comparison]) -> tuple[str, ...]:
@@ -201,11 +199,10 @@ def _learned(state: State, steps: int = 2) -> State:
         return state
     weights = {la: {n: w.copy() for n, w in own.items()} for la, own in state.weights.items()}
     optimiser = state.optimiser.restarted(weights)
-    learned = replace(state, weights=weights, optimiser=optimiser, metrics={"seconds": []})
-    learned.stimulus = state.stimulus
+    learned = state.but(weights=weights, optimiser=optimiser, metrics={"seconds": []})
     for step in range(steps):
         learn_batch(learned, learned.batch(step))
-    return replace(learned, step=0)
+    return learned.but(step=0)
 
 
 def _no_events(rules: Sequence[Rule]) -> str:
@@ -221,4 +218,4 @@ def _multiplied(state: State, gain: float) -> State:
         layer: {name: w * w.dtype.type(gain) for name, w in own.items()}
         for layer, own in state.weights.items()
     }
-    return replace(state, weights=weights)
+    return state.but(weights=weights)

@@ -186,3 +186,11 @@ def test_what_is_no_kept_checkpoint_is_passed_over(tmp_path):
         (folder / name).touch()
     assert runs.kept(tmp_path) == {12: folder / "step-000012.h5"}
     assert runs.kept_path(tmp_path, 12345678).name == "step-12345678.h5"
+
+
+def test_a_run_with_other_fields_keeps_its_data_set_open():
+    state = run.begin(RunOptions(width=0.02, layers=1, batch=4))
+    assert "stimulus" not in vars(state.alone), "nothing is opened for it"
+    opened = state.stimulus
+    assert state.alone.stimulus is state.small.stimulus is state.but(step=1).stimulus is opened
+    assert state.small.options.batch == 2
