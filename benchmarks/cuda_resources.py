@@ -23,12 +23,14 @@ CUPYS = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds t
 
 @dataclass(frozen=True)
 class Resources:
-    """Of one kernel: registers and spilled bytes of a thread, shared bytes of a block."""
+    """Of one kernel: registers and spilled bytes of a thread, shared bytes of a block; and its name
+    in the CUBIN."""
 
     registers: int
     spilled: int
     stack: int
     shared: int
+    symbol: str = ""
 
 
 def architectures(file: str, among: Sequence[str] = ARCHITECTURES) -> list[str]:
@@ -99,19 +101,19 @@ def _read(program: ctypes.c_void_p, what: str) -> bytes:
 
 def _split(log: str, lowered: dict[str, str]) -> tuple[str, dict[str, Resources]]:
     """The assembler's figures, and every other line of the log."""
-    remarks, resources, kernel, frame = [], {}, None, (0, 0)
+    remarks, resources, symbol, frame = [], {}, "", (0, 0)
     for line in log.splitlines():
         if found := re.search(
             r"(?:Compiling entry function|Function properties for) '?(\w+)", line
         ):
-            kernel = lowered.get(found[1])
+            symbol = found[1]
         elif found := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", line):
             frame = int(found[1]), int(found[2])
         elif found := re.search(r"Used (\d+) registers", line):
             shared = re.search(r"(\d+) bytes smem", line)
-            resources[kernel] = Resources(
-                int(found[1]), frame[1], frame[0], int(shared[1]) if shared else 0
-            )
+            shared = int(shared[1]) if shared else 0
+            of = Resources(int(found[1]), frame[1], frame[0], shared, symbol)
+            resources[lowered.get(symbol)] = of
         elif line.strip() and not re.search(r"bytes gmem|Compile time", line):
             remarks.append(line)
     return "\n".join(remarks), resources
