@@ -89,9 +89,9 @@ FIRST: Takes = lambda c: (  # noqa: E731
     c.compiled and _three_by_three(c) and not c.geometry.pools and c.channels <= FEW_CHANNELS
 )
 WINOGRAD: Takes = lambda c: c.compiled and _three_by_three(c)  # noqa: E731
-IN_TIME: Takes = lambda c: c.geometry.dims == 1 and not c.geometry.pools  # noqa: E731
-CUDA_IN_TIME: Takes = lambda c: c.on_device and IN_TIME(c)  # noqa: E731
-CPU_IN_TIME: Takes = lambda c: c.compiled and IN_TIME(c)  # noqa: E731
+CPU_IN_TIME: Takes = lambda c: (  # noqa: E731
+    c.compiled and c.geometry.dims == 1 and not c.geometry.pools
+)
 VOLUMES: Takes = lambda c: (  # noqa: E731
     c.compiled and c.geometry.dims == 3 and not c.geometry.pools and not c.geometry.rectified
 )
@@ -104,7 +104,6 @@ ALWAYS: Takes = lambda c: True  # noqa: E731
 BACK = (
     ("cuda.matrix_units", MATRIX_UNITS),
     ("cuda.convolution", CUDA_3X3),
-    ("cuda.windows", CUDA_IN_TIME),
     ("cuda.volumes", ON_DEVICE),
     ("cpu.winograd", WINOGRAD),
     ("cpu.windows", CPU_IN_TIME),
@@ -113,9 +112,9 @@ BACK = (
     ("definition.convolution", ALWAYS),
 )
 CONVOLUTION = (
-    *BACK[:4],
+    *BACK[:3],
     ("cpu.few_channels", FIRST),
-    *BACK[4:],
+    *BACK[3:],
 )  # nothing asks for the image's error
 RESIDUAL = (("cpu.residual", lambda c: c.host), ("definition.residual", ALWAYS))
 NORM = (

@@ -15,7 +15,6 @@ from plasticity.arrays import Array
 
 CTYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 TRANSFORMS = ("inputs", "post_inputs", "weights", "activities", "errors", "posts", "gradients")
-IN_TIME = ("windows", "activities", "posts", "errors")
 VOLUMES = ("windows", "compete", "posts", "errors")
 NORM = ("moments", "normalised", "driven", "undone")
 UNITS = ("Tf32", "Bfloat16")  # whose numbers matrix units multiply
@@ -43,9 +42,8 @@ FILES = {
     "rows": (("common.cuh",), ROWS),
     "pairs": (("common.cuh",), ("coactivity<{}>",)),
     "gru": (("common.cuh",), ("gru_states<{}>", "gru_posts<{}>")),
-    "windows": (("common.cuh",), tuple(f"{k}<{{}}>" for k in IN_TIME)),
-    "volumes": (("common.cuh",), _by_index(VOLUMES)),
-    "norm": (("common.cuh",), _by_index(NORM)),
+    "volumes": (("common.cuh", "volumes.cuh"), _by_index(VOLUMES)),
+    "norm": (("common.cuh", "volumes.cuh"), _by_index(NORM)),
     "matrix_units": (
         ("common.cuh",),
         (

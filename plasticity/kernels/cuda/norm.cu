@@ -33,21 +33,15 @@ KERNEL normalised(const T* __restrict__ a, const T* __restrict__ gain, const T* 
                   I t, I h, I w, I O, I p, I q, I r, I wt, I wh, I ww, I st, I sh, I sw,
                   T* __restrict__ y, u8* __restrict__ winner) {
     ALONG_X(column, O) {
-        ALONG_Y(number, N * p * q * r) {
-            const I o = I(column), row = I(number), line = row / r, frame = line / q, n = frame / p;
-            const I x0 = (row - line * r) * sw, y0 = (line - frame * q) * sh, t0 = (frame - n * p) * st;
-            T largest = 0;
-            u8 code = 0, place = 0;
-            for (I dt = 0; dt < wt; ++dt)
-                for (I dy = 0; dy < wh; ++dy)
-                    for (I dx = 0; dx < ww; ++dx, ++place) {
-                        const T met = a[(((n * t + t0 + dt) * h + y0 + dy) * w + x0 + dx) * O + o];
-                        const T v = gain[o] * normal(met, relu_first, mean[o], var[o], eps) + shift[o];
-                        if (place && v > largest) code = place;
-                        if (!place || v > largest || v != v) largest = v;  // no number stays none
-                    }
-            winner[row * O + o] = !relu_first && !(largest > T(0)) ? SILENT : code;
-            y[row * O + o] = !relu_first && largest <= T(0) ? T(0) : largest;
+        ALONG_Y(row, N * p * q * r) {
+            const I o = I(column), here = I(row) * O + o;
+            const Place<I> at(row, p, q, r);
+            const I first = ((at.n * t + at.t * st) * h + at.y * sh) * w + at.x * sw;
+            auto value = [&](I dt, I dy, I dx) {
+                const T met = a[(first + (dt * h + dy) * w + dx) * O + o];
+                return gain[o] * normal(met, relu_first, mean[o], var[o], eps) + shift[o];
+            };
+            win(wt, wh, ww, !relu_first, true, value, y[here], winner + here);
         }
     }
 }

@@ -1,8 +1,9 @@
-"""Convolutions of any geometry on a GPU, films above all: matrix products over their windows.
+"""Convolutions of any geometry on a GPU, of sound and film above all: products over their windows.
 
 Every window of a map is copied into a row of a matrix, so that a convolution, its dW and its
 transpose are each one product for a chunk of inputs. Frames that lie between the windows of a
 stride in time are never read. Maps of fewer dimensions are films of one frame, or of one row.
+Products are cuBLAS's, see `products`.
 """
 
 from collections.abc import Iterator
@@ -165,12 +166,14 @@ def correlate(
 
     winner, x, drive = _lying(winner, x.dtype, x, drive)
     s = Sizes.of(len(x), x.shape[-1], drive.shape[-1], x.shape[1:-1], geometry)
-    dW, db = cupy.zeros((s.O, s.width), x.dtype), cupy.zeros(s.O, x.dtype)
+    dW, db = cupy.empty((s.O, s.width), x.dtype), None
     for part, own in s.chunks(x.dtype):
         post = posts(None if winner is None else winner[part], drive[part], own)
-        how = {"add": True, "rounded": geometry.rounds}
+        how = {"add": db is not None, "rounded": geometry.rounds}
         products.multiply(post.T, _windows(x[part], own), out=dW, **how)
-        db += post.sum(axis=0)
+        db = post.sum(axis=0) if db is None else db + post.sum(axis=0)
+    if db is None:  # no inputs
+        dW, db = cupy.zeros(dW.shape, x.dtype), cupy.zeros(s.O, x.dtype)
     dW = dW.reshape(s.O, *geometry.kernel, s.C)
     return cupy.ascontiguousarray(dW.transpose(0, dW.ndim - 1, *range(1, dW.ndim - 1))), db
 

@@ -26,7 +26,7 @@ from plasticity.kernels.cuda import (
     patches,
     products,
     rows,
-    windows,
+    volumes,
 )
 from plasticity.kernels.geometry import SILENT, Geometry
 from tests.convolutions import IN_TIME
@@ -248,7 +248,7 @@ def test_ties_go_to_the_first_neuron_and_silence_has_its_code():
     assert set(winner.ravel().tolist()) == {0, 1, 2, 3, SILENT}
 
 
-IN_TIME = {**IN_TIME, "more frames than a thread sums": (2, 1, 0, 3 * windows.SPAN - 7, 3, 4)}
+IN_TIME = {**IN_TIME, "many frames": (2, 1, 0, 185, 3, 4)}
 
 
 def in_time(name, dtype, shared, linear=False, N=3):
@@ -277,7 +277,7 @@ def forms_in_time(form, x, weight, bias, drive, winner, geometry):
 def test_a_convolution_in_time_agrees_with_its_definition(name, dtype, shared, linear):
     *arrays, winner, geometry = in_time(name, dtype, shared, linear)
     exact = [a.astype(float) for a in arrays]
-    y, places, z, *changes = forms_in_time(windows, *arrays, winner, geometry)
+    y, places, z, *changes = forms_in_time(volumes, *arrays, winner, geometry)
     wanted = forms_in_time(definition.convolution, *exact, winner, geometry)
     size, *sizes = sizes_of(*arrays[:3], winner, arrays[3], geometry)
     products, positions = arrays[1][0].size + 2, y[..., 0].size + 2
@@ -290,7 +290,7 @@ def test_a_convolution_in_time_agrees_with_its_definition(name, dtype, shared, l
         assert places.dtype == np.uint8
         a = definition.convolution.convolve(*exact[:3], geometry)
         close_sums(at_winners(places, a, geometry), wanted[0], size, products)
-        plain, none, _ = windows.forward(*arrays[:3], geometry, winners=False)
+        plain, none, _ = volumes.forward(*arrays[:3], geometry, winners=False)
         assert none is None
         np.testing.assert_array_equal(plain, y)
     terms = positions, positions, arrays[1][:, 0].size + 2
@@ -303,7 +303,7 @@ def test_a_convolution_in_time_agrees_with_its_definition(name, dtype, shared, l
 def test_an_empty_batch_in_time_gives_nothing_and_no_change(dtype, linear):
     case = in_time("conv2", dtype, False, linear, N=0)
     wanted = forms_in_time(definition.convolution, *case)
-    for found, right in zip(forms_in_time(windows, *case), wanted, strict=True):
+    for found, right in zip(forms_in_time(volumes, *case), wanted, strict=True):
         if right is not None and right.size:
             np.testing.assert_array_equal(found, right)
         elif right is not None:
@@ -314,22 +314,22 @@ def test_an_empty_batch_in_time_gives_nothing_and_no_change(dtype, linear):
 @pytest.mark.parametrize("name", IN_TIME)
 def test_a_launch_of_any_shape_gives_the_same_bits_in_time(monkeypatch, name, dtype):
     case = in_time(name, dtype, False)
-    wanted = forms_in_time(windows, *case)
+    wanted = forms_in_time(volumes, *case)
     for grid, block in GEOMETRIES:
         launched_as(monkeypatch, grid, block)
-        for a, b in zip(forms_in_time(windows, *case), wanted, strict=True):
+        for a, b in zip(forms_in_time(volumes, *case), wanted, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 def test_utterances_may_go_through_in_chunks(monkeypatch):
     case = in_time("conv2", np.float64, True, N=5)
     x, weight, bias, drive, winner, geometry = case
-    wanted = forms_in_time(windows, *case)
+    wanted = forms_in_time(volumes, *case)
     frames, width = winner.shape[1], weight[0].size + len(weight)
     monkeypatch.setattr(launch, "CHUNK_BYTES", 8 * frames * width * 2)
     assert [n for _, n in launch.chunks(5, frames, 8 * width)] == [2 * frames, 2 * frames, frames]
     size, *sizes = sizes_of(x, weight, bias, winner, drive, geometry)
-    y, places, *found = forms_in_time(windows, *case)
+    y, places, *found = forms_in_time(volumes, *case)
     np.testing.assert_array_equal(places, wanted[1])
     for a, b, limit in zip(
         (y, *found), (wanted[0], *wanted[2:]), [size, size, *sizes], strict=True
@@ -340,21 +340,21 @@ def test_utterances_may_go_through_in_chunks(monkeypatch):
 @pytest.mark.parametrize("linear", [False, True])
 def test_arrays_in_time_that_are_not_contiguous_give_the_same_bits(linear):
     *arrays, geometry = in_time("conv2", np.float64, False, linear)
-    wanted = forms_in_time(windows, *arrays, geometry)
+    wanted = forms_in_time(volumes, *arrays, geometry)
     apart = [None if a is None else np.stack([a, a], axis=-1)[..., 0] for a in arrays]
-    for a, b in zip(forms_in_time(windows, *apart, geometry), wanted, strict=True):
+    for a, b in zip(forms_in_time(volumes, *apart, geometry), wanted, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_in_time_what_is_not_a_number_stays_so_and_wins_nothing():
     geometry, x = Geometry.of((2,), 2, 0), np.full((1, 8, 1), np.nan)
-    y, winner, _ = windows.forward(x, np.ones((1, 1, 2)), np.zeros(1), geometry)
+    y, winner, _ = volumes.forward(x, np.ones((1, 1, 2)), np.zeros(1), geometry)
     assert np.isnan(y).all() and (winner == SILENT).all()
 
 
 def test_in_time_a_neuron_at_zero_is_silent():
     geometry, x = Geometry.of((2,), 2, 0), np.ones((1, 8, 1))
-    y, winner, _ = windows.forward(x, np.array([[[1.0, -1]], [[1, 1]]]), np.zeros(2), geometry)
+    y, winner, _ = volumes.forward(x, np.array([[[1.0, -1]], [[1, 1]]]), np.zeros(2), geometry)
     np.testing.assert_array_equal(y, np.broadcast_to([0.0, 2], y.shape))
     np.testing.assert_array_equal(winner, np.broadcast_to([SILENT, 0], y.shape))
 
@@ -376,7 +376,7 @@ def test_no_winner_is_written_where_none_are_kept(monkeypatch):
         x, weight, bias, _ = case(5, np.float32, *sizes, pool, True)
         convolution.forward(x, weight, bias, three_by_three(pool), winners=False)
     x, weight, bias, _, _, geometry = in_time("conv2", np.float32, True)
-    windows.forward(x, weight, bias, geometry, winners=False)
+    volumes.forward(x, weight, bias, geometry, winners=False)
     assert len(rooms) == 4 and all((room == 7).all() for room in rooms)
 
 

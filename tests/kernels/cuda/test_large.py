@@ -268,10 +268,10 @@ def test_drives_that_positions_share_are_found_where_they_alone_are_many():
     def posts_in_time(N):
         out = sparse((N, O), T)
         arrays = (grown(winner, N), grown(drive, N))
-        return O, N, (*arrays, True, True, N, 1, O, out), [out]
+        return O, N, (*arrays, True, N, 1, 1, 1, O, 1, 1, 1, *ONES, *ONES, out), [out]
 
     few, many = posts_in_time(1), posts_in_time(count)
-    check("windows", "posts<float>", few, many, lambda _: -1)
+    check("volumes", "posts<float, i64>", few, many, lambda _: -1)
 
 
 def test_weights_and_gradients():
@@ -316,52 +316,57 @@ def test_the_first_layer():
     check("first", "first_correlate<float, 1>", correlate(1), correlate(count), lambda _: (-1,))
 
 
-IN_TIME = (4, 2, 1)  # kernel, stride, padding
+ONES = (1, 1, 1)
 SAMPLES, FRAMES = 16, 8
+IN_TIME = (1, 1, 4, 1, 1, 2, 0, 0, 1)  # kernel, stride and padding of three dimensions
+SPACES = (1, 1, SAMPLES), (1, 1, FRAMES)
 
 
 def test_windows_in_time():
-    x, width = numbers(1, SAMPLES, C), IN_TIME[0] * C
+    x, width = numbers(1, SAMPLES, C), 4 * C
 
     def launch(N):
         out = sparse((N * FRAMES, width), T)
-        args = (grown(x, N), N, SAMPLES, C, FRAMES, *IN_TIME, out)
+        args = (grown(x, N), N, *SPACES[0], C, *SPACES[1], *IN_TIME, out)
         return width, N * FRAMES, args, [out]
 
     many = launch(LARGE // (FRAMES * width) + 3)
-    check("windows", "windows<float>", launch(1), many, lambda _: (-1,))
+    check("volumes", "windows<float, i64>", launch(1), many, lambda _: (-1,))
 
 
 def test_errors_from_windows_in_time():
-    width = IN_TIME[0] * C
+    width = 4 * C
     parts = numbers(FRAMES, width)
 
     def launch(N):
         out = sparse((N, SAMPLES, C), T)
-        args = (grown(parts, N * FRAMES), N, SAMPLES, C, FRAMES, *IN_TIME, out)
+        args = (grown(parts, N * FRAMES), N, *SPACES[0], C, *SPACES[1], *IN_TIME, out)
         return C, N * SAMPLES, args, [out]
 
     many = launch(LARGE // (FRAMES * width) + 3)
-    check("windows", "errors<float>", launch(1), many, lambda _: (-1, -1))
+    check("volumes", "errors<float, i64>", launch(1), many, lambda _: (-1, -1))
 
 
 def test_activities_and_posts_in_time():
-    y, bias, span, spans = numbers(1, FRAMES, O), numbers(O), 3, 3
+    y, bias = numbers(1, FRAMES, O), numbers(O)
     winner, drive = winners(1, FRAMES, O), numbers(1, FRAMES, O)
-    count = LARGE // (FRAMES * O) + 3
+    winner[winner != SILENT], count = 0, LARGE // (FRAMES * O) + 3
+    pool = (*ONES, *ONES)
 
     def activities(N):
-        out = grown(y, N), sparse((N, FRAMES, O), np.uint8), sparse((N, spans, O), T)
-        return O, N * spans, (bias, N, FRAMES, O, span, spans, True, True, *out), out
+        out = grown(y, N), sparse((N, FRAMES, O), np.uint8)
+        sizes = N, *SPACES[1], O, *SPACES[1], *pool, True, True
+        return O, N * FRAMES, (out[0], bias, *sizes, *out), out
 
-    check("windows", "activities<float>", activities(1), activities(count), lambda _: (-1, -1))
+    few, many = activities(1), activities(count)
+    check("volumes", "compete<float, i64>", few, many, lambda _: (-1, -1))
 
     def posts(N):
         out = sparse((N * FRAMES, O), T)
         arrays = grown(winner, N), grown(drive, N)
-        return O, N * FRAMES, (*arrays, True, False, N, FRAMES, O, out), [out]
+        return O, N * FRAMES, (*arrays, False, N, *SPACES[1], O, *SPACES[1], *pool, out), [out]
 
-    check("windows", "posts<float>", posts(1), posts(count), lambda _: (-1,))
+    check("volumes", "posts<float, i64>", posts(1), posts(count), lambda _: (-1,))
 
 
 def words(*shape):
