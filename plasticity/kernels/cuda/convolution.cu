@@ -1,105 +1,189 @@
 // A 3x3 convolution, stride 1, padding 1, and its learning, but for the matrix products:
 //
-//     forward     M[p] = V[p] U[p]         then `activities`
-//     correlate   Q[p] = V[p]^T S[p]       then `gradients`
+//     forward     M[p] = V[p] U[p]^T       then `activities`
+//     correlate   Q[p] = S[p]^T V[p]       then `gradients`
 //     back        M[p] = R[p] U'[p]        then `errors`
 //
 // for each product p of a tile: V, R `(products, tiles, channels)` from `inputs` and `post_inputs`,
-// S from `posts`, U `(products, inputs, outputs)` from `weights`. Maps are channel-last.
+// S from `posts`, U `(products, outputs, inputs)` from `weights`. Maps are channel-last.
+//
+// A thread has N neighbouring channels (T, of a tile A) and reads and writes them at once. Tiles and
+// patches are fewer than 2**31, and so are the numbers of a patch's map.
 
 struct Place {
-    i64 patch;
-    int i, j;  // of the tile
+    int patch, i, j;  // of the tile
 };
 
 template <typename A>
-__device__ __forceinline__ Place place(i64 t, int H, int W) {
+__device__ __forceinline__ Place place(int t, int H, int W, i64 by_each, i64 by_across) {
     const int across = (W + A::OUT - 1) / A::OUT, each = (H + A::OUT - 1) / A::OUT * across;
-    const int within = int(t % each);
-    return {t / each, within / across, within % across};
+    const int patch = Reciprocal(by_each).of(t), within = t - patch * each;
+    const int i = Reciprocal(by_across).of(within);
+    return {patch, i, within - i * across};
 }
 
-// What lies at (r, s) of patch n, zero outside: an activity,
-template <typename T>
+// What lies at (r, s) of a patch, zero outside: an activity,
+template <typename T, int N>
 struct Map {
-    const T* x;
-    int H, W;
-    i64 C;
-    __device__ __forceinline__ T at(i64 n, int r, int s, i64 c) const {
-        return r >= 0 && s >= 0 && r < H && s < W ? x[((n * H + r) * W + s) * C + c] : T(0);
+    static constexpr int POOL = 1;
+    using Cell = Pack<T, N>;
+    const T* x;  // of the patch, from the thread's channels on
+    int H, W, C;
+
+    __device__ __forceinline__ Cell cell(int r, int s) const {
+        const T* from = after(x, u32(r) * u32(W * C) + u32(s) * u32(C));
+        return u32(r) < u32(H) && u32(s) < u32(W) ? load<N>(from) : Cell(T(0));
     }
+    static __device__ __forceinline__ Pack<T, N> pick(const Cell& cell, int) { return cell; }
 };
 
-// or the post factor: the drive, where the neuron is active (rho') and has won its pool
+// or the post factor: the drive, where the neuron is active (rho') and has won its pool of P x P
 // (inhibition). The drive is shared by a patch, or each pooled neuron has its own.
-template <typename T>
+template <typename T, int N, int P>
 struct Post {
-    const u8* winner;
+    static constexpr int POOL = P;
+    struct Cell {  // of a pool
+        Pack<u8, N> winner;
+        Pack<T, N> drive;
+    };
+    const u8* winner;  // of the patch, from the thread's neurons on
     const T* drive;
-    int H, W, pool;
+    int PH, PW, O;
     bool shared;
-    i64 O;
-    __device__ __forceinline__ T at(i64 n, int r, int s, i64 o) const {
-        const int half = pool - 1, PH = H >> half, PW = W >> half;  // pool is 1 or 2
-        const int pr = r >> half, ps = s >> half, code = 2 * (r & half) + (s & half);
-        if (r < 0 || s < 0 || pr >= PH || ps >= PW) return T(0);
-        const i64 pooled = ((n * PH + pr) * PW + ps) * O + o;
-        if (winner[pooled] != code) return T(0);
-        return shared ? drive[n * O + o] : drive[pooled];
+    Pack<T, N> own;  // the drive that is shared
+
+    __device__ __forceinline__ Post(const u8* winner, const T* drive, bool shared, int H, int W,
+                                    int O, int patch, int o)
+        : winner(winner + i64(patch) * (H / P * (W / P) * O) + o),
+          drive(drive + i64(patch) * (shared ? O : H / P * (W / P) * O) + o),
+          PH(H / P), PW(W / P), O(O), shared(shared), own(T(0)) {
+        if (shared) own = load<N>(this->drive);
+    }
+    __device__ __forceinline__ Cell cell(int r, int s) const {
+        Cell found{Pack<u8, N>(SILENT), own};
+        if (u32(r) >= u32(PH) || u32(s) >= u32(PW)) return found;
+        const u32 at = u32(r) * u32(PW * O) + u32(s) * u32(O);
+        found.winner = load<N>(after(winner, at));
+        bool active = false;
+#pragma unroll
+        for (int k = 0; k < N; ++k) active |= found.winner.at[k] != SILENT;
+        if (!shared && active) found.drive = load<N>(after(drive, at));
+        return found;
+    }
+    static __device__ __forceinline__ Pack<T, N> pick(const Cell& cell, int code) {
+        Pack<T, N> p;
+#pragma unroll
+        for (int k = 0; k < N; ++k) p.at[k] = cell.winner.at[k] == code ? cell.drive.at[k] : T(0);
+        return p;
     }
 };
 
-// B^T d B of every tile and channel, written to V (MUL * MUL, tiles, C), product after product.
-template <typename T, typename A, typename Source>
-__device__ __forceinline__ void transform_inputs(const Source& source, int H, int W, i64 tiles,
-                                                 i64 C, T* __restrict__ V) {
-    ALONG_X(c, C) {
+// What becomes of one dimension of a tile: of its inputs, by B^T d,
+template <typename A>
+struct Inputs {
+    static constexpr int SIDE = A::IN, BORDER = A::BORDER;
+    template <typename P>
+    static __device__ __forceinline__ void along(const P (&d)[SIDE], P (&v)[A::MUL]) {
+        A::input(d, v);
+    }
+};
+
+// or of its neurons, by A p.
+template <typename A>
+struct Neurons {
+    static constexpr int SIDE = A::OUT, BORDER = 0;
+    template <typename P>
+    static __device__ __forceinline__ void along(const P (&p)[SIDE], P (&s)[A::MUL]) {
+        A::post(p, s);
+    }
+};
+
+// Both dimensions of tile (i, j), written product after product, `step` apart. A pool is read once.
+template <typename T, int N, typename A, typename Side, typename Source>
+__device__ __forceinline__ void transform(const Source& source, int i, int j, i64 step,
+                                          T* __restrict__ to) {
+    constexpr int P = Source::POOL, BEFORE = (Side::BORDER + P - 1) / P;
+    constexpr int CELLS = BEFORE + (Side::SIDE - Side::BORDER + P - 1) / P;
+    const int top = i * (A::OUT / P) - BEFORE, left = j * (A::OUT / P) - BEFORE;
+    Pack<T, N> columns[A::MUL][Side::SIDE];
+#pragma unroll
+    for (int q = 0; q < CELLS; ++q) {
+        typename Source::Cell cells[CELLS];
+#pragma unroll
+        for (int p = 0; p < CELLS; ++p) cells[p] = source.cell(top + p, left + q);
+#pragma unroll
+        for (int e = 0; e < P; ++e) {
+            const int b = (q - BEFORE) * P + e + Side::BORDER;
+            if (b < 0 || b >= Side::SIDE) continue;
+            Pack<T, N> d[Side::SIDE], v[A::MUL];
+#pragma unroll
+            for (int a = 0; a < Side::SIDE; ++a) {
+                const int from = a - Side::BORDER + BEFORE * P;
+                d[a] = Source::pick(cells[from / P], from % P * P + e);
+            }
+            Side::along(d, v);
+#pragma unroll
+            for (int a = 0; a < A::MUL; ++a) columns[a][b] = v[a];
+        }
+    }
+#pragma unroll
+    for (int a = 0; a < A::MUL; ++a) {
+        Pack<T, N> v[A::MUL];
+        Side::along(columns[a], v);
+#pragma unroll
+        for (int b = 0; b < A::MUL; ++b, to += step) store(to, v[b]);
+    }
+}
+
+// B^T d B of every tile and channel, written to V (MUL * MUL, tiles, C).
+template <typename T, typename A, int N>
+KERNEL inputs(const T* __restrict__ x, int H, int W, int C, int tiles, i64 by_each, i64 by_across,
+              T* __restrict__ V) {
+    ALONG_X(column, C / N) {
+        const int c = int(column) * N;
         ALONG_Y(t, tiles) {
-            const Place at = place<A>(t, H, W);
-            T columns[A::MUL][A::IN];
-#pragma unroll
-            for (int b = 0; b < A::IN; ++b) {
-                T d[A::IN], v[A::MUL];
-#pragma unroll
-                for (int a = 0; a < A::IN; ++a)
-                    d[a] = source.at(at.patch, at.i * A::OUT + a - A::BORDER,
-                                     at.j * A::OUT + b - A::BORDER, c);
-                A::input(d, v);
-#pragma unroll
-                for (int a = 0; a < A::MUL; ++a) columns[a][b] = v[a];
-            }
-            T* to = V + t * C + c;
-#pragma unroll
-            for (int a = 0; a < A::MUL; ++a) {
-                T v[A::MUL];
-                A::input(columns[a], v);
-#pragma unroll
-                for (int b = 0; b < A::MUL; ++b, to += tiles * C) *to = v[b];
-            }
+            const Place at = place<A>(int(t), H, W, by_each, by_across);
+            const Map<T, N> map{x + i64(at.patch) * (H * W * C) + c, H, W, C};
+            transform<T, N, A, Inputs<A>>(map, at.i, at.j, i64(tiles) * C, V + t * C + c);
         }
     }
 }
 
-template <typename T, typename A>
-KERNEL inputs(const T* __restrict__ x, i64 H, i64 W, i64 C, i64 tiles, T* __restrict__ V) {
-    transform_inputs<T, A>(Map<T>{x, int(H), int(W), C}, int(H), int(W), tiles, C, V);
+// The same of the post factor, R, as the way back needs it.
+template <typename T, typename A, int N, int P>
+KERNEL post_inputs(const u8* __restrict__ winner, const T* __restrict__ drive, bool shared, int H,
+                   int W, int O, int tiles, i64 by_each, i64 by_across, T* __restrict__ R) {
+    ALONG_X(column, O / N) {
+        const int o = int(column) * N;
+        ALONG_Y(t, tiles) {
+            const Place at = place<A>(int(t), H, W, by_each, by_across);
+            const Post<T, N, P> post(winner, drive, shared, H, W, O, at.patch, o);
+            transform<T, N, A, Inputs<A>>(post, at.i, at.j, i64(tiles) * O, R + t * O + o);
+        }
+    }
 }
 
-template <typename T, typename A>
-KERNEL post_inputs(const u8* __restrict__ winner, const T* __restrict__ drive, bool shared, i64 H,
-                   i64 W, i64 pool, i64 O, i64 tiles, T* __restrict__ R) {
-    const Post<T> post{winner, drive, int(H), int(W), int(pool), shared, O};
-    transform_inputs<T, A>(post, int(H), int(W), tiles, O, R);
+// A post A^T of every tile and neuron, written to S (MUL * MUL, tiles, O).
+template <typename T, typename A, int N, int P>
+KERNEL posts(const u8* __restrict__ winner, const T* __restrict__ drive, bool shared, int H, int W,
+             int O, int tiles, i64 by_each, i64 by_across, T* __restrict__ S) {
+    ALONG_X(column, O / N) {
+        const int o = int(column) * N;
+        ALONG_Y(t, tiles) {
+            const Place at = place<A>(int(t), H, W, by_each, by_across);
+            const Post<T, N, P> post(winner, drive, shared, H, W, O, at.patch, o);
+            transform<T, N, A, Neurons<A>>(post, at.i, at.j, i64(tiles) * O, S + t * O + o);
+        }
+    }
 }
 
-// G g G^T, written to U (MUL * MUL, I, J); g of (i, j) begins at w[i * step_i + j * step_j] and is
-// read from its end where it is `flipped`, as the way back to the inputs needs it.
+// G g G^T of w (O, C, 3, 3), written to U (MUL * MUL, O, C); g is read from its end where it is
+// `flipped`, as the way back to the inputs needs it.
 template <typename T, typename A>
-KERNEL weights(const T* __restrict__ w, i64 I, i64 J, i64 step_i, i64 step_j, bool flipped,
-               T* __restrict__ U) {
-    ALONG_X(j, J) {
-        ALONG_Y(i, I) {
-            const T* from = w + i * step_i + j * step_j;
+KERNEL weights(const T* __restrict__ w, i64 O, i64 C, bool flipped, T* __restrict__ U) {
+    ALONG_X(c, C) {
+        ALONG_Y(o, O) {
+            const T* from = w + (o * C + c) * 9;
             T columns[A::MUL][3];
 #pragma unroll
             for (int b = 0; b < 3; ++b) {
@@ -110,159 +194,139 @@ KERNEL weights(const T* __restrict__ w, i64 I, i64 J, i64 step_i, i64 step_j, bo
 #pragma unroll
                 for (int a = 0; a < A::MUL; ++a) columns[a][b] = u[a];
             }
-            T* to = U + i * J + j;
+            T* to = U + o * C + c;
 #pragma unroll
             for (int a = 0; a < A::MUL; ++a) {
                 T u[A::MUL];
                 A::weight(columns[a], u);
 #pragma unroll
-                for (int b = 0; b < A::MUL; ++b, to += I * J) *to = u[b];
+                for (int b = 0; b < A::MUL; ++b, to += O * C) *to = u[b];
             }
         }
     }
 }
 
-// A^T M A of one tile and channel; `from` is its first product, the next one `step` further.
-template <typename T, typename A>
+// A^T M A of one tile; `from` is its first product, the next one `step` further.
+template <typename T, int N, typename A>
 __device__ __forceinline__ void outputs(const T* __restrict__ from, i64 step,
-                                        T (&y)[A::OUT][A::OUT]) {
-    T rows[A::OUT][A::MUL];
+                                        Pack<T, N> (&y)[A::OUT][A::OUT]) {
+    Pack<T, N> rows[A::OUT][A::MUL];
 #pragma unroll
     for (int a = 0; a < A::MUL; ++a) {
-        T m[A::MUL], out[A::OUT];
+        Pack<T, N> m[A::MUL], out[A::OUT];
 #pragma unroll
-        for (int b = 0; b < A::MUL; ++b, from += step) m[b] = *from;
+        for (int b = 0; b < A::MUL; ++b, from += step) m[b] = load<N>(from);
         A::output(m, out);
 #pragma unroll
         for (int b = 0; b < A::OUT; ++b) rows[b][a] = out[b];
     }
 #pragma unroll
     for (int b = 0; b < A::OUT; ++b) {
-        T out[A::OUT];
+        Pack<T, N> out[A::OUT];
         A::output(rows[b], out);
 #pragma unroll
         for (int a = 0; a < A::OUT; ++a) y[a][b] = out[a];
     }
 }
 
-// Bias, ReLU, MaxPool with winners and the mean of a patch, in one pass over M. A thread has a
-// patch and a neuron, so it sums the mean in the order of tiles. `winner` is written if `keep`.
-template <typename T, typename A>
-KERNEL activities(const T* __restrict__ M, const T* __restrict__ bias, i64 H, i64 W, i64 pool,
-                  i64 patches, i64 O, bool keep, T* __restrict__ y, u8* __restrict__ winner,
+// Bias, ReLU, MaxPool of P x P with winners and the mean of a patch, in one pass over M. A thread
+// has a patch, so it sums the mean in the order of tiles. `winner` is written if `keep`.
+template <typename T, typename A, int N, int P>
+KERNEL activities(const T* __restrict__ M, const T* __restrict__ bias, int H, int W, int patches,
+                  int O, bool keep, T* __restrict__ y, u8* __restrict__ winner,
                   T* __restrict__ encoding) {
-    const int down = int((H + A::OUT - 1) / A::OUT), across = int((W + A::OUT - 1) / A::OUT);
-    const int PH = int(H / pool), PW = int(W / pool);
-    const i64 tiles = patches * down * across;
-    ALONG_X(o, O) {
+    constexpr int SIDE = A::OUT / P;  // of a tile, in pools
+    const int down = (H + A::OUT - 1) / A::OUT, across = (W + A::OUT - 1) / A::OUT;
+    const int PH = H / P, PW = W / P;
+    const i64 step = i64(patches) * (down * across) * O;
+    ALONG_X(column, O / N) {
+        const int o = int(column) * N;
+        const Pack<T, N> start = load<N>(bias + o);
         ALONG_Y(n, patches) {
-            T total = 0;
-            for (int tile = 0; tile < down * across; ++tile) {
-                T a[A::OUT][A::OUT];
-                outputs<T, A>(M + (n * down * across + tile) * O + o, tiles * O, a);
+            Pack<T, N> total(T(0));
+            const T* from = M + n * (down * across) * O + o;
+            const i64 map = n * (PH * PW * O) + o;
+#pragma unroll 1
+            for (int i = 0; i < down; ++i) {
+#pragma unroll 1
+                for (int j = 0; j < across; ++j, from += O) {
+                    Pack<T, N> a[A::OUT][A::OUT];
+                    outputs<T, N, A>(from, step, a);
 #pragma unroll
-                for (int r = 0; r < A::OUT; ++r) {
+                    for (int r = 0; r < SIDE; ++r) {
 #pragma unroll
-                    for (int s = 0; s < A::OUT; ++s) a[r][s] += bias[o];
-                }
-                const int side = A::OUT / int(pool);
-                const int top = tile / across * side, left = tile % across * side;
+                        for (int s = 0; s < SIDE; ++s) {
+                            const int pr = i * SIDE + r, ps = j * SIDE + s;
+                            if (pr >= PH || ps >= PW) continue;
+                            Pack<T, N> value = a[r * P][s * P] + start;
+                            Pack<u8, N> code(0);
 #pragma unroll
-                for (int r = 0; r < A::OUT; ++r) {
+                            for (int e = 1; e < P * P; ++e) {
+                                const Pack<T, N> other = a[r * P + e / P][s * P + e % P] + start;
 #pragma unroll
-                    for (int s = 0; s < A::OUT; ++s) {
-                        if (pool == 2 && (r % 2 || s % 2)) continue;
-                        const int pr = top + r / int(pool), ps = left + s / int(pool);
-                        if (pr >= PH || ps >= PW) continue;
-                        T largest = a[r][s];
-                        u8 code = 0;
-                        if (pool == 2) {
-                            const T others[3] = {a[r][(s + 1) % A::OUT], a[(r + 1) % A::OUT][s],
-                                                 a[(r + 1) % A::OUT][(s + 1) % A::OUT]};
+                                for (int k = 0; k < N; ++k)
+                                    if (other.at[k] > value.at[k]) {
+                                        value.at[k] = other.at[k];
+                                        code.at[k] = u8(e);
+                                    }
+                            }
 #pragma unroll
-                            for (int k = 0; k < 3; ++k)
-                                if (others[k] > largest) {
-                                    largest = others[k];
-                                    code = u8(k + 1);
-                                }
+                            for (int k = 0; k < N; ++k) {
+                                const bool active = value.at[k] > T(0);
+                                if (!active) value.at[k] = T(0);
+                                if (!active) code.at[k] = SILENT;
+                            }
+                            const u32 at = u32(pr) * u32(PW * O) + u32(ps) * u32(O);
+                            total = total + value;
+                            store(after(y + map, at), value);
+                            if (keep) store(after(winner + map, at), code);
                         }
-                        const bool active = largest > T(0);
-                        const T value = active ? largest : T(0);
-                        const i64 at = ((n * PH + pr) * PW + ps) * O + o;
-                        total += value;
-                        y[at] = value;
-                        if (keep) winner[at] = active ? code : SILENT;
                     }
                 }
             }
-            encoding[n * O + o] = total / T(i64(PH) * PW);
+#pragma unroll
+            for (int k = 0; k < N; ++k) total.at[k] = total.at[k] / T(PH * PW);
+            store(encoding + n * O + o, total);
         }
     }
 }
 
 // A^T M A as it is: the error at the inputs, (patches, H, W, C).
-template <typename T, typename A>
-KERNEL errors(const T* __restrict__ M, i64 H, i64 W, i64 C, i64 tiles, T* __restrict__ out) {
-    ALONG_X(c, C) {
+template <typename T, typename A, int N>
+KERNEL errors(const T* __restrict__ M, int H, int W, int C, int tiles, i64 by_each, i64 by_across,
+              T* __restrict__ out) {
+    ALONG_X(column, C / N) {
+        const int c = int(column) * N;
         ALONG_Y(t, tiles) {
-            const Place at = place<A>(t, int(H), int(W));
-            T y[A::OUT][A::OUT];
-            outputs<T, A>(M + t * C + c, tiles * C, y);
+            const Place at = place<A>(int(t), H, W, by_each, by_across);
+            Pack<T, N> y[A::OUT][A::OUT];
+            outputs<T, N, A>(M + t * C + c, i64(tiles) * C, y);
+            T* to = out + i64(at.patch) * (H * W * C) + c;
 #pragma unroll
             for (int a = 0; a < A::OUT; ++a) {
 #pragma unroll
                 for (int b = 0; b < A::OUT; ++b) {
-                    const i64 r = i64(at.i) * A::OUT + a, s = i64(at.j) * A::OUT + b;
-                    if (r < H && s < W) out[((at.patch * H + r) * W + s) * C + c] = y[a][b];
+                    const int r = at.i * A::OUT + a, s = at.j * A::OUT + b;
+                    const u32 at = u32(r) * u32(W * C) + u32(s) * u32(C);
+                    if (r < H && s < W) store(after(to, at), y[a][b]);
                 }
             }
         }
     }
 }
 
-// A post A^T of every tile and neuron, written to S (MUL * MUL, tiles, O).
+// dW (O, C, 3, 3) = G^T Q G of Q (MUL * MUL, O, C).
 template <typename T, typename A>
-KERNEL posts(const u8* __restrict__ winner, const T* __restrict__ drive, bool shared, i64 H, i64 W,
-             i64 pool, i64 O, i64 tiles, T* __restrict__ S) {
-    const Post<T> post{winner, drive, int(H), int(W), int(pool), shared, O};
-    ALONG_X(o, O) {
-        ALONG_Y(t, tiles) {
-            const Place at = place<A>(t, int(H), int(W));
-            T columns[A::MUL][A::OUT];
-#pragma unroll
-            for (int b = 0; b < A::OUT; ++b) {
-                T p[A::OUT], s[A::MUL];
-#pragma unroll
-                for (int a = 0; a < A::OUT; ++a)
-                    p[a] = post.at(at.patch, at.i * A::OUT + a, at.j * A::OUT + b, o);
-                A::post(p, s);
-#pragma unroll
-                for (int a = 0; a < A::MUL; ++a) columns[a][b] = s[a];
-            }
-            T* to = S + t * O + o;
-#pragma unroll
-            for (int a = 0; a < A::MUL; ++a) {
-                T s[A::MUL];
-                A::post(columns[a], s);
-#pragma unroll
-                for (int b = 0; b < A::MUL; ++b, to += tiles * O) *to = s[b];
-            }
-        }
-    }
-}
-
-// dW (O, C, 3, 3) = G^T Q G of Q (MUL * MUL, C, O).
-template <typename T, typename A>
-KERNEL gradients(const T* __restrict__ Q, i64 C, i64 O, T* __restrict__ dW) {
-    ALONG_X(o, O) {
-        ALONG_Y(c, C) {
-            const T* from = Q + c * O + o;
+KERNEL gradients(const T* __restrict__ Q, i64 O, i64 C, T* __restrict__ dW) {
+    ALONG_X(c, C) {
+        ALONG_Y(o, O) {
+            const T* from = Q + o * C + c;
             T rows[3][A::MUL];
 #pragma unroll
             for (int a = 0; a < A::MUL; ++a) {
                 T q[A::MUL], g[3];
 #pragma unroll
-                for (int b = 0; b < A::MUL; ++b, from += C * O) q[b] = *from;
+                for (int b = 0; b < A::MUL; ++b, from += O * C) q[b] = *from;
                 A::gradient(q, g);
 #pragma unroll
                 for (int b = 0; b < 3; ++b) rows[b][a] = g[b];

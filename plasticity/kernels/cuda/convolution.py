@@ -8,43 +8,83 @@ from collections.abc import Sequence
 import numpy as np
 
 from plasticity.arrays import Array
+from plasticity.errors import UserError
 from plasticity.kernels.cuda import launch, products
 from plasticity.kernels.cuda.launch import CTYPES, FIRST_CHANNELS
 from plasticity.kernels.geometry import Geometry
 
 PRODUCTS = {"Tile4": 36, "Tile2": 9}
 ONES = {"Tile4": 7, "Tile2": 0}  # the product in which a transformed post factor sums its tile
+MOST = 2**32  # bytes of a patch's map, as the kernels count them
 
 
-def _tile(H: int, W: int) -> tuple[str, int]:
-    """The kind of tile for a map, and how many the map takes."""
+def _tile(H: int, W: int, channels: int, dtype: np.dtype) -> tuple[str, int]:
+    """The kind of tile for a map, and how many the map takes.
+
+    Raises:
+        UserError: a map of 4 GiB.
+    """
+    if (size := H * W * channels * dtype.itemsize) >= MOST:
+        told = f"a map of {H}x{W}x{channels} takes {size} bytes"
+        raise UserError(f"{told}, and a GPU's kernels expect less than {MOST}")
     return ("Tile2", 1) if (H, W) == (2, 2) else ("Tile4", -(-H // 4) * -(-W // 4))
 
 
+def _places(H: int, W: int, tile: str) -> tuple[np.int64, np.int64]:
+    """What a kernel finds the place of a tile by: reciprocals of a map's tiles, and of a row's."""
+    side = int(tile[-1])
+    across = -(-W // side)
+    return launch.reciprocal(-(-H // side) * across), launch.reciprocal(across)
+
+
+def _run(
+    name: str, tile: str, pool: int, rows: int, channels: int, arrays: Sequence[Array], *args: Array
+) -> None:
+    """Run a transform with a thread for so many neighbouring channels as all `arrays` allow.
+
+    Args:
+        pool: 0 for one that knows none; rows: tiles, or patches; args: all arguments.
+    """
+    ctype = CTYPES[arrays[-1].dtype]
+    n = launch.at_once(launch.AT_ONCE[ctype, tile], channels, *arrays)
+    kernel = f"{name}<{ctype}, {tile}, {n}{f', {pool}' if pool else ''}>"
+    launch.run("convolution", kernel, channels // n, rows, *args)
+
+
 def _transformed_weights(weight: Array, tile: str, way_back: bool = False) -> Array:
-    """`U (products, C, O)` of weights `(O, C, 3, 3)`; `(products, O, C)` for the way back."""
+    """`U (products, O, C)` of weights `(O, C, 3, 3)`."""
     import cupy
 
     O, C = weight.shape[:2]  # noqa: E741
-    (I, J), steps = ((O, C), (9 * C, 9)) if way_back else ((C, O), (9, 9 * C))  # noqa: E741
-    U = cupy.empty((PRODUCTS[tile], I, J), weight.dtype)
+    U = cupy.empty((PRODUCTS[tile], O, C), weight.dtype)
     name = f"weights<{CTYPES[weight.dtype]}, {tile}>"
-    sizes = map(np.int64, (I, J, *steps))
-    launch.run("convolution", name, J, I, weight, *sizes, np.bool_(way_back), U)
+    launch.run("convolution", name, C, O, weight, np.int64(O), np.int64(C), np.bool_(way_back), U)
     return U
 
 
-def _transform(
-    name: str, source: Sequence[Array], sizes: Sequence[int], tile: str, dtype: np.dtype
-) -> Array:
-    """The tiles of `source`; `sizes` end with the channels and the number of tiles."""
+def _transformed_inputs(x: Array, tile: str, tiles: int) -> Array:
+    """`V (products, tiles, C)` of maps `(N, H, W, C)`."""
     import cupy
 
-    channels, tiles = sizes[-2:]
-    found = cupy.empty((PRODUCTS[tile], tiles, channels), dtype)
-    kernel = f"{name}<{CTYPES[dtype]}, {tile}>"
-    launch.run("convolution", kernel, channels, tiles, *source, *map(np.int64, sizes), found)
-    return found
+    _, H, W, C = x.shape
+    V = cupy.empty((PRODUCTS[tile], tiles, C), x.dtype)
+    sizes = (*map(np.int32, (H, W, C, tiles)), *_places(H, W, tile))
+    _run("inputs", tile, 0, tiles, C, (x, V), x, *sizes, V)
+    return V
+
+
+def _transformed_posts(
+    name: str, winner: Array, drive: Array, space: Sequence[int], pool: int, tile: str, tiles: int
+) -> Array:
+    """`S (products, tiles, O)` of the post factor in maps of H x W, or R, of `post_inputs`."""
+    import cupy
+
+    O = winner.shape[-1]  # noqa: E741
+    S = cupy.empty((PRODUCTS[tile], tiles, O), drive.dtype)
+    sizes = (*map(np.int32, (*space, O, tiles)), *_places(*space, tile))
+    how = winner, drive, np.bool_(drive.ndim == 2)
+    _run(name, tile, pool, tiles, O, (winner, drive, S), *how, *sizes, S)
+    return S
 
 
 def forward(
@@ -65,16 +105,15 @@ def forward(
         name = f"first_forward<{ctype}, {C}>"
         launch.run("first", name, O, N, x, weight, bias, *sizes, keep, y, winner, encoding)
         return y, winner if winners else None, encoding
-    tile, per = _tile(H, W)
-    U = _transformed_weights(weight, tile)
+    tile, per = _tile(H, W, max(C, O), x.dtype)
+    U = _transformed_weights(weight, tile).transpose(0, 2, 1)
     for part, tiles in launch.chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
-        V = _transform("inputs", (x[part],), (H, W, C, tiles), tile, x.dtype)
-        M = products.multiply(V, U)
-        sizes = map(np.int64, (H, W, pool, tiles // per, O))
-        kept = winner[part] if winners else winner
-        name = f"activities<{ctype}, {tile}>"
-        out = (y[part], kept, encoding[part])
-        launch.run("convolution", name, O, tiles // per, M, bias, *sizes, keep, *out)
+        M = products.multiply(_transformed_inputs(x[part], tile, tiles), U)
+        out = y[part], winner[part] if winners else winner, encoding[part]
+        patches = tiles // per
+        sizes = map(np.int32, (H, W, patches, O))
+        lying = bias, out[1], out[2], M, out[0]
+        _run("activities", tile, pool, patches, O, lying, M, bias, *sizes, keep, *out)
     return y, winner if winners else None, encoding
 
 
@@ -85,29 +124,27 @@ def correlate(x: Array, winner: Array, drive: Array, geometry: Geometry) -> tupl
     x, drive = (cupy.ascontiguousarray(a, x.dtype) for a in (x, drive))
     winner = cupy.ascontiguousarray(winner, np.uint8)
     N, H, W, C = x.shape
-    O, shared = winner.shape[-1], np.bool_(drive.ndim == 2)  # noqa: E741
-    pool = geometry.pool[0]
+    O, pool = winner.shape[-1], geometry.pool[0]  # noqa: E741
     if C in FIRST_CHANNELS and pool == 1:
-        shares = cupy.empty((N, 9 * C + 1, O), x.dtype)
+        shares, shared = cupy.empty((N, 9 * C + 1, O), x.dtype), np.bool_(drive.ndim == 2)
         sizes = map(np.int64, (N, H, W, O))
         name = f"first_correlate<{CTYPES[x.dtype]}, {C}>"
         launch.run("first", name, O, N, x, winner, drive, shared, *sizes, shares)
         total = shares.sum(axis=0)
         return cupy.ascontiguousarray(total[:-1].T).reshape(O, C, 3, 3), total[-1]
-    tile, per = _tile(H, W)
-    Q, db = cupy.empty((PRODUCTS[tile], C, O), x.dtype), None
+    tile, per = _tile(H, W, max(C, O), x.dtype)
+    Q, db = cupy.empty((PRODUCTS[tile], O, C), x.dtype), None
     for part, tiles in launch.chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
-        V = _transform("inputs", (x[part],), (H, W, C, tiles), tile, x.dtype)
-        posts = (winner[part], drive[part], shared)
-        S = _transform("posts", posts, (H, W, pool, O, tiles), tile, x.dtype)
-        products.multiply(V.transpose(0, 2, 1), S, out=Q, add=db is not None)
+        V = _transformed_inputs(x[part], tile, tiles)
+        S = _transformed_posts("posts", winner[part], drive[part], (H, W), pool, tile, tiles)
+        products.multiply(S.transpose(0, 2, 1), V, out=Q, add=db is not None)
         own = S[ONES[tile]].sum(axis=0)
         db = own if db is None else db + own
     if db is None:  # no patches
         return cupy.zeros((O, C, 3, 3), x.dtype), cupy.zeros(O, x.dtype)
     dW = cupy.empty((O, C, 3, 3), x.dtype)
     name = f"gradients<{CTYPES[x.dtype]}, {tile}>"
-    launch.run("convolution", name, O, C, Q, *map(np.int64, (C, O)), dW)
+    launch.run("convolution", name, C, O, Q, *map(np.int64, (O, C)), dW)
     return dW, db
 
 
@@ -119,16 +156,13 @@ def back(
 
     drive, weight = (cupy.ascontiguousarray(a, drive.dtype) for a in (drive, weight))
     winner = cupy.ascontiguousarray(winner, np.uint8)
-    (H, W), (O, C) = space, weight.shape[:2]  # noqa: E741
-    shared, pool = np.bool_(drive.ndim == 2), geometry.pool[0]
-    tile, per = _tile(H, W)
+    (H, W), (O, C), pool = space, weight.shape[:2], geometry.pool[0]  # noqa: E741
+    tile, per = _tile(H, W, max(C, O), drive.dtype)
     U = _transformed_weights(weight, tile, way_back=True)
     error = cupy.empty((len(winner), H, W, C), drive.dtype)
     for part, tiles in launch.chunks(len(winner), per, PRODUCTS[tile] * (C + O) * drive.itemsize):
-        posts = (winner[part], drive[part], shared)
-        R = _transform("post_inputs", posts, (H, W, pool, O, tiles), tile, drive.dtype)
-        M = products.multiply(R, U)
-        name = f"errors<{CTYPES[drive.dtype]}, {tile}>"
-        sizes = map(np.int64, (H, W, C, tiles))
-        launch.run("convolution", name, C, tiles, M, *sizes, error[part])
+        posts = winner[part], drive[part], space, pool, tile, tiles
+        M = products.multiply(_transformed_posts("post_inputs", *posts), U)
+        sizes = (*map(np.int32, (H, W, C, tiles)), *_places(H, W, tile))
+        _run("errors", tile, 0, tiles, C, (M, error[part]), M, *sizes, error[part])
     return error

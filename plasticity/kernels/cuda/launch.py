@@ -14,7 +14,11 @@ import numpy as np
 from plasticity.arrays import Array
 
 CTYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-TRANSFORMS = ("inputs", "post_inputs", "weights", "activities", "errors", "posts", "gradients")
+OF_TILES, OF_POOLS = ("inputs", "errors"), ("post_inputs", "posts", "activities")
+# Neighbouring channels of a tile that a thread has, as far as registers go.
+AT_ONCE = {("float", "Tile4"): 2, ("float", "Tile2"): 4,
+           ("double", "Tile4"): 1, ("double", "Tile2"): 2}  # fmt: skip
+POOLS = (1, 2)
 VOLUMES = ("windows", "compete", "posts", "errors")
 NORM = ("moments", "normalised", "driven", "undone")
 UNITS = ("Tf32", "Bfloat16")  # whose numbers matrix units multiply
@@ -36,6 +40,16 @@ def _by_index(kernels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{k}<{{}}, {index}>" for k, index in product(kernels, ("int", "i64")))
 
 
+def _transforms() -> Iterator[str]:
+    """Instances of the transforms to tiles and back."""
+    for (ctype, tile), most in AT_ONCE.items():
+        of = f"{ctype}, {tile}"
+        yield from (f"{k}<{of}>" for k in ("weights", "gradients"))
+        for n in sorted({1, most}):
+            yield from (f"{k}<{of}, {n}>" for k in OF_TILES)
+            yield from (f"{k}<{of}, {n}, {pool}>" for k, pool in product(OF_POOLS, POOLS))
+
+
 # File -> what stands in front of it, and its kernels for a type.
 FILES = {
     "patches": (("common.cuh",), ("extract_patches<{}>",)),
@@ -51,10 +65,7 @@ FILES = {
             *(f"{k}<{u}, {n}>" for k, u, n in product(("forward", "correlate"), UNITS, (1, 4))),
         ),
     ),
-    "convolution": (
-        ("common.cuh", "tiles.cuh"),
-        tuple(f"{k}<{{}}, {tile}>" for k, tile in product(TRANSFORMS, ("Tile4", "Tile2"))),
-    ),
+    "convolution": (("common.cuh", "tiles.cuh"), tuple(_transforms())),
     "first": (
         ("common.cuh", "tiles.cuh", "convolution.cu"),
         tuple(
@@ -76,19 +87,24 @@ def source(file: str) -> str:
     return "".join(f'#line 1 "{p}"\n{(folder / p).read_text("utf-8")}\n' for p in parts)
 
 
-def names(file: str) -> list[str]:
-    """The kernels of a file: every template instance that is used."""
-    named = [kernel.format(ctype) for kernel in FILES[file][1] for ctype in CTYPES.values()]
-    return list(dict.fromkeys(named))
+def names(file: str, ctype: str = "") -> list[str]:
+    """The kernels of a file: every template instance that is used, of one type or of all."""
+    named = [kernel.format(c) for kernel in FILES[file][1] for c in CTYPES.values()]
+    return [name for name in dict.fromkeys(named) if ctype in name]
 
 
 @cache
-def _kernels(file: str) -> dict[str, Callable]:
-    """A file's kernels; CuPy compiles them for a card when they first run on it."""
+def _kernels(file: str, ctype: str) -> dict[str, Callable]:
+    """A file's kernels for a type; CuPy compiles them for a card when they first run on it."""
     import cupy
 
-    module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=names(file))
-    return {name: module.get_function(name) for name in names(file)}
+    wanted = names(file, ctype)
+    module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=wanted)
+    return {name: module.get_function(name) for name in wanted}
+
+
+def _kernel(file: str, name: str) -> Callable:
+    return _kernels(file, next((c for c in CTYPES.values() if c in name), ""))[name]
 
 
 def run(file: str, name: str, columns: int, rows: int, *args: Array) -> None:
@@ -96,13 +112,13 @@ def run(file: str, name: str, columns: int, rows: int, *args: Array) -> None:
     if not columns or not rows:
         return
     grid, block = grid_of(columns, rows)
-    _kernels(file)[name](grid, block, args)
+    _kernel(file, name)(grid, block, args)
 
 
 def run_blocks(file: str, name: str, blocks: int, threads: int, *args: Array) -> None:
     """Run a kernel whose threads work together, in blocks of just so many of them."""
     if blocks:
-        _kernels(file)[name]((min(blocks, MOST_BLOCKS),), (threads,), args)
+        _kernel(file, name)((min(blocks, MOST_BLOCKS),), (threads,), args)
 
 
 def grid_of(columns: int, rows: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -124,3 +140,25 @@ def integers(*arrays: Array) -> list[Array]:
     import cupy
 
     return [cupy.ascontiguousarray(a, np.int64) for a in arrays]
+
+
+def reciprocal(divisor: int) -> np.int64:
+    """What a kernel multiplies by in order to divide numbers below 2**31: `Reciprocal`, in
+    `common.cuh`. Where 2**p is the next power of two from d on, the factor is 2**(31 + p) / d
+    rounded up, which is too large by less than a 2**31st of itself.
+
+    Source: Granlund & Montgomery, Division by invariant integers using multiplication, PLDI 1994.
+    """
+    places = (max(divisor, 1) - 1).bit_length()
+    return np.int64(-(-(1 << 31 + places) // max(divisor, 1)) | places << 32)
+
+
+def address(a: Array) -> int:
+    return a.data.ptr
+
+
+def at_once(most: int, channels: int, *arrays: Array) -> int:
+    """How many neighbouring channels a thread may have: `most`, where that divides their number and
+    the addresses of the arrays, or one."""
+    lying = (address(a) % (most * a.itemsize) == 0 for a in arrays if a.size)
+    return most if channels % most == 0 and all(lying) else 1

@@ -13,8 +13,6 @@
 // Operands come in words of 32 bits (`inputs`, `posts`): a number of tf32, or two of bfloat16,
 // which are neighbours along what is summed over. A product of the units takes 8 words of each.
 
-typedef unsigned u32;
-
 constexpr int INPUTS = 32, PLACES = 4;  // whose products are the rows of a block forwards
 constexpr int HIGH = 128, WIDE = 64;    // tiles of neurons, and for dW of channels
 constexpr int DEPTH = 16;               // words that a block fetches at a time

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from plasticity.errors import UserError
 from plasticity.kernels import definition
 from plasticity.kernels.by_row import ByRow
 from plasticity.kernels.cuda import (
@@ -64,6 +65,7 @@ def cupy(monkeypatch):
     module = SimpleNamespace(RawModule=RawModule, ndarray=nothing, **functions)
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(products, "multiply", definition.products.multiply)
+    monkeypatch.setattr(launch, "address", lambda a: a.ctypes.data)
     launch._kernels.cache_clear()
     yield
     launch._kernels.cache_clear()
@@ -102,6 +104,9 @@ CASES = {  # N, H, W, C, O, pool
     "a row and a column that no pool holds": (3, 5, 7, 5, 7, 2),
     "2x2 map without pool": (4, 2, 2, 33, 40, 1),
     "2x2 map, pooled": (4, 2, 2, 33, 40, 2),
+    "2x2 map without pool, of channels in fours": (4, 2, 2, 8, 40, 1),
+    "2x2 map, pooled, of odd numbers": (3, 2, 2, 3, 7, 2),
+    "2x2 map without pool, of odd numbers": (3, 2, 2, 5, 7, 1),
     "one pixel": (2, 1, 1, 5, 7, 1),
     "one row": (2, 1, 10, 2, 7, 1),
 }
@@ -172,6 +177,43 @@ def all_forms(x, weight, bias, drive, geometry):
         *convolution.correlate(x, winner, drive, geometry),
         convolution.back(winner, drive, weight, x.shape[1:3], geometry),
     )
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(3, 2, 2, 8, 12, 2), (2, 5, 7, 4, 6, 1)])
+def test_arrays_at_addresses_of_single_numbers_give_the_same_bits(dtype, shape):
+    """Threads take one channel where they cannot have several at once."""
+    given, geometry = case(6, dtype, *shape, False), three_by_three(shape[-1])
+    wanted = all_forms(*given, geometry)
+    moved = [np.concatenate([a.reshape(-1)[:1], a.reshape(-1)])[1:].reshape(a.shape) for a in given]
+    assert all(a.ctypes.data % 16 == dtype().itemsize for a in moved)
+    for a, b in zip(all_forms(*moved, geometry), wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_map_of_four_gibibytes_is_refused():
+    with pytest.raises(UserError, match=r"a map of 32768x1024x33 takes 4429185024 bytes"):
+        convolution._tile(2**15, 2**10, 33, np.dtype(np.float32))
+    assert convolution._tile(2**15, 2**10, 31, np.dtype(np.float32)) == ("Tile4", 2**21)
+
+
+@given(st.integers(1, 2**31 - 1), st.integers(0, 2**31 - 1))
+@example(2**31 - 1, 2**31 - 1)
+@example(1, 2**31 - 1)
+@example(2**30 + 1, 2**31 - 1)
+@many
+def test_divisions_by_reciprocals_are_those_of_whole_numbers(divisor, number):
+    code = (
+        launch.source("pairs")
+        + """
+    __global__ void divide(i64 by, int n, int* found) { *found = Reciprocal(by).of(n); }"""
+    )
+    near = number // divisor * divisor
+    found = np.empty(1, np.int32)
+    for n in {number, near, max(0, near - 1)}:
+        args = launch.reciprocal(divisor), np.int32(n), found
+        emulation.build(code, ["divide"])["divide"]((1,), (1,), args)
+        assert found[0] == n // divisor
 
 
 @pytest.mark.parametrize("space", [(2, 2), (4, 4), (5, 7)])

@@ -70,7 +70,8 @@ def run(file, name, columns, rows, args, ending=False):
     at = [(n - 1) // b % g for n, b, g in zip((columns, rows), block, grid, strict=True)]
     scalars = {bool: np.bool_, int: np.int64, float: np.float64}
     args = [scalars.get(type(a), lambda a: a)(a) for a in args]
-    kernels = emulation.build(launch.source(file), launch.names(file))
+    alike = launch.names(file, "float" if "float" in name else "")
+    kernels = emulation.build(launch.source(file), alike)
     kernels[name](grid, block, args, only=tuple(at) if ending else None)
 
 
@@ -191,43 +192,56 @@ def test_states_and_posts_of_a_recurrent_unit():
     check("gru", "gru_posts<float>", posts(1), posts(count), lambda _: (-1,))
 
 
+def sizes(*numbers):
+    return map(np.int32, numbers)
+
+
+def places(each, across):
+    return launch.reciprocal(each), launch.reciprocal(across)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("name", ["inputs", "post_inputs", "posts"])
-def test_transforms_to_tiles(name):
+def test_transforms_to_tiles(name, at_once):
     if name == "inputs":
-        sources, sizes = [numbers(1, SPACE, SPACE, C)], (SPACE, SPACE, C)
+        sources, how, pools = [numbers(1, SPACE, SPACE, C)], (), ""
     else:
         sources = [winners(1, SPACE // 2, SPACE // 2, C), numbers(1, SPACE // 2, SPACE // 2, C)]
-        sizes = (False, SPACE, SPACE, 2, C)
+        how, pools = (False,), ", 2"
 
     def launch(patches):
-        out = sparse((36, PER * patches, C), T)
-        args = (*(grown(s, patches) for s in sources), *sizes, PER * patches, out)
-        return C, PER * patches, args, [out]
+        out, tiles = sparse((36, PER * patches, C), T), PER * patches
+        maps = *sizes(SPACE, SPACE, C, tiles), *places(PER, 4)
+        args = (*(grown(s, patches) for s in sources), *how, *maps, out)
+        return C // at_once, tiles, args, [out]
 
-    check("convolution", f"{name}<float, Tile4>", launch(1), launch(MAPS), last_tile)
+    instance = f"{name}<float, Tile4, {at_once}{pools}>"
+    check("convolution", instance, launch(1), launch(MAPS), last_tile)
 
 
-def test_errors_from_tiles():
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_errors_from_tiles(at_once):
     M = numbers(36, PER, C)
 
     def launch(patches):
-        out = sparse((patches, SPACE, SPACE, C), T)
-        args = (grown(M, PER * patches, 1), SPACE, SPACE, C, PER * patches, out)
-        return C, PER * patches, args, [out]
+        out, tiles = sparse((patches, SPACE, SPACE, C), T), PER * patches
+        maps = *sizes(SPACE, SPACE, C, tiles), *places(PER, 4)
+        return C // at_once, tiles, (grown(M, tiles, 1), *maps, out), [out]
 
-    check("convolution", "errors<float, Tile4>", launch(1), launch(MAPS), last)
+    check("convolution", f"errors<float, Tile4, {at_once}>", launch(1), launch(MAPS), last)
 
 
-def test_activities_from_tiles():
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_activities_from_tiles(at_once):
     M, bias, half = numbers(36, PER, O), numbers(O), SPACE // 2
 
     def launch(patches):
         shape = (patches, half, half, O)
         out = sparse(shape, T), sparse(shape, np.uint8), sparse((patches, O), T)
-        sizes = (SPACE, SPACE, 2, patches, O, True)
-        return O, patches, (grown(M, PER * patches, 1), bias, *sizes, *out), out
+        args = (grown(M, PER * patches, 1), bias, *sizes(SPACE, SPACE, patches, O), True, *out)
+        return O // at_once, patches, args, out
 
-    check("convolution", "activities<float, Tile4>", launch(1), launch(MAPS), last)
+    check("convolution", f"activities<float, Tile4, {at_once}, 2>", launch(1), launch(MAPS), last)
 
 
 def test_encodings_are_found_where_they_alone_are_many():
@@ -238,10 +252,11 @@ def test_encodings_are_found_where_they_alone_are_many():
     def activities(patches):
         out = sparse((patches, 1, 1, O), T), sparse((patches, 1, 1, O), np.uint8)
         out = *out, sparse((patches, O), T)
-        sizes = (2, 2, 2, patches, O, True)
-        return O, patches, (grown(M, patches, 1), bias, *sizes, *out), (out[0], out[2])
+        args = (grown(M, patches, 1), bias, *sizes(2, 2, patches, O), True, *out)
+        return O // 4, patches, args, (out[0], out[2])
 
-    check("convolution", "activities<float, Tile2>", activities(1), activities(count), lambda _: -1)
+    few, many = activities(1), activities(count)
+    check("convolution", "activities<float, Tile2, 4, 2>", few, many, lambda _: -1)
     x, w = numbers(1, 1, 1, 1), numbers(O, 1, 3, 3)
 
     def forward(patches):
@@ -260,9 +275,10 @@ def test_drives_that_positions_share_are_found_where_they_alone_are_many():
     def posts(patches):
         out = sparse((9, patches, O), T)
         arrays = (grown(winner, patches), grown(drive, patches))
-        return O, patches, (*arrays, True, 2, 2, 2, O, patches, out), [out]
+        maps = *sizes(2, 2, O, patches), *places(1, 1)
+        return O // 4, patches, (*arrays, True, *maps, out), [out]
 
-    check("convolution", "posts<float, Tile2>", posts(1), posts(count), last_tile)
+    check("convolution", "posts<float, Tile2, 4, 2>", posts(1), posts(count), last_tile)
     winner = np.zeros((1, 1, O), np.uint8)
 
     def posts_in_time(N):
@@ -281,14 +297,14 @@ def test_weights_and_gradients():
         out = sparse((36, n, n), T)
         weight = sparse((n, n, 3, 3), T)
         weight[-O:, -C:] = w
-        return n, n, (weight, n, n, 9, 9 * n, False, out), [out]
+        return n, n, (weight, n, n, False, out), [out]
 
     few = transform(O)
     check("convolution", "weights<float, Tile4>", few, transform(side), lambda _: (..., -1, -1))
 
     def gradient(n):
         Q, out = sparse((36, n, n), T), sparse((n, n, 3, 3), T)
-        Q[:, -C:, -O:] = few[3][0]
+        Q[:, -O:, -C:] = few[3][0]
         return n, n, (Q, n, n, out), [out]
 
     place = lambda _: (-1, -1)  # noqa: E731
@@ -372,10 +388,6 @@ def test_activities_and_posts_in_time():
 def words(*shape):
     """Numbers of tf32, and pairs of bfloat16, as matrix units take them."""
     return numbers(*shape).view(np.uint32) & np.uint32(0xFFFFE000)
-
-
-def sizes(*numbers):
-    return map(np.int32, numbers)
 
 
 def test_numbers_that_are_rounded():

@@ -26,13 +26,14 @@ COMPILER = shutil.which("g++") or shutil.which("c++")
 MISSING = "" if COMPILER else "kernels are emulated by a C++ compiler (g++), and there is none here"
 FOLDER = "PLASTICITY_EMULATION"  # of built libraries, shared with processes that a test starts
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O0")
-RACES = ("-fsanitize=thread", "-fno-threadsafe-statics")  # calls what races.cpp defines
+# Calls what races.cpp defines, of numbers that are read at once a single time.
+RACES = ("-fsanitize=thread", "-fno-threadsafe-statics", "-fno-tree-sra")
 
 FAULTS = {
     1: "some threads wait at a barrier that others never reach",
     2: "a warp's mask names other lanes than those that take part",
     3: "threads race: two meet one place of memory, one writes, and no barrier is between them",
-    4: "a copy of four words begins or ends at an address that 16 bytes do not divide",
+    4: "a copy or an access begins or ends at an address that its size does not divide",
 }
 
 Launch = Callable[..., None]

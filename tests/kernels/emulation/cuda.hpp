@@ -74,7 +74,7 @@ static ucontext_t scheduler;
 static void (*body)(void**);
 static void** arguments;
 static unsigned next, total, finished;
-static bool apart;  // a copy of four words at an address that is no multiple of theirs
+static bool apart;  // a copy at an address that is no multiple of its size
 static bool masked;  // a thread took part in what its mask leaves it, or its source, out of
 static std::vector<unsigned char> ended;
 static std::vector<std::vector<unsigned char>> slots;  // a value of each thread, for shuffles
@@ -224,7 +224,8 @@ void call(void (*kernel)(A...), void** args, std::index_sequence<I...>) {
 
 // `shape`: grid, block, and the first and the last block that run, three numbers each.
 // Returns 0; 1 where threads wait for others that never come; 2 where a mask names other lanes
-// than those that take part; 3 where threads race; 4 where a copy is out of line.
+// than those that take part; 3 where threads race; 4 where a copy or an access is out
+// of line.
 template <auto kernel, typename... A>
 int launch(void (*)(A...), const unsigned* shape, void** args) {
     gridDim = {shape[0], shape[1], shape[2]};
@@ -250,7 +251,7 @@ int launch(void (*)(A...), const unsigned* shape, void** args) {
                 }
             }
     fibers.clear();
-    return masked ? 2 : apart ? 4 : races::found() ? 3 : 0;
+    return masked ? 2 : apart || races::apart() ? 4 : races::found() ? 3 : 0;
 }
 
 // The types of a kernel's parameters, mangled, with a space after each.

@@ -1,5 +1,6 @@
 // See races.hpp. Compiled apart, without the calls that are defined here. A place is known by the
-// address where it is met: the elements of an array are read and written whole.
+// address where it is met, in words of four bytes: elements of an array that are smaller are read and
+// written whole. An access whose size does not divide its address is noticed too.
 #include "races.hpp"
 
 #include <unordered_map>
@@ -20,7 +21,7 @@ std::unordered_map<std::uintptr_t, Place> places, shared;  // of the launch, of 
 std::uint64_t block, meeting, warp_meetings[32];
 unsigned current;
 std::uintptr_t bottom, top;
-bool follows, race;
+bool follows, race, crooked;
 
 bool is_static(std::uintptr_t at) {
     return at >= std::uintptr_t(&__bss_start) && at < std::uintptr_t(&_end);
@@ -37,9 +38,7 @@ bool beside(const Visit& earlier) {
            earlier.warp_meeting == warp_meetings[current / 32];
 }
 
-void meet(const void* where, bool writes) {
-    const auto at = std::uintptr_t(where);
-    if (!follows || (at >= bottom && at < top)) return;
+void meet_word(std::uintptr_t at, bool writes) {
     Place& place = (is_static(at) ? shared : places)[at];
     race |= beside(place.write);
     if (writes) {
@@ -52,6 +51,17 @@ void meet(const void* where, bool writes) {
     reads[0] = visit();
 }
 
+void meet(const void* where, unsigned long size, bool writes) {
+    const auto at = std::uintptr_t(where);
+    if (!follows || (at >= bottom && at < top)) return;
+    for (unsigned long i = 0; i < size; i += 4) meet_word(at + i, writes);
+}
+
+void meet_whole(const void* where, unsigned long size, bool writes) {
+    crooked |= follows && std::uintptr_t(where) % size;
+    meet(where, size, writes);
+}
+
 }  // namespace
 
 namespace races {
@@ -59,7 +69,7 @@ namespace races {
 void launched() {
     places.clear();
     block = meeting = 0;
-    race = follows = false;
+    race = crooked = follows = false;
 }
 
 void block_starts() {
@@ -79,20 +89,21 @@ void follow(unsigned thread, const char* stack, std::size_t size) {
 
 void rest() { follows = false; }
 bool found() { return race; }
+bool apart() { return crooked; }
 
 }  // namespace races
 
 extern "C" {
 
-#define MET(size)                                                    \
-    void __tsan_read##size(void* at) { meet(at, false); }            \
-    void __tsan_write##size(void* at) { meet(at, true); }            \
-    void __tsan_unaligned_read##size(void* at) { meet(at, false); }  \
-    void __tsan_unaligned_write##size(void* at) { meet(at, true); }
+#define MET(size)                                                          \
+    void __tsan_read##size(void* at) { meet_whole(at, size, false); }      \
+    void __tsan_write##size(void* at) { meet_whole(at, size, true); }      \
+    void __tsan_unaligned_read##size(void* at) { meet(at, size, false); }  \
+    void __tsan_unaligned_write##size(void* at) { meet(at, size, true); }
 MET(1) MET(2) MET(4) MET(8) MET(16)
 
-void __tsan_read_range(void* at, unsigned long) { meet(at, false); }
-void __tsan_write_range(void* at, unsigned long) { meet(at, true); }
+void __tsan_read_range(void* at, unsigned long size) { meet(at, size, false); }
+void __tsan_write_range(void* at, unsigned long size) { meet(at, size, true); }
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}

@@ -15,5 +15,6 @@ void warp_meets(unsigned warp);
 void follow(unsigned thread, const char* stack, std::size_t size);
 void rest();  // what follows is the emulation's
 bool found();
+bool apart();  // an access at an address that its size does not divide
 
 }  // namespace races
