@@ -97,8 +97,11 @@ class Clock:
 
         def run_blocks(file: str, name: str, blocks: int, threads: int, *args: object) -> None:
             call = lambda: self.run_blocks(file, name, blocks, threads, *args)  # noqa: E731
-            short = f"{name.partition('<')[0]}, matrix units"
-            self.time(short, call, traffic(short, args), by_units(name, args))
+            short, units = name.partition("<")[0], file == "matrix_units"
+            operations = by_units(name, args) if units else 0
+            self.time(
+                f"{short}, matrix units" if units else short, call, traffic(short, args), operations
+            )
 
         def gemm(a: object, b: object, out: object, add: bool, rounded: bool = False) -> None:
             moved = a.nbytes + b.nbytes + out.nbytes

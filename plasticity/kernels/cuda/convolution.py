@@ -10,12 +10,14 @@ import numpy as np
 from plasticity.arrays import Array
 from plasticity.errors import UserError
 from plasticity.kernels.cuda import launch, products
-from plasticity.kernels.cuda.launch import CTYPES, FIRST_CHANNELS
+from plasticity.kernels.cuda.launch import CTYPES, FIRST
 from plasticity.kernels.geometry import Geometry
 
 PRODUCTS = {"Tile4": 36, "Tile2": 9}
 ONES = {"Tile4": 7, "Tile2": 0}  # the product in which a transformed post factor sums its tile
 MOST = 2**32  # bytes of a patch's map, as the kernels count them
+THREADS = 256  # of a block of the first layer
+BLOCKS = 1024  # of its dW, at least where there are as many patches; twice as many at most
 
 
 def _tile(H: int, W: int, channels: int, dtype: np.dtype) -> tuple[str, int]:
@@ -49,6 +51,13 @@ def _run(
     n = launch.at_once(launch.AT_ONCE[ctype, tile], channels, *arrays)
     kernel = f"{name}<{ctype}, {tile}, {n}{f', {pool}' if pool else ''}>"
     launch.run("convolution", kernel, channels // n, rows, *args)
+
+
+def _first(name: str, C: int, O: int, *arrays: Array) -> str:  # noqa: E741
+    """A first layer's kernel, of threads with as many neurons as `arrays` allow."""
+    ctype = CTYPES[arrays[0].dtype]
+    most, places = FIRST[ctype, C]
+    return f"{name}<{ctype}, {C}, {launch.at_once(most, O, *arrays)}, {places}>"
 
 
 def _transformed_weights(weight: Array, tile: str, way_back: bool = False) -> Array:
@@ -100,12 +109,12 @@ def forward(
     y, encoding = cupy.empty((N, H // pool, W // pool, O), x.dtype), cupy.empty((N, O), x.dtype)
     winner = cupy.empty(y.shape if winners else (0,), np.uint8)
     keep = np.bool_(winners)
-    if C in FIRST_CHANNELS and pool == 1:
-        sizes = map(np.int64, (N, H, W, O))
-        name = f"first_forward<{ctype}, {C}>"
-        launch.run("first", name, O, N, x, weight, bias, *sizes, keep, y, winner, encoding)
-        return y, winner if winners else None, encoding
     tile, per = _tile(H, W, max(C, O), x.dtype)
+    if pool == 1 and (ctype, C) in FIRST:
+        name, sizes = _first("first_forward", C, O, bias, winner, y), map(np.int32, (N, H, W, O))
+        out = y, winner, encoding
+        launch.run_blocks("first", name, N, THREADS, x, weight, bias, *sizes, keep, *out)
+        return y, winner if winners else None, encoding
     U = _transformed_weights(weight, tile).transpose(0, 2, 1)
     for part, tiles in launch.chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
         M = products.multiply(_transformed_inputs(x[part], tile, tiles), U)
@@ -125,14 +134,16 @@ def correlate(x: Array, winner: Array, drive: Array, geometry: Geometry) -> tupl
     winner = cupy.ascontiguousarray(winner, np.uint8)
     N, H, W, C = x.shape
     O, pool = winner.shape[-1], geometry.pool[0]  # noqa: E741
-    if C in FIRST_CHANNELS and pool == 1:
-        shares, shared = cupy.empty((N, 9 * C + 1, O), x.dtype), np.bool_(drive.ndim == 2)
-        sizes = map(np.int64, (N, H, W, O))
-        name = f"first_correlate<{CTYPES[x.dtype]}, {C}>"
-        launch.run("first", name, O, N, x, winner, drive, shared, *sizes, shares)
+    tile, per = _tile(H, W, max(C, O), x.dtype)
+    if pool == 1 and (CTYPES[x.dtype], C) in FIRST:
+        span = max(1, N // BLOCKS)
+        spans = -(-N // span)
+        shares, shared = cupy.empty((spans, 9 * C + 1, O), x.dtype), np.bool_(drive.ndim == 2)
+        name = _first("first_correlate", C, O, drive, winner)
+        sizes = *map(np.int32, (N, H, W, O, span, spans)), shares
+        launch.run_blocks("first", name, spans, THREADS, x, winner, drive, shared, *sizes)
         total = shares.sum(axis=0)
         return cupy.ascontiguousarray(total[:-1].T).reshape(O, C, 3, 3), total[-1]
-    tile, per = _tile(H, W, max(C, O), x.dtype)
     Q, db = cupy.empty((PRODUCTS[tile], O, C), x.dtype), None
     for part, tiles in launch.chunks(N, per, PRODUCTS[tile] * (C + O) * x.itemsize):
         V = _transformed_inputs(x[part], tile, tiles)

@@ -22,7 +22,9 @@ POOLS = (1, 2)
 VOLUMES = ("windows", "compete", "posts", "errors")
 NORM = ("moments", "normalised", "driven", "undone")
 UNITS = ("Tf32", "Bfloat16")  # whose numbers matrix units multiply
-FIRST_CHANNELS = (1, 3)  # of images and films, grey or in colour
+# First layers, of a type and so many channels: neighbouring neurons that a thread has, and places
+# of a row that it meets at once. Doubles of images in colour would not fit its registers.
+FIRST = {("float", 1): (4, 4), ("float", 3): (2, 2), ("double", 1): (2, 4)}
 ROWS = (
     "scores<{}>",
     "scores<{}, int>",
@@ -50,6 +52,13 @@ def _transforms() -> Iterator[str]:
             yield from (f"{k}<{of}, {n}, {pool}>" for k, pool in product(OF_POOLS, POOLS))
 
 
+def _first() -> Iterator[str]:
+    """Instances of the first layer's kernels."""
+    for (ctype, channels), (most, places) in FIRST.items():
+        for k, n in product(("forward", "correlate"), sorted({1, most})):
+            yield f"first_{k}<{ctype}, {channels}, {n}, {places}>"
+
+
 # File -> what stands in front of it, and its kernels for a type.
 FILES = {
     "patches": (("common.cuh",), ("extract_patches<{}>",)),
@@ -66,12 +75,7 @@ FILES = {
         ),
     ),
     "convolution": (("common.cuh", "tiles.cuh"), tuple(_transforms())),
-    "first": (
-        ("common.cuh", "tiles.cuh", "convolution.cu"),
-        tuple(
-            f"first_{k}<{{}}, {C}>" for k, C in product(("forward", "correlate"), FIRST_CHANNELS)
-        ),
-    ),
+    "first": (("common.cuh",), tuple(_first())),
 }
 LEAST = {"matrix_units": 80}  # the compute capability that a file needs, where not all have it
 OPTIONS = ("--std=c++17",)

@@ -8,6 +8,7 @@ undefined-behaviour sanitizers watch every access; the last test runs this file 
 import os
 import subprocess
 import sys
+from functools import partial
 from itertools import chain
 from types import SimpleNamespace
 
@@ -98,6 +99,9 @@ CASES = {  # N, H, W, C, O, pool
     "empty": (0, 5, 6, 5, 7, 1),
     "grey first layer": (3, 9, 7, 1, 40, 1),
     "colour first layer": (3, 9, 7, 3, 40, 1),
+    "grey first layer of odd numbers": (3, 9, 10, 1, 7, 1),
+    "colour first layer of odd numbers": (3, 3, 8, 3, 7, 1),
+    "first layer of more neurons than lanes": (2, 9, 3, 1, 300, 1),
     "colour, pooled": (2, 6, 5, 3, 7, 2),
     "without pool": (2, 5, 7, 33, 40, 1),
     "whole tiles, pooled": (2, 8, 8, 5, 40, 2),
@@ -142,9 +146,11 @@ def test_a_convolution_agrees_with_its_definition(name, dtype, shared):
 
 def test_the_table_of_cases_meets_every_kernel_and_every_kind_of_map(monkeypatch):
     """Both tiles and both first layers, with and without pool; and a batch without a patch."""
-    met, launched = set(), launch.run
-    watched = lambda file, name, *rest: (met.add(name), launched(file, name, *rest))  # noqa: E731
-    monkeypatch.setattr(launch, "run", watched)
+    met = set()
+    for of in ("run", "run_blocks"):
+        run = getattr(launch, of)
+        watched = lambda file, name, *rest, run=run: (met.add(name), run(file, name, *rest))  # noqa: E731
+        monkeypatch.setattr(launch, of, watched)
     for N, H, W, C, O, pool in CASES.values():  # noqa: E741
         x, weight, bias, drive = case(5, np.float32, N, H, W, C, O, pool, True)
         all_forms(x, weight, bias, drive, three_by_three(pool))
@@ -232,6 +238,25 @@ def test_a_launch_of_any_shape_gives_the_same_bits(monkeypatch, dtype, C, pool, 
         launched_as(monkeypatch, grid, block)
         for a, b in zip(all_of_it(), wanted, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_blocks_of_a_first_layer_may_have_several_patches(monkeypatch, shared):
+    x, weight, bias, drive = case(1, np.float64, 5, 4, 5, 1, 6, 1, shared)
+    forward = convolution.forward(x, weight, bias, three_by_three())
+    wanted = convolution.correlate(x, forward[1], drive, three_by_three())
+    monkeypatch.setattr(launch, "MOST_BLOCKS", 2)  # of a grid, which has more to do
+    for a, b in zip(convolution.forward(x, weight, bias, three_by_three()), forward, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(
+        convolution.correlate(x, forward[1], drive, three_by_three()), wanted, strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    monkeypatch.setattr(convolution, "BLOCKS", 2)  # spans of two patches, and one of one
+    _, *limits = sizes_of(x, weight, bias, forward[1], drive, three_by_three())
+    changes = convolution.correlate(x, forward[1], drive, three_by_three())
+    for a, b, limit in zip(changes, wanted, limits, strict=False):
+        close(a, b, limit)
 
 
 def test_patches_may_go_through_in_chunks(monkeypatch):
@@ -403,16 +428,17 @@ def test_in_time_a_neuron_at_zero_is_silent():
 
 def test_no_winner_is_written_where_none_are_kept(monkeypatch):
     """Where there would be room for them."""
-    rooms, launched = [], launch.run
+    rooms = []
 
-    def roomy(file, name, columns, rows, *args):
+    def roomy(launched, file, name, columns, rows, *args):
         kept = [a for a in args if isinstance(a, np.ndarray) and a.dtype == np.uint8]
         assert all(a.size == 0 for a in kept)
         rooms.extend(np.full(5000, 7, np.uint8) for _ in kept)
         args = [rooms[-1] if any(a is one for one in kept) else a for a in args]
         launched(file, name, columns, rows, *args)
 
-    monkeypatch.setattr(launch, "run", roomy)
+    for run in ("run", "run_blocks"):
+        monkeypatch.setattr(launch, run, partial(roomy, getattr(launch, run)))
     for name in ("grey first layer", "without pool", "2x2 map, pooled"):
         *sizes, pool = CASES[name]
         x, weight, bias, _ = case(5, np.float32, *sizes, pool, True)

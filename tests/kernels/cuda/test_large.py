@@ -262,10 +262,10 @@ def test_encodings_are_found_where_they_alone_are_many():
     def forward(patches):
         shape = (patches, 1, 1, O)
         out = sparse(shape, T), sparse(shape, np.uint8), sparse((patches, O), T)
-        args = (grown(x, patches), w, bias, patches, 1, 1, O, True, *out)
-        return O, patches, args, (out[0], out[2])
+        args = (grown(x, patches), w, bias, *sizes(patches, 1, 1, O), True, *out)
+        return patches, 0, args, (out[0], out[2])
 
-    check("first", "first_forward<float, 1>", forward(1), forward(count), lambda _: -1)
+    check("first", "first_forward<float, 1, 4, 4>", forward(1), forward(count), lambda _: -1)
 
 
 def test_drives_that_positions_share_are_found_where_they_alone_are_many():
@@ -319,17 +319,19 @@ def test_the_first_layer():
     def forward(patches):
         shape = (patches, SPACE, SPACE, O)
         out = sparse(shape, T), sparse(shape, np.uint8), sparse((patches, O), T)
-        args = (grown(x, patches), w, bias, patches, SPACE, SPACE, O, True, *out)
-        return O, patches, args, out
+        args = (grown(x, patches), w, bias, *sizes(patches, SPACE, SPACE, O), True, *out)
+        return patches, 0, args, out
 
-    check("first", "first_forward<float, 1>", forward(1), forward(count), last)
+    check("first", "first_forward<float, 1, 4, 4>", forward(1), forward(count), last)
 
     def correlate(patches):
         out = sparse((patches, 10, O), T)
         arrays = [grown(a, patches) for a in (x, winner, drive)]
-        return O, patches, (*arrays, True, patches, SPACE, SPACE, O, out), [out]
+        how = True, *sizes(patches, SPACE, SPACE, O, 1, patches)
+        return patches, 0, (*arrays, *how, out), [out]
 
-    check("first", "first_correlate<float, 1>", correlate(1), correlate(count), lambda _: (-1,))
+    few, many = correlate(1), correlate(count)
+    check("first", "first_correlate<float, 1, 4, 4>", few, many, lambda _: (-1,))
 
 
 ONES = (1, 1, 1)
