@@ -1,6 +1,6 @@
 """What a step asks of a card, counted without one: on the stand-in for CuPy that the tests use.
 
-    python benchmarks/launches.py [--rules clapp,clapp_s] [--batch 32]
+    python benchmarks/launches.py [--rules clapp,clapp_s] [--net vgg5_video] [--batch 32]
 
 Of a training step as a run takes it: launches of our own kernels, cuBLAS's products, CuPy's
 operations on arrays (what it computes, copies or fills), sorts among them, and how often the host
@@ -116,6 +116,7 @@ def _ours(file: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rules", default="clapp,clapp_s,hinge_cpc,cpc,hebbian")
+    parser.add_argument("--net", default="vgg6")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeat", type=int, default=20)
     args = parser.parse_args()
@@ -126,7 +127,7 @@ def main() -> None:
         f"{'Python, ms':>11} {'ours, ms':>9} {'loader, ms':>11}",
     )
     for rule in args.rules.split(","):
-        c = counted(rule, args.batch, args.repeat)
+        c = counted(rule, args.batch, args.repeat, net=args.net)
         numbers = (c.launches, c.products, c.operations, c.sorts, c.all, c.waits)
         times = f"{c.step:11.2f} {c.own:9.2f} {c.loading:11.2f}"
         print(f"{rule:10}", *(f"{n:10}" for n in numbers), times)

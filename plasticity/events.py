@@ -6,7 +6,7 @@ and one row is skipped, since neighbours overlap by half: the target's row is t 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -221,6 +221,47 @@ class Together:
     by_at: ByRow
     how: Mapping[str, Any]
 
+    first = property(lambda self: self.how["first"])
+    contexts = property(lambda self: self.how["contexts"])
+    event = property(lambda self: self)  # what gamma and the loss look at
+
+    def scores(self, z: Array, contexts: Array) -> Array:
+        """The scores of all events, `(E,)`.
+
+        Args:
+            z: all encodings, rows of which are the targets; contexts: those of all steps, a step
+                after the other, as W carries them to the targets' neurons.
+        """
+        return kernels.scores(z, contexts, self.target, self.at)
+
+    def hinge(self, u: Array) -> tuple[Array, Array, Array]:
+        """gamma, the loss and the open gates by Eq. (3), see `kernels.hinge`."""
+        return kernels.hinge(u, self.label, self.weight, self.share)
+
+    def open(self, gates: Array) -> Array:
+        """The fraction of gates that are open, a mean over steps and halves."""
+        return (gates * self.share).sum()
+
+    def by_context(self, u: Array, targets: int) -> tuple[Array, Array, Array, Array]:
+        """Scores `(contexts, targets)` where each context has so many events, its true one before
+        the others, and for each the number of its true one, its weight and its share."""
+        weight, share = (a.reshape(-1, targets)[:, 0] for a in (self.weight, self.share))
+        true = array_module(u).zeros(len(weight), self.target.dtype)
+        return u.reshape(-1, targets), true, weight, share
+
+    def onto_targets(self, out: Array, gamma: Array, contexts: Array) -> None:
+        """For each event of the first half `out[target] += gamma contexts[context]`."""
+        half = len(self.how["steps"]) // len(self.first)
+        pred = slice(0, self.how["bounds"][half])
+        onto = self.target[pred], gamma[pred], contexts, self.at[pred]
+        kernels.add_rows(out, *onto, replace(self.by_target, segments=half))
+
+    def met(self, gamma: Array, z: Array) -> Array:
+        """The targets as each context of each step meets them, the sum over events of gamma z."""
+        out = array_module(z).zeros((len(self.how["steps"]) * self.contexts, z.shape[1]), z.dtype)
+        kernels.add_rows(out, self.at, gamma, z, self.target, self.by_at)
+        return out
+
     def step(self, i: int) -> Events:
         """The events of one step, counted through both halves."""
         begin, end = self.how["bounds"][i : i + 2]
@@ -236,13 +277,13 @@ class Together:
 class Steps(Sequence):
     """The events of one half, a prediction step after the other, as parts of `Together`."""
 
-    all: Together
+    all: "Together | AllTogether"
     half: int = 0
 
     def __len__(self) -> int:
-        return len(self.all.how["steps"]) // len(self.all.how["first"])
+        return len(self.all.how["steps"]) // len(self.all.first)
 
-    def __getitem__(self, i: int) -> Events:
+    def __getitem__(self, i: int) -> "Events | AllPairs":
         return self.all.step(range(len(self) * self.half, len(self) * (self.half + 1))[i])
 
 
@@ -252,10 +293,18 @@ def together(
     """Events of the host, of all prediction steps in one; None where they do not go together."""
     halves = [half for half in (pred, retro) if half is not None]
     every = [e for half in halves for e in half]
-    if not every or any(type(e) is not Events for e in every) or len(pred) != len(halves[-1]):
+    kinds = {type(e) for e in every}
+    if len(pred) != len(halves[-1]) or kinds not in ({Events}, {AllPairs}):
         return None
     if any(e.first != half[0].first for half in halves for e in half):
         return None
+    made = _listed(layout, halves, every) if kinds == {Events} else _compared(halves, every)
+    return made and (Steps(made), None if retro is None else Steps(made, 1))
+
+
+def _listed(
+    layout: Layout, halves: Sequence[Sequence[Events]], every: Sequence[Events]
+) -> Together:
     contexts = max(layout.contexts(e.k) for e in every)
     counts = [len(e.context) for e in every]
     # Numbers of rows and events that 32 bits hold are moved and read in half the time.
@@ -276,8 +325,7 @@ def together(
     how |= {"contexts": contexts, "rows": layout.rows}
     by_target = ByRow.of(target, layout.rows, of, len(every))
     by_at = ByRow.of(at, len(every) * contexts)
-    made = Together(context, target, label, weight, share, at, by_target, by_at, how)
-    return Steps(made), None if retro is None else Steps(made, 1)
+    return Together(context, target, label, weight, share, at, by_target, by_at, how)
 
 
 @dataclass(frozen=True)
@@ -376,6 +424,107 @@ class AllPairs:
             true=to_device(self.true.astype(dtype), device),
             other=to_device(self.other.astype(dtype), device),
         )
+
+
+@dataclass(frozen=True)
+class AllTogether:
+    """All pairs of all prediction steps of a draw in one, those of both halves, as a card takes
+    them: the contexts of a step after those of the other, first those of `pred`.
+
+    Its methods are those of `Together`.
+
+    Attributes:
+        event: all contexts with their targets; share: of each context's pairs in the fraction of
+            open gates, `(contexts,)`.
+        how: for `Steps`: `steps`, what their `AllPairs` have besides arrays; `first`, the first row
+            that is a context, for each half; `contexts`, how many there are at a step; `targets`,
+            the first target of every step, for each half.
+    """
+
+    event: AllPairs
+    share: Array
+    how: Mapping[str, Any]
+
+    first = property(lambda self: self.how["first"])
+    contexts = property(lambda self: self.how["contexts"])
+
+    def scores(self, z: Array, contexts: Array) -> Array:
+        """The scores of all pairs, `(steps contexts, targets)`."""
+        u = array_module(z).empty((len(contexts), self.event.n), z.dtype)
+        for half, targets in self._halves(z):
+            kernels.multiply(self._by_step(contexts[half]), targets, out=self._by_step(u[half]))
+        return u
+
+    def hinge(self, u: Array) -> tuple[Array, Array, Array]:
+        """gamma, the loss and the open gates by Eq. (3), see `kernels.hinge_pairs`."""
+        event = self.event
+        return kernels.hinge_pairs(u, event.number, event.true, event.other, self.share)
+
+    def open(self, gates: Array) -> Array:
+        """The fraction of gates that are open, a mean over steps and halves."""
+        return (gates * self.share[:, None]).sum()
+
+    def by_context(self, u: Array, targets: int) -> tuple[Array, Array, Array, Array]:
+        """The scores as they are, and what stands beside them, see `Together.by_context`."""
+        return u, self.event.number, self.event.true, self.share
+
+    def onto_targets(self, out: Array, gamma: Array, contexts: Array) -> None:
+        """For each pair of the first half `out[target] += gamma contexts[context]`."""
+        for i, start in enumerate(self.how["targets"][0]):
+            of = slice(i * self.contexts, (i + 1) * self.contexts)
+            to = out[start : start + self.event.n]
+            kernels.multiply(gamma[of].T, contexts[of], out=to, add=True)
+
+    def met(self, gamma: Array, z: Array) -> Array:
+        """The targets as each context of each step meets them, the sum over pairs of gamma z."""
+        out = array_module(z).empty((len(gamma), z.shape[1]), z.dtype)
+        for half, targets in self._halves(z):
+            met = gamma[half], targets.transpose(0, 2, 1), out[half]
+            kernels.multiply(self._by_step(met[0]), met[1], out=self._by_step(met[2]))
+        return out
+
+    def step(self, i: int) -> AllPairs:
+        """The pairs of one step, counted through both halves."""
+        of = slice(i * self.contexts, (i + 1) * self.contexts)
+        own = {name: getattr(self.event, name)[of] for name in ("number", "true", "other")}
+        return AllPairs(**own, **self.how["steps"][i])
+
+    def _by_step(self, rows: Array) -> Array:
+        """Rows of all steps of a half as a stack, `(steps, contexts, ...)`."""
+        return rows.reshape(-1, self.contexts, rows.shape[1])
+
+    def _halves(self, z: Array) -> Iterator[tuple[slice, Array]]:
+        """The rows of each half among all contexts, and its targets, a stack of matrices
+        `(steps, D, targets)` that lie over each other in z: those of a step begin `between` rows
+        after those of the step before."""
+        windows = array_module(z).lib.stride_tricks.sliding_window_view(z, self.event.n, axis=0)
+        for half, starts in enumerate(self.how["targets"]):
+            K, between = len(starts), starts[1] - starts[0] if len(starts) > 1 else 1
+            targets = windows[starts[0] : starts[-1] + 1 : between]
+            yield slice(half * K * self.contexts, (half + 1) * K * self.contexts), targets
+
+
+def _compared(
+    halves: Sequence[Sequence[AllPairs]], every: Sequence[AllPairs]
+) -> AllTogether | None:
+    starts = [[e._start for e in half] for half in halves]
+    between = {b - a for half in starts for a, b in pairwise(half)}
+    sizes = {(len(e.number), e._count) for e in every}
+    if len(sizes) > 1 or len(between) > 1 or min(between, default=1) < 1:
+        return None
+    ((contexts, n),) = sizes
+    # Numbers of 32 bits are what a card computes with where they suffice, see `hinge_pairs`.
+    dtype = np.int32 if len(every) * contexts * n < 2**31 else np.int64
+    number, true, other = (
+        np.concatenate([getattr(e, name) for e in every]) for name in ("number", "true", "other")
+    )
+    among = [e.among or max(1, np.count_nonzero(e.weight)) for e in every]
+    share = np.repeat([1 / (a * len(every)) for a in among], contexts).astype(true.dtype)
+    names = "k", "offset", "first", "start", "n", "among"
+    steps = [{name: getattr(e, name) for name in names} for e in every]
+    how = {"steps": steps, "first": [half[0].first for half in halves], "contexts": contexts}
+    event = AllPairs(0, number.astype(dtype), true, other, 0, n=n)
+    return AllTogether(event, share, how | {"targets": starts})
 
 
 def all_pairs(

@@ -1,7 +1,7 @@
 """CLAPP: contrastive, local and predictive plasticity."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from plasticity.rules import circuit
 from plasticity import events, kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
-from plasticity.events import AllPairs, Events, Layout, Steps, Together
+from plasticity.events import AllPairs, AllTogether, Events, Layout, Steps, Together
 from plasticity.fields import option
 from plasticity.rule import Draw, Learning, Parameter, Role, Rule, at_once
 
@@ -409,7 +409,7 @@ class Clapp(Rule):
 
     def _all_at_once(self, z: Array, draw: Draw) -> bool:
         """Whether the events have come together, and nothing looks at one step or event alone."""
-        plain = self.dendrites and self.gate != "circuit" and z.ndim == 2
+        plain = self.dendrites and self.gate != "circuit"
         return plain and isinstance(draw.pred, Steps) and at_once(self)
 
     def _learn_at_once(
@@ -421,28 +421,28 @@ class Clapp(Rule):
         meet no event, so that they add nothing to what products make of all rows.
         """
         xp, c, every, K = array_module(z), z if above is None else above, draw.pred.all, self.steps
-        half, D = len(draw.pred), z.shape[1]
-        n, first, ends = (every.how[name] for name in ("contexts", "first", "bounds"))
-        contexts, own_contexts = c[first[0] : first[0] + n], c[first[-1] : first[-1] + n]
-        halves, W_pred = len(first), own["W_pred"]
+        n, first, W_pred = every.contexts, every.first, own["W_pred"]
+        halves = len(first)
+        contexts, own_contexts = (_rows(c[at : at + n]) for at in (first[0], first[-1]))
         W_retro = W_pred.transpose(0, 2, 1) if self.symmetric else own.get("W_retro")
 
-        carried = xp.empty((halves * K, n, D), z.dtype)
+        carried = xp.empty((halves * K, len(contexts), z.shape[-1]), z.dtype)
         kernels.multiply(contexts, W_pred.transpose(0, 2, 1), out=carried[:K])  # W_pred c
         if halves == 2:
             kernels.multiply(own_contexts, W_retro, out=carried[K:])  # W_retro^T c
-        u = kernels.scores(z, _rows(carried), every.target, every.at)
-        gamma, loss, opened = self._gated(u, every)
+        flat = carried.reshape(halves * K * n, -1)
+        gamma, loss, opened = self._gated(every.scores(_flat(z), flat), every)
+        loss = loss / halves if halves > 1 else loss
 
-        pred, drive, met = slice(0, ends[half]), xp.zeros_like(z), xp.zeros_like(carried)
-        onto = every.target[pred], gamma[pred], _rows(carried), every.at[pred]
-        kernels.add_rows(drive, *onto, replace(every.by_target, segments=half))  # Eq. (6)
+        drive, shape = xp.zeros(z.shape, z.dtype), carried.shape
+        every.onto_targets(_flat(drive), gamma, flat)  # Eq. (6)
+        del carried, flat  # whole maps of all prediction steps, where positions are kept
         # The targets as each context meets them: sum over events of gamma z.
-        kernels.add_rows(_rows(met), every.at, gamma, z, every.target, every.by_at)
-        up = None if above is None else xp.zeros_like(above)
+        met = every.met(gamma, _flat(z)).reshape(shape)
+        up = None if above is None else xp.zeros(above.shape, above.dtype)
         if not self.block_grad:
             parts = kernels.multiply(met[-K:], W_retro.transpose(0, 2, 1))
-            onto_contexts = (drive if up is None else up)[first[-1] : first[-1] + n]
+            onto_contexts = _rows((drive if up is None else up)[first[-1] : first[-1] + n])
             onto_contexts += parts.sum(axis=0)  # Eq. (7)
         changes = {}
         if self.learn_prediction:  # Eq. (8)
@@ -451,15 +451,16 @@ class Clapp(Rule):
                 changes["W_retro"] = kernels.multiply(own_contexts.T, met[-K:])
         return Learning(drive, loss, opened, changes, {}, up)
 
-    def _gated(self, u: Array, every: Together) -> tuple[Array, Array, Array]:
-        """gamma of all events, the loss and the fraction of open gates, means over the halves."""
-        of, part = type(self), 1 / len(every.how["first"])
-        ours = all(getattr(of, n) is getattr(Clapp, n) for n in ("gamma", "loss", "surprise"))
-        if ours and self.gate != "off":
-            gamma, loss, opened = kernels.hinge(u, every.label, every.weight, every.share)
-            return gamma, loss * part, opened
-        gamma = self.gamma(u, every)
-        return gamma, self.loss(u, every) * part, ((gamma != 0) * every.share).sum()
+    def _gated(self, u: Array, every: Together | AllTogether) -> tuple[Array, Array, Array]:
+        """gamma of all events, the loss, a sum over the halves, and the fraction of open gates."""
+        if self.gate != "off" and self._keeps(Clapp, "gamma", "loss", "surprise"):
+            return every.hinge(u)
+        gamma = self.gamma(u, every.event)
+        return gamma, self.loss(u, every.event), every.open(gamma != 0)
+
+    def _keeps(self, of: "type[Clapp]", *names: str) -> bool:
+        """Whether the rule has these equations of the class `of`, for which there are kernels."""
+        return all(getattr(type(self), name) is getattr(of, name) for name in names)
 
 
 def _flat(rows: Array) -> Array:

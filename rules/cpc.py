@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from plasticity.rules.clapp import Clapp
 
+from plasticity import kernels
 from plasticity.arrays import Array, array_module
 from plasticity.errors import UserError
-from plasticity.events import AllPairs, Events
+from plasticity.events import AllPairs, AllTogether, Events, Together
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ class Cpc(Clapp):
         if self.epsilon:
             gamma = gamma * true / (true + self.epsilon)
         return gamma.reshape(u.shape)
+
+    def _gated(self, u: Array, every: Together | AllTogether) -> tuple[Array, Array, Array]:
+        """As Clapp's: gamma, the loss and the gates of all events."""
+        if not self._keeps(Cpc, "gamma", "loss", "_choice", "_by_context"):
+            return super()._gated(u, every)
+        by_context = every.by_context(u, 1 + self.negatives)
+        gamma, *sums = kernels.infonce(*by_context, self.epsilon)
+        return gamma.reshape(u.shape), *sums
 
     def loss(self, u: Array, event: Events | AllPairs) -> Array:
         """`-log pi_true`, averaged over contexts and prediction steps."""

@@ -159,17 +159,20 @@ def test_a_recurrent_unit_learns_the_same_on_a_gpu(gpu, credit):
         assert gpu.launches["windows"] == 2 * 2 * 5 and "errors" not in gpu.launches
 
 
-def test_film_is_learned_the_same_on_a_gpu(gpu):
-    """Kernels over several frames, norms and pools that overlap, which take no array operations."""
-    how = {"net": "vgg5_video", "rule": "clapp_s", "width": 0.02, "batch": 2}
-    how |= {"layers": 4, "clip_frames": 9, "side": 48, "crop": 64}
+@pytest.mark.parametrize("rule, layers", [("clapp_s", 4), ("gim", 2)])
+def test_film_is_learned_the_same_on_a_gpu(gpu, rule, layers):
+    """Kernels over several frames, norms and pools that overlap, which take no array operations,
+    and all pairs of all prediction steps at once."""
+    how = {"net": "vgg5_video", "rule": rule, "width": 0.02, "batch": 2}
+    how |= {"layers": layers, "clip_frames": 9 if layers == 4 else 6, "side": 48, "crop": 64}
     how |= {"optimiser": "plain", "lr": 1e-4}  # Adam would make steps of sums that cancel
     found, wanted = begun(**how), begun(device="cpu", **how)
     np.testing.assert_allclose(steps(found, 2), steps(wanted, 2), rtol=1e-10)
     assert_same(weights(found), weights(wanted))
-    if gpu is not None:  # of four layers, none of which has an error to hand down
-        assert gpu.launches["windows"] == 2 * 2 * 4 and "errors" not in gpu.launches
-        assert gpu.launches["normalised"] == gpu.launches["undone"] == 2 * 4
+    if gpu is not None:  # none of the layers has an error to hand down
+        assert gpu.launches["windows"] == 2 * 2 * layers and "errors" not in gpu.launches
+        assert gpu.launches["normalised"] == gpu.launches["undone"] == 2 * layers
+        assert gpu.launches["hinge_pairs" if rule == "clapp_s" else "infonce"] == 2 * layers
 
 
 @pytest.mark.parametrize("rule", ["clapp", "cpc", "bcm"])

@@ -48,6 +48,8 @@ __all__ = [
     "gru_forward",
     "gru_learn",
     "hinge",
+    "hinge_pairs",
+    "infonce",
     "multiply",
     "norm_back",
     "norm_forward",
@@ -315,11 +317,11 @@ def products(
     return out
 
 
-def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
+def multiply(a: Array, b: Array, out: Array | None = None, add: bool = False) -> Array:
     """`a @ b`, matrix by matrix of a stack: see `definition.products.multiply`."""
-    if array_module(a, b) is np:
+    if array_module(a, b) is np and not add:
         return np.matmul(a, b, out=out)
-    return form("multiply", call_with(a, b))(a, b, out)
+    return form("multiply", call_with(a, b))(a, b, out, add)
 
 
 def _shares(a: Array, b: Array, c: Array) -> list[tuple[Array, Array, Array]]:
@@ -358,6 +360,22 @@ def hinge(u: Array, y: Array, weight: Array, share: Array) -> tuple[Array, Array
     """Gate times sign, the loss and the open gates by Eq. (3): see `definition.rows.hinge`."""
     array_module(u, y, weight, share)
     return form("hinge", call_with(u, y, weight, share))(u, y, weight, share)
+
+
+def hinge_pairs(
+    u: Array, number: Array, true: Array, other: Array, share: Array
+) -> tuple[Array, Array, Array]:
+    """`hinge` of every context with every target: see `definition.rows.hinge_pairs`."""
+    array_module(u, number, true, other, share)
+    return form("hinge_pairs", call_with(u, true, other, share))(u, number, true, other, share)
+
+
+def infonce(
+    u: Array, number: Array, weight: Array, share: Array, epsilon: float
+) -> tuple[Array, Array, Array]:
+    """gamma, the loss and what is not 0 by InfoNCE, Eq. (9): see `definition.rows.infonce`."""
+    array_module(u, number, weight, share)
+    return form("infonce", call_with(u, weight, share))(u, number, weight, share, epsilon)
 
 
 def adam(

@@ -156,6 +156,14 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cuda.rows", LYING_ON_DEVICE),
         ("definition.rows", ALWAYS),
     ),
+    "hinge_pairs": (
+        ("cuda.rows", ON_DEVICE),
+        ("definition.rows", ALWAYS),
+    ),
+    "infonce": (
+        ("cuda.rows", ON_DEVICE),
+        ("definition.rows", ALWAYS),
+    ),
     "multiply": (
         ("cuda.products", ON_DEVICE),
         ("definition.products", ALWAYS),

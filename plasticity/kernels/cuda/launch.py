@@ -33,6 +33,7 @@ ROWS = (
     "adam<{}>",
     "hinge<{}>",
 )
+PAIRS = ("hinge_pairs", "infonce")
 
 NARROW = 2**31  # numbers that an index of 32 bits does not count
 
@@ -62,7 +63,7 @@ def _first() -> Iterator[str]:
 # File -> what stands in front of it, and its kernels for a type.
 FILES = {
     "patches": (("common.cuh",), ("extract_patches<{}>",)),
-    "rows": (("common.cuh",), ROWS),
+    "rows": (("common.cuh",), (*ROWS, *_by_index(PAIRS))),
     "pairs": (("common.cuh",), ("coactivity<{}>",)),
     "gru": (("common.cuh",), ("gru_states<{}>", "gru_posts<{}>")),
     "volumes": (("common.cuh", "volumes.cuh"), _by_index(VOLUMES)),

@@ -1,13 +1,17 @@
 // Operations on rows of encodings and on parameters: see `rows`.
 
+// Work for whole warps, in blocks along x: all lanes of one have the same i.
+#define ALONG_WARPS(i, n)                                                             \
+    for (i64 i = i64(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32; i < (n); \
+         i += i64(gridDim.x) * (blockDim.x / 32))
+
 // A warp for each event: u[e] = sum over j of a[in_a[e], j] * b[in_b[e], j]. Lane l sums its
-// columns l, l + 32, ...; the lanes' sums are added as a tree. Blocks of whole warps, along x.
+// columns l, l + 32, ...; the lanes' sums are added as a tree.
 template <typename T, typename I = i64>
 KERNEL scores(const T* __restrict__ a, const T* __restrict__ b, const I* __restrict__ in_a,
               const I* __restrict__ in_b, i64 events, i64 D, T* __restrict__ out) {
-    const i64 warps = i64(gridDim.x) * (blockDim.x / 32);
     const unsigned lane = threadIdx.x % 32;
-    for (i64 e = i64(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32; e < events; e += warps) {
+    ALONG_WARPS(e, events) {
         const T *left = a + in_a[e] * D, *right = b + in_b[e] * D;
         T sum = 0;
         for (i64 j = lane; j < D; j += 32) sum += left[j] * right[j];
@@ -42,32 +46,94 @@ KERNEL add_rows(const I* __restrict__ order, const I* __restrict__ start, i64 se
     }
 }
 
-// Eq. (3): gamma[e] = y[e] weight[e] where 1 - y u > 0. A warp takes 256 events: its lanes sum
-// those of their own and then as a tree, `sums` (chunks, 2), the loss max(0, 1 - y u) weight and
-// the share of the open gates. Blocks of whole warps, along x.
+// Eq. (3): gamma = y weight where 1 - y u > 0. To the sums come the loss max(0, 1 - y u) weight
+// and, where the gate is open, the event's share of them.
+template <typename T>
+__device__ __forceinline__ T hinged(T u, T y, T weight, T share, T& loss, T& opened) {
+    const T left = T(1) - y * u, g = left > T(0) ? y * weight : T(0);
+    loss += (left < T(0) ? T(0) : left) * weight;  // what is no number stays none
+    if (g != T(0)) opened += share;
+    return g;
+}
+
+// The two sums of all lanes of a warp, added as a tree.
+template <typename T>
+__device__ __forceinline__ void write_sums(T loss, T opened, T* __restrict__ sums) {
+    for (int step = 16; step; step /= 2) {
+        loss += __shfl_down_sync(0xffffffffu, loss, step);
+        opened += __shfl_down_sync(0xffffffffu, opened, step);
+    }
+    if (threadIdx.x % 32 == 0) {
+        sums[0] = loss;
+        sums[1] = opened;
+    }
+}
+
+// Eq. (3) of events. A warp takes 256 of them: its lanes sum those of their own, `sums`
+// (chunks, 2).
 template <typename T>
 KERNEL hinge(const T* __restrict__ u, const T* __restrict__ y, const T* __restrict__ weight,
              const T* __restrict__ share, i64 events, T* __restrict__ gamma,
              T* __restrict__ sums) {
-    const i64 warps = i64(gridDim.x) * (blockDim.x / 32), chunks = (events + 255) / 256;
-    const unsigned lane = threadIdx.x % 32;
-    for (i64 c = i64(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32; c < chunks; c += warps) {
+    ALONG_WARPS(c, (events + 255) / 256) {
         const i64 last = c * 256 + 256 < events ? c * 256 + 256 : events;
         T loss = 0, opened = 0;
-        for (i64 e = c * 256 + lane; e < last; e += 32) {
-            const T left = T(1) - y[e] * u[e], g = left > T(0) ? y[e] * weight[e] : T(0);
-            gamma[e] = g;
-            loss += (left < T(0) ? T(0) : left) * weight[e];  // what is no number stays none
-            if (g != T(0)) opened += share[e];
+        for (i64 e = c * 256 + threadIdx.x % 32; e < last; e += 32)
+            gamma[e] = hinged(u[e], y[e], weight[e], share[e], loss, opened);
+        write_sums(loss, opened, sums + 2 * c);
+    }
+}
+
+// Eq. (3) of all pairs: the scores u (contexts, targets) of each context with every target, of
+// which number[i] is its true one; weights are `truth` of that, `other` of the rest. A warp takes
+// 256 targets of a context, `sums` (contexts * parts, 2). I is of 32 bits where they suffice.
+template <typename T, typename I>
+KERNEL hinge_pairs(const T* __restrict__ u, const I* __restrict__ number,
+                   const T* __restrict__ truth, const T* __restrict__ other,
+                   const T* __restrict__ share, i64 contexts, i64 targets, T* __restrict__ gamma,
+                   T* __restrict__ sums) {
+    const I n = I(targets), parts = I((targets + 255) / 256);
+    ALONG_WARPS(c, contexts * parts) {
+        const I i = I(c) / parts, begin = (I(c) - i * parts) * 256;
+        const I last = n - begin < 256 ? n : begin + 256, row = i * n;
+        T loss = 0, opened = 0;
+        for (I j = begin + I(threadIdx.x % 32); j < last; j += 32) {
+            const bool same = j == number[i];
+            const T y = same ? T(1) : T(-1), weight = same ? truth[i] : other[i];
+            gamma[row + j] = hinged(u[row + j], y, weight, share[i], loss, opened);
         }
-        for (int step = 16; step; step /= 2) {
-            loss += __shfl_down_sync(0xffffffffu, loss, step);
-            opened += __shfl_down_sync(0xffffffffu, opened, step);
+        write_sums(loss, opened, sums + 2 * c);
+    }
+}
+
+// InfoNCE, Eq. (9): gamma = ([target is the true one] - pi) weight, pi = softmax of the scores
+// u (contexts, targets) of a context, which a warp takes; with an epsilon in the logarithm times
+// pi_true / (pi_true + epsilon). `sums` (contexts, 2), the loss -log(pi_true + epsilon) weight and
+// the share of all gamma that are not 0. I as of `hinge_pairs`.
+template <typename T, typename I>
+KERNEL infonce(const T* __restrict__ u, const I* __restrict__ number,
+               const T* __restrict__ weight, const T* __restrict__ share, i64 contexts,
+               i64 targets, T epsilon, T* __restrict__ gamma, T* __restrict__ sums) {
+    const I n = I(targets), lane = I(threadIdx.x % 32);
+    ALONG_WARPS(i, contexts) {
+        const I row = I(i) * n, own = number[i];
+        T top = u[row], total = 0, opened = 0;  // large scores do not overflow
+        for (I j = lane; j < n; j += 32) top = u[row + j] > top ? u[row + j] : top;
+        for (int with = 16; with; with /= 2) {
+            const T its = __shfl_xor_sync(0xffffffffu, top, with);
+            top = its > top ? its : top;
         }
-        if (lane == 0) {
-            sums[2 * c] = loss;
-            sums[2 * c + 1] = opened;
+        for (I j = lane; j < n; j += 32) total += exp(u[row + j] - top);
+        for (int with = 16; with; with /= 2) total += __shfl_xor_sync(0xffffffffu, total, with);
+        const T left = u[row + own] - top, truth = exp(left) / total;
+        for (I j = lane; j < n; j += 32) {
+            T g = (T(j == own) - exp(u[row + j] - top) / total) * weight[i];
+            if (epsilon != T(0)) g = g * truth / (truth + epsilon);
+            gamma[row + j] = g;
+            if (g != T(0)) opened += share[i];
         }
+        const T log_pi = epsilon != T(0) ? log(truth + epsilon) : left - log(total);
+        write_sums(lane ? T(0) : -log_pi * weight[i], opened, sums + 2 * i);
     }
 }
 

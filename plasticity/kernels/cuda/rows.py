@@ -81,6 +81,37 @@ def hinge(u: Array, y: Array, weight: Array, share: Array) -> tuple[Array, Array
     return gamma, loss, opened
 
 
+def hinge_pairs(
+    u: Array, number: Array, true: Array, other: Array, share: Array
+) -> tuple[Array, Array, Array]:
+    """See `definition.rows.hinge_pairs`: a warp sums `HINGE` pairs of a context."""
+    chunks = len(u) * -(-u.shape[1] // HINGE)
+    return _of_pairs("hinge_pairs", chunks, u, number, (true, other, share))
+
+
+def infonce(
+    u: Array, number: Array, weight: Array, share: Array, epsilon: float
+) -> tuple[Array, Array, Array]:
+    """See `definition.rows.infonce`: a warp takes a context."""
+    return _of_pairs("infonce", len(u), u, number, (weight, share), u.dtype.type(epsilon))
+
+
+def _of_pairs(
+    kernel: str, warps: int, u: Array, number: Array, by_context: Sequence[Array], *scalars: Array
+) -> tuple[Array, Array, Array]:
+    """gamma of scores `(contexts, targets)`, and the two sums, to which each warp gives a part."""
+    import cupy
+
+    wide, index = (np.int32, "int") if u.size < launch.NARROW else (np.int64, "i64")
+    gamma, sums = cupy.empty(u.shape, u.dtype), cupy.empty((warps, 2), u.dtype)
+    u, *by_context = map(cupy.ascontiguousarray, (u, *by_context))
+    given = u, cupy.ascontiguousarray(number, wide), *by_context, *map(np.int64, u.shape), *scalars
+    name = f"{kernel}<{CTYPES[u.dtype]}, {index}>"
+    launch.run("rows", name, 32 * warps, 1, *given, gamma, sums)
+    loss, opened = sums.sum(axis=0)
+    return gamma, loss, opened
+
+
 def adam(
     parameters: Sequence[Sequence[Array]], rate: float, beta1: float, beta2: float, epsilon: float
 ) -> None:

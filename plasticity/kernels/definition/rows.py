@@ -40,6 +40,49 @@ def hinge(u: Array, y: Array, weight: Array, share: Array) -> tuple[Array, Array
     return gamma, (left.clip(0) * weight).sum(), ((gamma != 0) * share).sum()
 
 
+def hinge_pairs(
+    u: Array, number: Array, true: Array, other: Array, share: Array
+) -> tuple[Array, Array, Array]:
+    """`hinge` of all pairs, whose scores are u `(contexts, targets)`.
+
+    Args:
+        number: of each context's true target `(contexts,)`, for which y is +1, -1 for all others;
+        true, other: the weight of that pair, and of each of the others; share: of every pair.
+    """
+    same = number[:, None] == array_module(u).arange(u.shape[1])
+    y = same.astype(u.dtype) * 2 - 1
+    weight = array_module(u).where(same, true[:, None], other[:, None])
+    return hinge(u, y, weight, share[:, None])
+
+
+def infonce(
+    u: Array, number: Array, weight: Array, share: Array, epsilon: float
+) -> tuple[Array, Array, Array]:
+    """What InfoNCE, Eq. (9), makes of the scores u `(contexts, targets)`.
+
+    With `pi` the softmax of a context's scores its loss is `-log(pi_true + epsilon)`.
+
+    Args:
+        number: of each context's true target; weight: of the context in the average; share: of
+            each of its pairs. All `(contexts,)`.
+
+    Returns:
+        `gamma = ([the target is the true one] - pi) weight pi_true / (pi_true + epsilon)`, minus
+        the slope of the loss; the loss, the sum over contexts of `L weight`; and the sum of
+        `share` over pairs whose gamma is not 0.
+    """
+    xp = array_module(u)
+    u = u - u.max(axis=1, keepdims=True)  # large scores do not overflow
+    total = xp.exp(u).sum(axis=1, keepdims=True)
+    pi, same = xp.exp(u) / total, number[:, None] == xp.arange(u.shape[1])
+    rows = xp.arange(len(u))
+    true, log = pi[rows, number], (u - xp.log(total))[rows, number]
+    gamma = (same - pi) * weight[:, None]
+    if epsilon:
+        gamma, log = gamma * true[:, None] / (true[:, None] + epsilon), xp.log(true + epsilon)
+    return gamma, -(log * weight).sum(), ((gamma != 0) * share[:, None]).sum()
+
+
 def adam(
     parameters: Sequence[Sequence[Array]], rate: float, beta1: float, beta2: float, epsilon: float
 ) -> None:

@@ -535,9 +535,54 @@ def test_the_hinge_agrees_with_its_definition(events, dtype, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+PAIRS = [(0, 5), (1, 1), (3, 33), (2, 256), (5, 257), (7, 600)]  # contexts, targets
+
+
+def scored(contexts, targets, dtype):
+    """Scores of contexts and targets, and for each context its true target and three weights."""
+    rng = np.random.default_rng(contexts)
+    true, other, share = rng.random((3, contexts)).astype(dtype)
+    true[:1] = 0  # takes no part, and its gate counts as closed
+    u = 3 * rng.standard_normal((contexts, targets))
+    return u.astype(dtype), rng.integers(0, targets, contexts), true, other, share
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("form", ["hinge_pairs", "infonce", "infonce, exact logarithm"])
+@pytest.mark.parametrize("shape", PAIRS)
+def test_all_pairs_agree_with_their_definitions(shape, form, dtype, wide, monkeypatch):
+    if wide:
+        monkeypatch.setattr(launch, "NARROW", 0)
+    given = scored(*shape, dtype)
+    name, _, exactly = form.partition(", ")
+    if name == "infonce":
+        given = *given[:3], given[4], 0.0 if exactly else 0.1
+    gamma, *sums = getattr(rows, name)(*given)
+    exact = [a.astype(float) if getattr(a, "dtype", None) == dtype else a for a in given]
+    wanted, *wanted_sums = getattr(definition.rows, name)(*exact)
+    limit = 1e-5 if dtype == np.float32 else 1e-13
+    assert gamma.dtype == sums[0].dtype == dtype
+    np.testing.assert_allclose(gamma, wanted, rtol=limit, atol=limit / 100)
+    np.testing.assert_allclose(sums, wanted_sums, rtol=limit)
+    launched_as(monkeypatch, (2, 1), (64, 1))
+    for a, b in zip(getattr(rows, name)(*given), (gamma, *sums), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_large_scores_do_not_overflow_infonce():
+    u, one = np.array([[1e4, 0.0, 1e4], [-1e4, -1e4, 0.0]]), np.ones(2)
+    gamma, loss, opened = rows.infonce(u, np.array([0, 1]), one, one, 0.0)
+    np.testing.assert_array_equal(gamma, [[0.5, 0, -0.5], [0, 1, -1]])
+    assert loss == pytest.approx(np.log(2) + 1e4) and opened == 4
+
+
 def test_a_score_that_is_no_number_shows_in_the_loss():
     u = np.array([0.0, np.nan])
     assert np.isnan(rows.hinge(u, np.ones(2), np.ones(2), np.ones(2))[1])
+    first, one = np.zeros(1, int), np.ones(1)
+    assert np.isnan(rows.hinge_pairs(u[None], first, one, one, one)[1])
+    assert np.isnan(rows.infonce(u[None], first, one, one, 0.0)[1])
 
 
 @many

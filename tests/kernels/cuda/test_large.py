@@ -142,6 +142,28 @@ def test_scores_and_contributions_of_events():
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "large"),
+    [("hinge_pairs", "contexts"), ("hinge_pairs", "targets"), ("infonce", "contexts")],
+)
+def test_all_pairs(name, large):
+    u, ones = numbers(1, 9), np.ones(1, T)
+
+    def launch(contexts, targets):
+        scores = grown(u, contexts) if contexts > 1 else grown(u, targets, 1)
+        number = grown(np.array([targets - 2]), contexts)
+        weights = [grown(ones, contexts) for _ in range(3 if name == "hinge_pairs" else 2)]
+        warps = contexts * (-(-targets // 256) if name == "hinge_pairs" else 1)
+        out = sparse((contexts, targets), T), sparse((warps, 2), T)
+        epsilon = () if name == "hinge_pairs" else (T(0),)
+        args = (scores, number, *weights, contexts, targets, *epsilon, *out)
+        return 32 * warps, 1, args, out
+
+    shape = (LARGE // 9 + 3, 9) if large == "contexts" else (1, LARGE + 9)
+    place = lambda a: (-1, slice(-9, None)) if a.shape[1] > 2 else (-1,)  # noqa: E731
+    check("rows", f"{name}<float, i64>", launch(1, 9), launch(*shape), place)
+
+
 def test_adam():
     def launch(size):
         arrays = [[grown(abs(numbers(5)), n) for _ in range(4)] for n in (size, 5, 5, size)]

@@ -36,6 +36,7 @@
 #define __launch_bounds__(...)
 
 using std::exp;  // of a float they are a float's, as in CUDA
+using std::log;
 using std::sqrt;
 using std::tanh;
 
