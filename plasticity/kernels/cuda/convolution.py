@@ -8,27 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from plasticity.arrays import Array
-from plasticity.errors import UserError
 from plasticity.kernels.cuda import launch, products
 from plasticity.kernels.cuda.launch import CTYPES, FIRST
 from plasticity.kernels.geometry import Geometry
 
 PRODUCTS = {"Tile4": 36, "Tile2": 9}
 ONES = {"Tile4": 7, "Tile2": 0}  # the product in which a transformed post factor sums its tile
-MOST = 2**32  # bytes of a patch's map, as the kernels count them
 THREADS = 256  # of a block of the first layer
 BLOCKS = 1024  # of its dW, at least where there are as many patches; twice as many at most
 
 
 def _tile(H: int, W: int, channels: int, dtype: np.dtype) -> tuple[str, int]:
-    """The kind of tile for a map, and how many the map takes.
-
-    Raises:
-        UserError: a map of 4 GiB.
-    """
-    if (size := H * W * channels * dtype.itemsize) >= MOST:
-        told = f"a map of {H}x{W}x{channels} takes {size} bytes"
-        raise UserError(f"{told}, and a GPU's kernels expect less than {MOST}")
+    """The kind of tile for a map, and how many the map takes."""
+    launch.check_map(H, W, channels, dtype)
     return ("Tile2", 1) if (H, W) == (2, 2) else ("Tile4", -(-H // 4) * -(-W // 4))
 
 

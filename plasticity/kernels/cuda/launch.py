@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from plasticity.arrays import Array
+from plasticity.errors import UserError
 
 CTYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 OF_TILES, OF_POOLS = ("inputs", "errors"), ("post_inputs", "posts", "activities")
@@ -71,8 +72,14 @@ FILES = {
     "matrix_units": (
         ("common.cuh",),
         (
-            *(f"{k}<{unit}>" for k, unit in product(("rounded", "inputs", "posts"), UNITS)),
+            *(f"rounded<{unit}>" for unit in UNITS),
             *(f"{k}<{u}, {n}>" for k, u, n in product(("forward", "correlate"), UNITS, (1, 4))),
+            *(
+                f"{k}<{unit}, {n}, {by_input}>"
+                for k, unit, n, by_input in product(
+                    ("inputs", "posts"), UNITS, (1, 4), ("false", "true")
+                )
+            ),
         ),
     ),
     "convolution": (("common.cuh", "tiles.cuh"), tuple(_transforms())),
@@ -83,6 +90,7 @@ OPTIONS = ("--std=c++17",)
 CHUNK_BYTES = 2**30  # of transformed tiles or windows at a time
 BLOCK = 256  # threads, the most that the kernels are compiled for
 MOST_BLOCKS = 2**31 - 1  # of a grid
+MOST_BYTES = 2**32  # of an example's map, see `after` in common.cuh
 
 
 def source(file: str) -> str:
@@ -156,6 +164,17 @@ def reciprocal(divisor: int) -> np.int64:
     """
     places = (max(divisor, 1) - 1).bit_length()
     return np.int64(-(-(1 << 31 + places) // max(divisor, 1)) | places << 32)
+
+
+def check_map(H: int, W: int, channels: int, dtype: np.dtype) -> None:
+    """Kernels count the bytes from the start of an example's map in 32 bits.
+
+    Raises:
+        UserError: a map of more.
+    """
+    if (size := H * W * channels * dtype.itemsize) >= MOST_BYTES:
+        told = f"a map of {H}x{W}x{channels} takes {size} bytes"
+        raise UserError(f"{told}, and a GPU's kernels expect less than {MOST_BYTES}")
 
 
 def address(a: Array) -> int:

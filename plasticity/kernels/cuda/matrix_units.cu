@@ -99,61 +99,102 @@ KERNEL rounded(const float* __restrict__ a, i64 size, float* __restrict__ out) {
     ALONG_X(i, size) out[i] = __uint_as_float(P::rounded(a[i]));
 }
 
-// Words of x (N, places, C): of its channels (N, places, words), or `by_input`, of inputs that
-// follow each other (words, places, C). Zero beyond the last.
-template <typename P>
-KERNEL inputs(const float* __restrict__ x, i64 N, i64 places, i64 C, bool by_input,
-              u32* __restrict__ words) {
-    const i64 wide = by_input ? C : (C + P::PACK - 1) / P::PACK;
-    const i64 groups = by_input ? (N + P::PACK - 1) / P::PACK : N;
-    ALONG_X(w, wide) {
-        ALONG_Y(row, groups * places) {
-            // The row of x that is an input's, where a word has several of them.
-            const i64 before = P::PACK > 1 && by_input ? row / places * (P::PACK - 1) : 0;
-            u32 number[P::PACK];
+// The numbers of N neighbouring words. A word has them of inputs that follow each other (BY_INPUT),
+// `step` apart, or of neighbouring channels; those that are not `there`, beyond the last, are `none`.
+template <typename P, int N, bool BY_INPUT, typename T>
+__device__ __forceinline__ void gather(const T* from, i64 step, i64 there, T none,
+                                       T (&number)[N][P::PACK]) {
 #pragma unroll
-            for (int k = 0; k < P::PACK; ++k) {
-                const i64 at = by_input ? row + (before + k) * places : row;
-                const i64 c = by_input ? w : w * P::PACK + k;
-                number[k] = at < N * places && c < C ? P::rounded(x[at * C + c]) : 0u;
-            }
-            words[row * wide + w] = P::word(number);
+    for (int part = 0; part < P::PACK; ++part) {
+        Pack<T, N> numbers(none);
+        if ((BY_INPUT ? part : part * N) < there)
+            numbers = load<N>(from + (BY_INPUT ? part * step : part * N));
+#pragma unroll
+        for (int e = 0; e < N; ++e) {
+            const int i = part * N + e;
+            (BY_INPUT ? number[e][part] : number[i / P::PACK][i % P::PACK]) = numbers.at[e];
         }
     }
 }
 
-// The same of the post factor (N, H, W, O): the drive, where the neuron is active (rho') and has
-// won its pool of QH x QW (inhibition), or everywhere in a layer that is not `rectified`. The drive
-// is `shared` by the places of an input, or each winner has its own. `by_input`, its sums over a
-// word's inputs and all places are written too, (words, O).
-template <typename P>
-KERNEL posts(const u8* __restrict__ winner, const float* __restrict__ drive, bool shared,
-             bool rectified, i64 N, int H, int W, int QH, int QW, i64 O, bool by_input,
-             u32* __restrict__ words, float* __restrict__ sums) {
-    const i64 wide = by_input ? O : (O + P::PACK - 1) / P::PACK;
-    const i64 groups = by_input ? (N + P::PACK - 1) / P::PACK : N;
-    const int PH = H / QH, PW = W / QW;
-    ALONG_X(w, wide) {
+// Words (groups, wide) of x: of the channels of a row, `count` of them, which is a group, or of so
+// many inputs, of which a group has as many as a word. Zero beyond the last.
+template <typename P, int N, bool BY_INPUT>
+KERNEL inputs(const float* __restrict__ x, i64 groups, i64 wide, i64 count,
+              u32* __restrict__ words) {
+    ALONG_X(column, wide / N) {
         ALONG_Y(group, groups) {
-            float total = 0;
-            for (int r = 0; r < H; ++r)
-                for (int s = 0; s < W; ++s) {
-                    const int pr = r / QH, ps = s / QW, code = r % QH * QW + s % QW;
-                    u32 number[P::PACK];
+            const i64 w = column * N, first = (BY_INPUT ? group : w) * P::PACK;
+            const float* from = x + (BY_INPUT ? first * wide + w : group * count + first);
+            float number[N][P::PACK];
+            gather<P, N, BY_INPUT>(from, wide, count - first, 0.f, number);
+            Pack<u32, N> found;
 #pragma unroll
-                    for (int k = 0; k < P::PACK; ++k) {
-                        const i64 n = by_input ? group * P::PACK + k : group;
-                        const i64 o = by_input ? w : w * P::PACK + k;
-                        number[k] = 0;
-                        if (n >= N || o >= O || pr >= PH || ps >= PW) continue;
-                        const i64 at = ((n * PH + pr) * PW + ps) * O + o;
-                        if (rectified && winner[at] != code) continue;
-                        number[k] = P::rounded(drive[shared ? n * O + o : at]);
-                        total += __uint_as_float(number[k]);
+            for (int e = 0; e < N; ++e) {
+                u32 bits[P::PACK];
+#pragma unroll
+                for (int k = 0; k < P::PACK; ++k) bits[k] = P::rounded(number[e][k]);
+                found.at[e] = P::word(bits);
+            }
+            store(words + group * wide + w, found);
+        }
+    }
+}
+
+// The same of the post factor (patches, H, W, O): the drive, where the neuron is active (rho') and
+// has won its pool of QH x QW (inhibition), or everywhere in a layer that is not `rectified`. The
+// drive is `shared` by the places of an input, or each winner has its own. A thread has a row of
+// pools, of which a map has `lines`; the last one may be beyond those that are whole. Of inputs the
+// sums over a word's and over a line's places are written too, (groups, lines, O).
+template <typename P, int N, bool BY_INPUT>
+KERNEL posts(const u8* __restrict__ winner, const float* __restrict__ drive, bool shared,
+             bool rectified, i64 patches, int H, int W, int QH, int QW, i64 O, int lines,
+             i64 by_lines, i64 groups, i64 wide, u32* __restrict__ words,
+             float* __restrict__ sums) {
+    const int PH = H / QH, PW = W / QW;
+    ALONG_X(column, wide / N) {
+        ALONG_Y(row, groups * lines) {
+            const int group = Reciprocal(by_lines).of(int(row)), line = int(row) - group * lines;
+            const i64 w = column * N, map = i64(PH) * PW * O;
+            const i64 n = BY_INPUT ? i64(group) * P::PACK : group, o = BY_INPUT ? w : w * P::PACK;
+            const i64 there = BY_INPUT ? patches - n : O - o, step = shared ? O : map;
+            const i64 place = i64(line) * PW * O;
+            const u8* won = winner + n * map + place + o;
+            const float* driven = drive + n * step + (shared ? 0 : place) + o;
+            u32* to = words + i64(group) * H * W * wide + w;
+            Pack<float, N> total(0.f);
+            for (int ps = 0; ps * QW < W; ++ps) {
+                const bool whole = line < PH && ps < PW;
+                u8 code[N][P::PACK];
+                float number[N][P::PACK];
+                u32 bits[N][P::PACK];
+                gather<P, N, BY_INPUT>(won, map, whole && rectified ? there : 0, SILENT, code);
+                gather<P, N, BY_INPUT>(driven, step, whole ? there : 0, 0.f, number);
+#pragma unroll
+                for (int e = 0; e < N; ++e)
+#pragma unroll
+                    for (int k = 0; k < P::PACK; ++k) bits[e][k] = P::rounded(number[e][k]);
+                for (int dr = 0; dr < QH && line * QH + dr < H; ++dr)
+                    for (int ds = 0; ds < QW && ps * QW + ds < W; ++ds) {
+                        Pack<u32, N> found;
+#pragma unroll
+                        for (int e = 0; e < N; ++e) {
+                            u32 own[P::PACK];
+#pragma unroll
+                            for (int k = 0; k < P::PACK; ++k) {
+                                const bool wins = !rectified || code[e][k] == dr * QW + ds;
+                                own[k] = wins ? bits[e][k] : 0u;
+                                total.at[e] += __uint_as_float(own[k]);
+                            }
+                            found.at[e] = P::word(own);
+                        }
+                        const int r = line * QH + dr, s = ps * QW + ds;
+                        store(after(to, u32(r * W + s) * u32(wide)), found);
                     }
-                    words[((group * H + r) * W + s) * wide + w] = P::word(number);
-                }
-            if (by_input) sums[group * O + w] = total;
+                won += O;
+                driven += shared ? 0 : O;
+            }
+            if (BY_INPUT) store(sums + row * O + w, total);
         }
     }
 }

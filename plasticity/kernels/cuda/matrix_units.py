@@ -12,11 +12,8 @@ from plasticity.kernels.geometry import Geometry
 UNITS = {"tf32": ("Tf32", 1), "bfloat16": ("Bfloat16", 2)}  # numbers in a word
 INPUTS, NEURONS, CHANNELS = 32, 128, 64  # what a block has of each; of channels, for dW
 THREADS = 256  # of a block
+AT_ONCE = 4  # words that a thread writes
 BLOCKS = 1024  # that are to be there, so that a card has something for all its multiprocessors
-
-
-def _run(name: str, geometry: Geometry, *how: object) -> None:
-    launch.run("matrix_units", f"{name}<{UNITS[geometry.precision][0]}>", *how)
 
 
 def _spans(places: int, tiles: int) -> tuple[int, int]:
@@ -45,16 +42,29 @@ def _at_once(*rows: int) -> int:
     return 4 if all(words % 4 == 0 for words in rows) else 1
 
 
+def _instance(name: str, geometry: Geometry, by_input: bool, *arrays: Array) -> tuple[str, int]:
+    """A kernel that writes words, and how many of them its threads have at once: as many as the
+    channels of the arrays, and their addresses, allow."""
+    unit, pack = UNITS[geometry.precision]
+    numbers, channels = 1 if by_input else pack, arrays[0].shape[-1]
+    whole = channels % numbers == 0
+    n = launch.at_once(AT_ONCE, channels // numbers, *arrays) if whole else 1
+    return f"{name}<{unit}, {n}, {str(by_input).lower()}>", n
+
+
 def _inputs(x: Array, geometry: Geometry, by_input: bool = False) -> Array:
     """Words of maps `(N, *space, C)`: of channels that follow each other, or of inputs."""
     import cupy
 
+    x = cupy.ascontiguousarray(x, np.float32)
     N, *space, C = x.shape
     shape = (_wide(N, geometry), C) if by_input else (N, _wide(C, geometry))
     words = cupy.empty((shape[0], *space, shape[1]), np.uint32)
-    sizes = (*map(np.int64, (N, int(np.prod(space)), C)), np.bool_(by_input))
-    rows = words.size // max(shape[1], 1)
-    _run("inputs", geometry, shape[1], rows, cupy.ascontiguousarray(x, np.float32), *sizes, words)
+    groups = shape[0] if by_input else N * int(np.prod(space))
+    wide = words.size // max(groups, 1)
+    name, n = _instance("inputs", geometry, by_input, x, words)
+    sizes = map(np.int64, (groups, wide, N if by_input else C))
+    launch.run("matrix_units", name, wide // n, groups, x, *sizes, words)
     return words
 
 
@@ -65,14 +75,19 @@ def _posts(
     import cupy
 
     N, O = len(drive), drive.shape[-1]  # noqa: E741
+    drive = cupy.ascontiguousarray(drive, np.float32)
     won = cupy.empty(0, np.uint8) if winner is None else cupy.ascontiguousarray(winner, np.uint8)
     groups, wide = (_wide(N, geometry), O) if by_input else (N, _wide(O, geometry))
+    launch.check_map(*output, wide, np.dtype(np.uint32))
     words = cupy.empty((groups, *output, wide), np.uint32)
-    sums = cupy.empty((groups, O) if by_input else (0, O), np.float32)
+    lines = -(-output[0] // geometry.pool[0])
+    sums = cupy.empty((groups * lines, O) if by_input else (0, O), np.float32)
+    name, n = _instance("posts", geometry, by_input, drive, won, words, sums)
     how = np.bool_(drive.ndim == 2), np.bool_(winner is not None), np.int64(N)
-    sizes = (*map(np.int32, (*output, *geometry.pool)), np.int64(O), np.bool_(by_input))
-    given = won, cupy.ascontiguousarray(drive, np.float32)
-    _run("posts", geometry, wide, groups, *given, *how, *sizes, words, sums)
+    sizes = (*map(np.int32, (*output, *geometry.pool)), np.int64(O), np.int32(lines))
+    sizes += launch.reciprocal(lines), np.int64(groups), np.int64(wide)
+    given = won, drive, *how, *sizes, words, sums
+    launch.run("matrix_units", name, wide // n, groups * lines, *given)
     return words, sums
 
 

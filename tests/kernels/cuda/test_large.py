@@ -423,22 +423,32 @@ def test_numbers_that_are_rounded():
     check("matrix_units", "rounded<Tf32>", few, many, lambda _: (slice(-5, None),))
 
 
-def test_words_of_maps_and_of_post_factors():
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_words_of_maps_and_of_post_factors(at_once):
     x, winner, drive = numbers(2, 4, 4, C), winners(2, 2, 2, O), numbers(2, O)
 
     def maps(N):
-        out = sparse((N, 16, C // 2), np.uint32)
-        return C // 2, N * 16, (grown(x, N), N, 16, C, False, out), [out]
+        out, rows, wide = sparse((N, 16, C // 2), np.uint32), N * 16, C // 2
+        return wide // at_once, rows, (grown(x, N), rows, wide, C, out), [out]
 
-    count = LARGE // (8 * C) + 3
-    check("matrix_units", "inputs<Bfloat16>", maps(2), maps(count), lambda _: (-1, -1))
+    few, many = maps(2), maps(LARGE // (8 * C) + 3)
+    check("matrix_units", f"inputs<Bfloat16, {at_once}, false>", few, many, lambda _: (-1, -1))
+
+    def by_input(N):
+        out, wide = sparse((N // 2, 16, C), np.uint32), 16 * C
+        return wide // at_once, N // 2, (grown(x, N), N // 2, wide, N, out), [out]
+
+    few, many = by_input(2), by_input(LARGE // (8 * C) + 4)
+    check("matrix_units", f"inputs<Bfloat16, {at_once}, true>", few, many, lambda _: (-1, -1))
 
     def posts(N):
-        out = sparse((N, 4, 4, O), np.uint32), sparse((N, O), T)
-        how = (True, True, N, *sizes(4, 4, 2, 2), O, True)
-        return O, N, (grown(winner, N), grown(drive, N), *how, *out), out
+        out = sparse((N, 4, 4, O), np.uint32), sparse((N * 2, O), T)
+        map_of = *sizes(4, 4, 2, 2), O, *sizes(2), launch.reciprocal(2)
+        args = (grown(winner, N), grown(drive, N), True, True, N, *map_of, N, O, *out)
+        return O // at_once, N * 2, args, out
 
-    check("matrix_units", "posts<Tf32>", posts(2), posts(LARGE // (16 * O) + 3), lambda _: (-1,))
+    few, many = posts(2), posts(LARGE // (16 * O) + 3)
+    check("matrix_units", f"posts<Tf32, {at_once}, true>", few, many, lambda _: (-1,))
 
 
 @pytest.mark.parametrize("what", ["inputs", "neurons"])

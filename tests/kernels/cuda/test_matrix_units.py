@@ -42,6 +42,7 @@ def cupy(monkeypatch):
     nothing = type("ndarray", (), {})  # the definitions take these arrays for the CPU's
     module = SimpleNamespace(RawModule=RawModule, ndarray=nothing, **functions)
     monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(launch, "address", lambda a: a.ctypes.data)
     launch._kernels.cache_clear()
     yield
     launch._kernels.cache_clear()
