@@ -84,6 +84,18 @@ def test_all_steps_at_once_make_the_same_numbers(name, monkeypatch):
     assert found["open"] > 0 and np.abs(found["drive"]).max() > 0
 
 
+@pytest.mark.parametrize("rule", ["clapp", "gim"])
+def test_a_rank_compares_its_contexts_with_all_targets_at_once(rule):
+    rule = rules.get(rule, steps=3, negatives_from="others")
+    rng, layout = np.random.default_rng(3), replace(WINDOW, mine=(1, 3))
+    z, own = rng.standard_normal((layout.rows, 2, 5)), rule.prepare(5, rng)
+    draw, c = rule.draw(layout, rng), layout.of_mine(z)  # contexts are the rank's own alone
+    wanted = learned(rule, (z, c), own, draw, layout)
+    found = learned(rule, (z, c), own, draw.together(layout.own()), layout)
+    for key, a in wanted.items():
+        np.testing.assert_allclose(found[key], a, rtol=1e-12, atol=1e-13, err_msg=key)
+
+
 @pytest.mark.parametrize("name", ["clapp", "target alone", "negatives of all", "a window"])
 def test_the_steps_are_the_events_that_were_drawn(name):
     _, _, _, draw, layout = case(name)

@@ -171,6 +171,22 @@ def test_events_on_the_card_agree_and_repeat(dtype, events):
     close(found[0], wanted, size)
 
 
+@pytest.mark.parametrize("name, more", [("hinge_pairs", ()), ("infonce", (1e-11,))])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_all_pairs_on_the_card_agree_and_repeat(dtype, name, more):
+    rng, contexts, targets = np.random.default_rng(3), 300, 700
+    u, number = 3 * rng.standard_normal((contexts, targets)), rng.integers(0, targets, contexts)
+    u, *weights = (a.astype(dtype) for a in (u, *rng.random((2 if more else 3, contexts))))
+    given = on_card(u, number, *weights)
+    first, again = (getattr(kernels, name)(*given, *more) for _ in range(2))
+    wanted = getattr(rows, name)(
+        u.astype(float), number, *(w.astype(float) for w in weights), *more
+    )
+    for a, b, exact in zip(first, again, wanted, strict=True):
+        np.testing.assert_array_equal(a.get(), b.get())
+        close(a, exact, np.abs(exact).max())
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_adam_on_the_card_agrees(dtype):
     rng = np.random.default_rng(2)
