@@ -625,12 +625,16 @@ def keyed(drawn: tuple[Events, ...], rng: np.random.Generator) -> tuple[Events, 
 def same_place(layout: Layout, k: int, others: np.ndarray, start: int = 0) -> np.ndarray:
     """Negatives of other samples `others (B, N)`, each at the place of the true future.
 
+    Args:
+        others: for each sample of `layout.mine`.
+
     Returns:
         Patch numbers `(contexts, N)`, as `events` takes them.
     """
     _, future, _ = _truth(layout, k, start)
     row, image, column = np.unravel_index(future[:, 0], layout.shape)
     row, column = row[:, None], column[:, None]
+    image = image if layout.mine is None else image - layout.mine[0]
     return (row * layout.samples + others[image]) * layout.lanes + column
 
 
@@ -687,7 +691,9 @@ def draw(
         floor = None
         if negatives_from == "patch":
             away = rng.integers(1, layout.samples, (layout.samples, negatives))
-            others = (np.arange(layout.samples)[:, None] + away) % layout.samples
+            # Numbers are drawn for the whole batch, that any number of ranks learns the same.
+            own = layout.mine or (0, layout.samples)
+            others = (np.arange(*own)[:, None] + away[slice(*own)]) % layout.samples
             who = same_place(layout, k, others, start)
         elif shuffled is not None:
             who, floor = layout.of_mine(shuffled[-layout.contexts(k) :]), 0

@@ -36,22 +36,24 @@ def numbered(draw: Draw, layout: Layout) -> Draw:
     halves = [half for half in (draw.pred, draw.retro) if half is not None]
     if isinstance(draw.pred[0], AllPairs):
         return draw
-    own = layout.own()
+    every, own = [e for half in halves for e in half], layout.own()
     home = layout.mine[0] // own.samples * own.rows  # the place of its first row
-    targets = [_places(e.target, layout) for half in halves for e in half]
-    named = np.unique(np.concatenate(targets))
-    foreign = named[(named < home) | (named >= home + own.rows)]
-
-    def here(place: np.ndarray) -> np.ndarray:
-        at_home = (place >= home) & (place < home + own.rows)
-        return np.where(at_home, place - home, own.rows + np.searchsorted(foreign, place))
+    context, target = (
+        _places(np.concatenate([getattr(e, name) for e in every]), layout) - home
+        for name in ("context", "target")
+    )
+    away = (target < 0) | (target >= own.rows)
+    foreign = np.unique(target[away])
+    target[away] = own.rows + np.searchsorted(foreign, target[away])
+    ends = np.cumsum([len(e.context) for e in every])[:-1]
+    places = zip(np.split(context, ends), np.split(target, ends), strict=True)
 
     def again(event: Events) -> Events:
+        context, target = next(places)
         first = event.first // layout.samples * own.samples
-        context = _places(event.context, layout) - home
-        return replace(event, context=context, target=here(next(places)), first=first)
+        return replace(event, context=context, target=target, first=first)
 
-    places = iter(targets)
+    foreign = foreign + home
     pred, retro = (half and tuple(map(again, half)) for half in (draw.pred, draw.retro))
     counts = np.bincount(foreign // own.rows, minlength=layout.samples // own.samples)
     needs = Foreign(tuple(counts.tolist()), foreign % own.rows)

@@ -172,8 +172,9 @@ def test_no_more_travels_than_the_encodings_that_are_named_and_the_drive_on_them
     assert sum(comm.sent.values()) == expected > 0
 
 
-def test_a_rank_draws_what_one_process_draws_for_its_contexts():
-    layout, rule = Layout(7, 6, 7), rules.get("clapp", negatives_from="batch", negatives=2)
+@pytest.mark.parametrize("negatives_from", ["patch", "batch", "all"])
+def test_a_rank_draws_what_one_process_draws_for_its_contexts(negatives_from):
+    layout, rule = Layout(7, 6, 7), rules.get("clapp", negatives_from=negatives_from, negatives=2)
     whole = rule.draw(layout, np.random.default_rng(0))
     for rank in range(3):
         part = replace(layout, mine=(2 * rank, 2 * rank + 2))
