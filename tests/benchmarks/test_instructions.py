@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import cuda_resources, instructions
+from plasticity.kernels.cuda import launch
 
 LISTING = """
 //--------------------- .text.f --------------------------
@@ -103,6 +104,32 @@ def test_wide_accesses_are_told_by_their_width_and_a_kernel_without_loops_is_its
     kernel = of(code)
     assert kernel.accesses("LDG") == kernel.accesses("STG") == {16: 1}
     assert kernel.main == kernel and kernel.moved == 32 and not kernel.looped.instructions
+
+
+# Instructions for each byte of the main loops, in float32, where as many channels as may be are
+# taken at once: what an H100's memory leaves time for is 8.5.
+MOST = {"inputs": 2.5, "post_inputs": 3, "posts": 2, "activities": 2, "errors": 2, "weights": 1.5,
+        "gradients": 1.5, "first_forward": 4, "first_correlate": 5}  # fmt: skip
+
+
+@with_tools
+@pytest.mark.parametrize("file", ["convolution", "first"])
+def test_kernels_that_only_move_numbers_divide_nothing_and_keep_up_with_the_memory(file):
+    names = [n for n in launch.names(file, "float") if n.strip(">").split(", ")[2:3] != ["1"]]
+    code = launch.source(file)
+    cubin, _, resources = cuda_resources.compile_kernels(code, names, "sm_90")
+    kernels = instructions.disassemble(cubin)
+    for name, of in resources.items():
+        kernel = kernels[of.symbol]
+        assert not kernel.count(lambda i: i.is_a("ATOM", "ATOMG", "RED"))
+        assert counts(kernel)["div32"] == counts(kernel)["div64"] == 0, name
+        main = kernel.main
+        assert len(main.instructions) / main.moved <= MOST[name.partition("<")[0]], name
+    if file == "convolution":
+        wide = kernels[resources["inputs<float, Tile4, 2>"].symbol]
+        assert wide.accesses("LDG") == wide.accesses("STG") == {8: 36}
+        four = kernels[resources["errors<float, Tile2, 4>"].symbol]
+        assert four.accesses("LDG") == {16: 9} and four.accesses("STG") == {16: 4}
 
 
 @with_tools

@@ -3,18 +3,22 @@
 // pixels (B, h, w); out (rows * B * columns, patch, patch), rows first, then image, then column.
 template <typename T>
 KERNEL extract_patches(const u8* __restrict__ pixels, const i64* __restrict__ top,
-                       const i64* __restrict__ left, const bool* __restrict__ flip, i64 images,
-                       i64 h, i64 w, i64 crop, i64 patch, i64 along, double mean, double std,
-                       T* __restrict__ out) {
-    ALONG_Y(n, along * images * along) {
-        const i64 t = n / (images * along), image = n / along % images, s = n % along;
-        const i64 row = top[image] + t * (patch / 2), column = s * (patch / 2);
-        const u8* from = pixels + image * h * w;
-        ALONG_X(k, patch * patch) {
-            const i64 i = k / patch, j = column + k % patch;
-            const u8 value = from[(row + i) * w + left[image] + (flip[image] ? crop - 1 - j : j)];
+                       const i64* __restrict__ left, const bool* __restrict__ flip, int images,
+                       int h, int w, int crop, int patch, int along, i64 by_row, i64 by_along,
+                       i64 by_patch, double mean, double std, T* __restrict__ out) {
+    const int row = images * along, size = patch * patch;
+    ALONG_Y(n, i64(along) * row) {
+        const int t = Reciprocal(by_row).of(int(n)), beside = int(n) - t * row;
+        const int image = Reciprocal(by_along).of(beside), s = beside - image * along;
+        const i64 first = top[image] + t * (patch / 2), begin = left[image];
+        const u8* from = pixels + (i64(image) * h + first) * w + begin;
+        const bool turned = flip[image];
+        ALONG_X(number, size) {
+            const int k = int(number), i = Reciprocal(by_patch).of(k);
+            const int j = s * (patch / 2) + k - i * patch;
+            const u8 value = *after(from, u32(i) * u32(w) + u32(turned ? crop - 1 - j : j));
             // In double, as the definition: 256 values, rounded once.
-            out[n * patch * patch + k] = T((value / 255.0 - mean) / std);
+            out[n * size + k] = T((value / 255.0 - mean) / std);
         }
     }
 }

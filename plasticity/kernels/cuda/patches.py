@@ -33,7 +33,8 @@ def extract_patches(
         cupy.ascontiguousarray(pixels),
         *integers(top, left),
         cupy.ascontiguousarray(flip, np.bool_),
-        *map(np.int64, (images, h, w, crop, patch, along)),
+        *map(np.int32, (images, h, w, crop, patch, along)),
+        *map(launch.reciprocal, (images * along, along, patch)),
         *map(np.float64, (mean, std)),
         out,
     )

@@ -60,6 +60,14 @@ def winners(*shape):
     return np.where(found < 4, found, SILENT).astype(np.uint8)
 
 
+def sizes(*numbers):
+    return map(np.int32, numbers)
+
+
+def places(*divisors):
+    return map(launch.reciprocal, divisors)
+
+
 def run(file, name, columns, rows, args, ending=False):
     """Launch a kernel as it would be; with `ending` the block that has the last row and column.
 
@@ -109,8 +117,8 @@ def test_patches():
     def launch(images):
         at = [grown(place[i : i + 1], images) for i in range(2)]
         out = sparse((along * images * along, 16, 16), T)
-        sizes = (images, 72, 72, 64, 16, along)
-        args = (grown(pixels, images), *at, grown(flip, images), *sizes, 0.4, 0.25, out)
+        how = *sizes(images, 72, 72, 64, 16, along), *places(images * along, along, 16)
+        args = (grown(pixels, images), *at, grown(flip, images), *how, 0.4, 0.25, out)
         return 256, len(out), args, [out]
 
     check("patches", "extract_patches<float>", launch(1), launch(count), lambda a: (-1,))
@@ -212,14 +220,6 @@ def test_states_and_posts_of_a_recurrent_unit():
         return launch.BLOCK * M, 1, args, out
 
     check("gru", "gru_posts<float>", posts(1), posts(count), lambda _: (-1,))
-
-
-def sizes(*numbers):
-    return map(np.int32, numbers)
-
-
-def places(each, across):
-    return launch.reciprocal(each), launch.reciprocal(across)
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -443,7 +443,7 @@ def test_words_of_maps_and_of_post_factors(at_once):
 
     def posts(N):
         out = sparse((N, 4, 4, O), np.uint32), sparse((N * 2, O), T)
-        map_of = *sizes(4, 4, 2, 2), O, *sizes(2), launch.reciprocal(2)
+        map_of = *sizes(4, 4, 2, 2), O, *sizes(2), *places(2)
         args = (grown(winner, N), grown(drive, N), True, True, N, *map_of, N, O, *out)
         return O // at_once, N * 2, args, out
 
