@@ -12,7 +12,7 @@ import argparse
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -140,14 +140,16 @@ class Clock:
         return found
 
 
-def measure(call: Callable, repeat: int = 10) -> float:
-    """The median seconds of a call, on the card's clock."""
+def measure(call: Callable, repeat: int = 10, cover: "cupy.ndarray | None" = None) -> float:  # noqa: F821
+    """The median seconds of a call, on the card's clock; behind a product with `cover`, if any."""
     import cupy
 
     call()
     seconds = []
     for _ in range(repeat):
         start, stop = cupy.cuda.Event(), cupy.cuda.Event()
+        if cover is not None:
+            cupy.matmul(cover, cover)
         start.record()
         call()
         stop.record()
@@ -254,6 +256,32 @@ def convolutions(width: float, batch: int, samples: int, ceilings: tuple[float, 
         told = "".join(f" {1e3 * s:10.3f} {least / s:12.0%}" for s in map(measure, calls))
         print(f"{layer.name:8} {y.shape[1]:7} {told}", flush=True)
         samples, C = y.shape[1:]
+
+
+def by_chunks(width: float, patches: int, side: int, mebibytes: Sequence[int]) -> None:
+    """Print each convolution of VGG-6 that goes by transforms, forwards and dW, with so many MiB of
+    tiles at a time: what fits the card's second cache need not go to its memory and back.
+
+    The launches of a call are queued behind a product, so that the card does not wait for them.
+    """
+    cover, C = random_numbers(COVER, COVER), 1
+    print(f"{'layer':8} {'tiles of':>10} {'forward, ms':>12} {'dW, ms':>8}")
+    usual = launch.CHUNK_BYTES
+    for layer in networks.get("vgg6", width=width).convolutions:
+        x = random_numbers(patches, side, side, C)
+        weight, bias = random_numbers(layer.outputs, C, 3, 3), random_numbers(layer.outputs)
+        y, winner, _ = kernels.forward(x, weight, bias, layer.geometry)
+        drive = random_numbers(patches, layer.outputs)
+        calls = (
+            lambda: kernels.forward(x, weight, bias, layer.geometry),  # noqa: B023
+            lambda: kernels.correlate(x, winner, drive, layer.geometry),  # noqa: B023
+        )
+        for size in mebibytes if C > 1 else ():
+            launch.CHUNK_BYTES = size * 2**20
+            told = "".join(f" {1e3 * measure(call, 5, cover):11.3f}" for call in calls)
+            print(f"{layer.name:8} {size:6} MiB {told}", flush=True)
+        launch.CHUNK_BYTES = usual
+        side, C = y.shape[1], layer.outputs
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,8 @@ def compared(name: str, width: float, shape: tuple[int, ...]) -> float:
 
 
 def step(small: bool) -> None:
-    """A training step, of images and of sound: its time, launches, kernels and memory."""
+    """A training step, of images, sound and film: its time, launches, kernels and memory; and the
+    convolutions of images with less of their tiles at a time."""
     import gpu
 
     if small:
@@ -121,6 +122,7 @@ def step(small: bool) -> None:
         gpu.report("clapp", 2, 0.02, 1, precision="bfloat16", layers=1)
         gpu.report("clapp_s", 2, 0.02, 1, **FEW_FRAMES, **gpu.SOUND)
         gpu.report("clapp_s", 2, 0.02, 1, **SMALL_FILM, **gpu.FILM)
+        gpu.by_chunks(0.02, 2, 8, (1,))
         return
     for rule in ("clapp", "clapp_s"):
         found = gpu.report(rule, 32, 1.0, 20)
@@ -132,6 +134,8 @@ def step(small: bool) -> None:
     gpu.report("clapp_s", 8, 1.0, 20, **gpu.SOUND)
     print(flush=True)
     gpu.report("clapp_s", 8, 1.0, 5, **gpu.FILM)
+    print(flush=True)
+    gpu.by_chunks(1.0, 32 * 49, 16, (1024, 128, 32))
 
 
 def _slowest(found: "gpu.Report") -> None:  # noqa: F821

@@ -69,3 +69,15 @@ def test_a_recurrent_units_products_are_counted():
     assert gpu.recurrent("gru_posts", (*posts, np.True_)) == 2 * 3 * 12 * 4 * 2
     assert gpu.recurrent("gru_posts", (*posts, np.False_)) == 0
     assert gpu.recurrent("adam", ()) == 0
+
+
+def test_convolutions_are_timed_with_less_of_their_tiles_at_a_time(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "COVER", 8)
+    usual = gpu.launch.CHUNK_BYTES
+    with standin.installed():
+        gpu.by_chunks(0.02, 3, 8, (1, 2))
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[:2] for line in lines] == [
+        [f"conv{n}", size] for n in range(2, 7) for size in "12"
+    ]
+    assert usual == gpu.launch.CHUNK_BYTES
