@@ -443,7 +443,7 @@ class Clapp(Rule):
         if not self.block_grad:
             parts = kernels.multiply(met[-K:], W_retro.transpose(0, 2, 1))
             onto_contexts = _rows((drive if up is None else up)[first[-1] : first[-1] + n])
-            onto_contexts += parts.sum(axis=0)  # Eq. (7)
+            kernels.add_stack(onto_contexts, parts)  # Eq. (7)
         changes = {}
         if self.learn_prediction:  # Eq. (8)
             changes["W_pred"] = kernels.multiply(met[:K].transpose(0, 2, 1), contexts)

@@ -35,6 +35,7 @@ __all__ = [
     "adam",
     "add_rows",
     "add_skip",
+    "add_stack",
     "at_winners",
     "back",
     "before",
@@ -354,6 +355,17 @@ def add_rows(
     """
     array_module(out, to, factor, values, source)
     form("add_rows", call_with(out, values))(out, to, factor, values, source, by_row)
+
+
+def add_stack(out: Array, parts: Array) -> None:
+    """`out += sum over k of parts[k]`, in place, of arrays `(...)` and `(K, ...)`.
+
+    Raises:
+        ValueError: parts of another shape.
+    """
+    if parts.shape[1:] != out.shape:
+        raise ValueError(f"parts of shape {parts.shape} for an array of shape {out.shape}")
+    form("add_stack", call_with(out, parts))(out, parts)
 
 
 def hinge(u: Array, y: Array, weight: Array, share: Array) -> tuple[Array, Array, Array]:

@@ -152,6 +152,10 @@ FORMS: dict[str, tuple[tuple[str, Takes], ...]] = {
         ("cpu.rows", CONTIGUOUS),
         ("definition.rows", ALWAYS),
     ),
+    "add_stack": (
+        ("cuda.rows", LYING_ON_DEVICE),
+        ("definition.rows", ALWAYS),
+    ),
     "hinge": (
         ("cuda.rows", LYING_ON_DEVICE),
         ("definition.rows", ALWAYS),

@@ -31,6 +31,7 @@ ROWS = (
     "scores<{}, int>",
     "add_rows<{}>",
     "add_rows<{}, int>",
+    "add_stack<{}>",
     "adam<{}>",
     "hinge<{}>",
 )

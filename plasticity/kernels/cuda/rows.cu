@@ -46,6 +46,16 @@ KERNEL add_rows(const I* __restrict__ order, const I* __restrict__ start, i64 se
     }
 }
 
+// out[i] += sum over k of parts[k, i], in the order of k.
+template <typename T>
+KERNEL add_stack(const T* __restrict__ parts, i64 count, i64 size, T* __restrict__ out) {
+    ALONG_X(i, size) {
+        T sum = 0;
+        for (i64 k = 0; k < count; ++k) sum += parts[k * size + i];
+        out[i] += sum;
+    }
+}
+
 // Eq. (3): gamma = y weight where 1 - y u > 0. To the sums come the loss max(0, 1 - y u) weight
 // and, where the gate is open, the event's share of them.
 template <typename T>

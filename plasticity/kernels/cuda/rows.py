@@ -61,6 +61,12 @@ def add_rows(
     )
 
 
+def add_stack(out: Array, parts: Array) -> None:
+    """See `definition.rows.add_stack`: one pass, and nothing in between."""
+    sizes = map(np.int64, (len(parts), out.size))
+    launch.run("rows", f"add_stack<{CTYPES[out.dtype]}>", out.size, 1, parts, *sizes, out)
+
+
 def _indices(*arrays: Array) -> tuple[list[Array], str]:
     """Arrays of row numbers as a kernel takes them, 32 bits wide if all are, and what it adds to
     the kernel's name."""

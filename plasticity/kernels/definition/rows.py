@@ -28,6 +28,11 @@ def add_rows(
     array_module(out).add.at(out, to, factor[:, None] * values[source])
 
 
+def add_stack(out: Array, parts: Array) -> None:
+    """`out += sum over k of parts[k]`, in place."""
+    out += parts.sum(axis=0)
+
+
 def hinge(u: Array, y: Array, weight: Array, share: Array) -> tuple[Array, Array, Array]:
     """What Eq. (3), `L = max(0, 1 - y u)`, makes of the scores u of events `(E,)`.
 

@@ -188,6 +188,16 @@ def test_all_pairs_on_the_card_agree_and_repeat(dtype, name, more):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
+def test_a_stack_is_added_on_the_card(dtype):
+    rng = np.random.default_rng(4)
+    parts, out = rng.standard_normal((3, 300, 133)).astype(dtype), np.ones((300, 133), dtype)
+    added, there = on_card(out, parts)
+    kernels.add_stack(added, there)
+    wanted = out + parts.sum(axis=0, dtype=float)
+    close(added, wanted, 1 + np.abs(parts).sum(axis=0))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 def test_adam_on_the_card_agrees(dtype):
     rng = np.random.default_rng(2)
     state = [

@@ -535,6 +535,19 @@ def test_the_hinge_agrees_with_its_definition(events, dtype, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(3, 0), (1, 1), (5, 33), (3, 7, 90)])
+def test_a_stack_is_added_as_defined(shape, dtype, monkeypatch):
+    parts = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    wanted, found, again = (np.ones(shape[1:], dtype) for _ in range(3))
+    definition.rows.add_stack(wanted, parts)
+    rows.add_stack(found, parts)
+    np.testing.assert_array_equal(found, wanted)  # the same sums in the same order
+    launched_as(monkeypatch, (2, 1), (64, 1))
+    rows.add_stack(again, parts)
+    np.testing.assert_array_equal(again, wanted)
+
+
 PAIRS = [(0, 5), (1, 1), (3, 33), (2, 256), (5, 257), (7, 600)]  # contexts, targets
 
 

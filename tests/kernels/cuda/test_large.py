@@ -172,6 +172,15 @@ def test_all_pairs(name, large):
     check("rows", f"{name}<float, i64>", launch(1, 9), launch(*shape), place)
 
 
+def test_a_stack():
+    def launch(size):
+        parts, out = grown(numbers(2, 5), size, 1), grown(numbers(5), size)
+        return size, 1, (parts, 2, size, out), [out]
+
+    many = launch(LARGE + 5)
+    check("rows", "add_stack<float>", launch(5), many, lambda _: (slice(-5, None),))
+
+
 def test_adam():
     def launch(size):
         arrays = [[grown(abs(numbers(5)), n) for _ in range(4)] for n in (size, 5, 5, size)]
