@@ -54,9 +54,10 @@ class Clapp(Rule):
         reads: `encoding`, or `map`, where a score is the scalar product of flattened maps.
         start: how W_pred and W_retro are drawn, see `prepare`.
         at_once: whether `gamma` and `loss` look at each context by itself, so that they may be
-            given the events of all prediction steps and both halves in one, as a card takes them,
-            or those of some contexts alone, as ranks share them. A class says so itself: one that
-            inherits from it goes step by step through the whole batch, unless it does.
+            given the events of all prediction steps and both halves in one, as a card takes them
+            (all pairs as one `AllPairs` with the contexts of all, whose k is 0), or those of some
+            contexts alone, as ranks share them. A class says so itself: one that inherits from it
+            goes step by step through the whole batch, unless it does.
     """
 
     steps: int = option(

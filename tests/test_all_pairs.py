@@ -10,6 +10,7 @@ from plasticity.rules.hinge_cpc import HingeCpc
 
 from plasticity import events
 from plasticity.arrays import to_device, to_host
+from plasticity.device import prefetched
 from plasticity.errors import UserError
 from plasticity.events import Layout
 from plasticity.rule import Draw
@@ -115,17 +116,20 @@ def test_a_circuit_that_looks_at_events_one_by_one_refuses_all_pairs():
         Clapp(gate="circuit", negatives_from="others")
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize(
     "rule",
     [ClappS(steps=2, negatives_from="others"), Gim(steps=2, negatives_from="others"), RULES[0]],
     ids=str,
 )
-def test_on_a_device_it_is_the_same(rule):
+def test_on_a_device_it_is_the_same(rule, at_once):
     z, own, draw = case(rule)
     here, host = rule.learn(z, own, draw, LAYOUT), own
     with standin.installed():
         own = {n: to_device(w, "cuda:0") for n, w in own.items()}
         drawn = draw.on("cuda:0", np.dtype(float))
+        if at_once:
+            (drawn,) = prefetched([draw.together(LAYOUT)], "cuda:0")
         there = rule.learn(to_device(z, "cuda:0"), own, drawn, LAYOUT)
         np.testing.assert_allclose(to_host(there.drive), here.drive, atol=1e-13)
         assert float(there.loss) == pytest.approx(float(here.loss), rel=1e-12)
