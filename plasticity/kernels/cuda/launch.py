@@ -32,7 +32,9 @@ ROWS = (
     "add_rows<{}>",
     "add_rows<{}, int>",
     "add_stack<{}>",
-    "adam<{}>",
+    "adam<{}, 1>",
+    "adam<float, 4>",
+    "adam<double, 2>",
     "hinge<{}>",
 )
 PAIRS = ("hinge_pairs", "infonce")

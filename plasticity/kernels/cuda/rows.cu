@@ -147,31 +147,50 @@ KERNEL infonce(const T* __restrict__ u, const I* __restrict__ number,
     }
 }
 
-// The moments and the parameter, each read and written once. `new1` and `new2` are 1 - beta1 and
-// 1 - beta2.
-template <typename T>
+// The moments and the parameters from number i on, N of them, each read and written once. `new1` and
+// `new2` are 1 - beta1 and 1 - beta2.
+template <int N, typename T>
 __device__ __forceinline__ void move(T* __restrict__ parameter, const T* __restrict__ dW,
-                                     T* __restrict__ m, T* __restrict__ v, i64 size, T rate,
-                                     T new1, T new2, T epsilon) {
-    ALONG_X(i, size) {
-        const T change = dW[i];
-        const T first = m[i] + new1 * (change - m[i]);
-        const T second = v[i] + new2 * (change * change - v[i]);
-        m[i] = first;
-        v[i] = second;
-        parameter[i] += rate * first / (sqrt(second) + epsilon);
+                                     T* __restrict__ m, T* __restrict__ v, i64 i, T rate, T new1,
+                                     T new2, T epsilon) {
+    const Pack<T, N> change = load<N>(dW + i);
+    Pack<T, N> first = load<N>(m + i), second = load<N>(v + i), moved = load<N>(parameter + i);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+        first.at[k] += new1 * (change.at[k] - first.at[k]);
+        second.at[k] += new2 * (change.at[k] * change.at[k] - second.at[k]);
+        moved.at[k] += rate * first.at[k] / (sqrt(second.at[k]) + epsilon);
+    }
+    store(m + i, first);
+    store(v + i, second);
+    store(parameter + i, moved);
+}
+
+// All of a parameter: N numbers of a thread, and the last ones, fewer than N, one by one.
+template <int N, typename T>
+__device__ __forceinline__ void move_all(T* __restrict__ parameter, const T* __restrict__ dW,
+                                         T* __restrict__ m, T* __restrict__ v, i64 size, T rate,
+                                         T new1, T new2, T epsilon) {
+    ALONG_X(number, (size + N - 1) / N) {
+        const i64 i = number * N;
+        if (i + N <= size)
+            move<N>(parameter, dW, m, v, i, rate, new1, new2, epsilon);
+        else
+#pragma unroll 1
+            for (i64 one = i; one < size; ++one)
+                move<1>(parameter, dW, m, v, one, rate, new1, new2, epsilon);
     }
 }
 
 // One step of Adam for the parameters of a layer, up to four of them; the rest have size 0.
-template <typename T>
+template <typename T, int N>
 KERNEL adam(T* __restrict__ p0, const T* __restrict__ d0, T* __restrict__ m0, T* __restrict__ v0,
             T* __restrict__ p1, const T* __restrict__ d1, T* __restrict__ m1, T* __restrict__ v1,
             T* __restrict__ p2, const T* __restrict__ d2, T* __restrict__ m2, T* __restrict__ v2,
             T* __restrict__ p3, const T* __restrict__ d3, T* __restrict__ m3, T* __restrict__ v3,
             i64 size0, i64 size1, i64 size2, i64 size3, T rate, T new1, T new2, T epsilon) {
-    move(p0, d0, m0, v0, size0, rate, new1, new2, epsilon);
-    move(p1, d1, m1, v1, size1, rate, new1, new2, epsilon);
-    move(p2, d2, m2, v2, size2, rate, new1, new2, epsilon);
-    move(p3, d3, m3, v3, size3, rate, new1, new2, epsilon);
+    move_all<N>(p0, d0, m0, v0, size0, rate, new1, new2, epsilon);
+    move_all<N>(p1, d1, m1, v1, size1, rate, new1, new2, epsilon);
+    move_all<N>(p2, d2, m2, v2, size2, rate, new1, new2, epsilon);
+    move_all<N>(p3, d3, m3, v3, size3, rate, new1, new2, epsilon);
 }

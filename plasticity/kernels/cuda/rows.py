@@ -132,5 +132,6 @@ def adam(
         arrays += [none] * (ADAM_AT_ONCE - len(some))
         sizes = [p.size for p, *_ in arrays]
         scalars = map(dtype.type, (rate, 1 - beta1, 1 - beta2, epsilon))
-        name = f"adam<{CTYPES[dtype]}>"
-        launch.run("rows", name, max(sizes), 1, *chain(*arrays), *map(np.int64, sizes), *scalars)
+        n = launch.at_once(16 // dtype.itemsize, 0, *chain(*arrays))
+        name, threads = f"adam<{CTYPES[dtype]}, {n}>", -(-max(sizes) // n)
+        launch.run("rows", name, threads, 1, *chain(*arrays), *map(np.int64, sizes), *scalars)

@@ -643,6 +643,19 @@ def test_adam_moves_as_defined(dtype, sizes):
         np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == np.float32 else 1e-13)
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+def test_adam_moves_parameters_at_addresses_of_single_numbers_by_the_same_bits(dtype):
+    state = [np.abs(np.random.default_rng(n).standard_normal(n)).astype(dtype) for n in (70, 5)]
+    both = [[[np.concatenate([a[:1], a])[start:].copy() for _ in range(4)] for a in state]
+            for start in (1, 0)]  # fmt: skip
+    both[1] = [[a[1:] for a in own] for own in both[1]]
+    assert not any(a.ctypes.data % 16 == 0 for own in both[1] for a in own)
+    for one in both:
+        rows.adam(one, 1e-3, 0.9, 0.999, 1e-8)
+    for a, b in zip(chain(*both[0]), chain(*both[1]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def unit(M, T, H, dtype):
     """drive, weight_hh, bias_ih, bias_hh of a gated recurrent unit, and the error at its states."""
     rng = np.random.default_rng(M + T)

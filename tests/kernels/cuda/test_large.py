@@ -181,16 +181,18 @@ def test_a_stack():
     check("rows", "add_stack<float>", launch(5), many, lambda _: (slice(-5, None),))
 
 
-def test_adam():
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_adam(at_once):
     def launch(size):
         arrays = [[grown(abs(numbers(5)), n) for _ in range(4)] for n in (size, 5, 5, size)]
         arrays[3] = [a[:0] for a in arrays[0]]
         sizes = (size, 5, 5, 0)
         scalars = map(T, (1e-3, 0.1, 0.001, 1e-8))
         args = [a for own in arrays for a in own] + [*sizes, *scalars]
-        return size, 1, args, [arrays[0][0], arrays[0][2], arrays[0][3]]
+        return -(-size // at_once), 1, args, [arrays[0][0], arrays[0][2], arrays[0][3]]
 
-    check("rows", "adam<float>", launch(5), launch(LARGE + 5), lambda _: (slice(-5, None),))
+    few, many = launch(5), launch(LARGE + 5)
+    check("rows", f"adam<float, {at_once}>", few, many, lambda _: (slice(-5, None),))
 
 
 def test_chosen_synapses():
