@@ -48,8 +48,8 @@ def _run(
 def _first(name: str, C: int, O: int, *arrays: Array) -> str:  # noqa: E741
     """A first layer's kernel, of threads with as many neurons as `arrays` allow."""
     ctype = CTYPES[arrays[0].dtype]
-    most, places = FIRST[ctype, C]
-    return f"{name}<{ctype}, {C}, {launch.at_once(most, O, *arrays)}, {places}>"
+    most, places = FIRST[ctype, C][name]
+    return f"first_{name}<{ctype}, {C}, {launch.at_once(most, O, *arrays)}, {places}>"
 
 
 def _transformed_weights(weight: Array, tile: str, way_back: bool = False) -> Array:
@@ -103,7 +103,7 @@ def forward(
     keep = np.bool_(winners)
     tile, per = _tile(H, W, max(C, O), x.dtype)
     if pool == 1 and (ctype, C) in FIRST:
-        name, sizes = _first("first_forward", C, O, bias, winner, y), map(np.int32, (N, H, W, O))
+        name, sizes = _first("forward", C, O, bias, winner, y), map(np.int32, (N, H, W, O))
         out = y, winner, encoding
         launch.run_blocks("first", name, N, THREADS, x, weight, bias, *sizes, keep, *out)
         return y, winner if winners else None, encoding
@@ -131,7 +131,7 @@ def correlate(x: Array, winner: Array, drive: Array, geometry: Geometry) -> tupl
         span = max(1, N // BLOCKS)
         spans = -(-N // span)
         shares, shared = cupy.empty((spans, 9 * C + 1, O), x.dtype), np.bool_(drive.ndim == 2)
-        name = _first("first_correlate", C, O, drive, winner)
+        name = _first("correlate", C, O, drive, winner)
         sizes = *map(np.int32, (N, H, W, O, span, spans)), shares
         launch.run_blocks("first", name, spans, THREADS, x, winner, drive, shared, *sizes)
         total = shares.sum(axis=0)

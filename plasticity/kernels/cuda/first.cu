@@ -61,51 +61,57 @@ __device__ __forceinline__ void add_warps(T (&sums)[WARPS][32 * N], const Pack<T
     __syncthreads();
 }
 
+// The weights lie in shared memory, and one that is read serves the S places of a thread.
 template <typename T, int C, int N, int S>
 KERNEL first_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
                      int patches, int H, int W, int O, bool keep, T* __restrict__ y,
                      u8* __restrict__ winner, T* __restrict__ encoding) {
     alignas(16) __shared__ T sums[WARPS][32 * N];
+    alignas(16) __shared__ T weights[C * 9][32 * N];
     const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
     for (int first = 0; first < O; first += 32 * N) {
         const int o = first + lane * N;
-        Pack<T, N> own[C][9], start(T(0));
-        if (o < O) {
-            start = load<N>(bias + o);
-#pragma unroll
-            for (int c = 0; c < C; ++c)
-#pragma unroll
-                for (int k = 0; k < 9; ++k)
-#pragma unroll
-                    for (int e = 0; e < N; ++e) own[c][k].at[e] = w[((o + e) * C + c) * 9 + k];
+        for (int i = int(threadIdx.x); i < C * 9 * 32 * N; i += 32 * WARPS) {
+            const int neuron = i / (C * 9), tap = i % (C * 9);
+            weights[tap][neuron] = first + neuron < O ? w[(first + neuron) * C * 9 + tap] : T(0);
         }
+        __syncthreads();
+        Pack<T, N> start(T(0));
+        if (o < O) start = load<N>(bias + o);
         for (i64 n = blockIdx.x; n < patches; n += gridDim.x) {
             Pack<T, N> total(T(0));
             const i64 map = n * (H * W * O) + o;
-            for (int r = warp; r < H && o < O; r += WARPS) {
+            for (int r = warp; r < H; r += WARPS) {
                 Window<T, C, S> window(x + n * (H * W * C), H, W, r);
 #pragma unroll 1
                 for (int s = 0; s < W; s += S) {
                     window.go_on(s);
+                    __syncwarp();  // so that weights are read anew: registers do not hold them all
+                    Pack<T, N> a[S];
+#pragma unroll
+                    for (int e = 0; e < S; ++e) a[e] = start;
+#pragma unroll
+                    for (int k = 0; k < 9; ++k)
+#pragma unroll
+                        for (int c = 0; c < C; ++c) {
+                            const Pack<T, N> own = load<N>(&weights[c * 9 + k][lane * N]);
+#pragma unroll
+                            for (int e = 0; e < S; ++e)
+                                a[e] = a[e] + Pack<T, N>(window.at[c][k / 3][e + k % 3]) * own;
+                        }
 #pragma unroll
                     for (int e = 0; e < S; ++e) {
-                        if (s + e >= W) break;
-                        Pack<T, N> a = start;
-#pragma unroll
-                        for (int k = 0; k < 9; ++k)
-#pragma unroll
-                            for (int c = 0; c < C; ++c)
-                                a = a + Pack<T, N>(window.at[c][k / 3][e + k % 3]) * own[c][k];
+                        if (s + e >= W || o >= O) break;
                         Pack<u8, N> code(0);
 #pragma unroll
                         for (int k = 0; k < N; ++k) {
-                            const bool active = a.at[k] > T(0);
-                            if (!active) a.at[k] = T(0);
+                            const bool active = a[e].at[k] > T(0);
+                            if (!active) a[e].at[k] = T(0);
                             if (!active) code.at[k] = SILENT;
                         }
                         const u32 at = (u32(r) * u32(W) + u32(s + e)) * u32(O);
-                        total = total + a;
-                        store(after(y + map, at), a);
+                        total = total + a[e];
+                        store(after(y + map, at), a[e]);
                         if (keep) store(after(winner + map, at), code);
                     }
                 }

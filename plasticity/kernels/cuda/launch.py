@@ -24,8 +24,10 @@ VOLUMES = ("windows", "compete", "posts", "errors")
 NORM = ("moments", "normalised", "driven", "undone")
 UNITS = ("Tf32", "Bfloat16")  # whose numbers matrix units multiply
 # First layers, of a type and so many channels: neighbouring neurons that a thread has, and places
-# of a row that it meets at once. Doubles of images in colour would not fit its registers.
-FIRST = {("float", 1): (4, 4), ("float", 3): (2, 2), ("double", 1): (2, 4)}
+# of a row that it meets at once, forwards and for dW. Doubles of images in colour would not fit.
+FIRST = {("float", 1): {"forward": (4, 4), "correlate": (4, 4)},
+         ("float", 3): {"forward": (4, 4), "correlate": (2, 2)},
+         ("double", 1): {"forward": (2, 4), "correlate": (2, 4)}}  # fmt: skip
 ROWS = (
     "scores<{}>",
     "scores<{}, int>",
@@ -59,9 +61,10 @@ def _transforms() -> Iterator[str]:
 
 def _first() -> Iterator[str]:
     """Instances of the first layer's kernels."""
-    for (ctype, channels), (most, places) in FIRST.items():
-        for k, n in product(("forward", "correlate"), sorted({1, most})):
-            yield f"first_{k}<{ctype}, {channels}, {n}, {places}>"
+    for (ctype, channels), kernels in FIRST.items():
+        for name, (most, places) in kernels.items():
+            for n in sorted({1, most}):
+                yield f"first_{name}<{ctype}, {channels}, {n}, {places}>"
 
 
 # File -> what stands in front of it, and its kernels for a type.
