@@ -39,10 +39,15 @@ $__internal_0_$__cuda_sm20_div_u64:
 .L_x_9:
 """
 
-with_tools = pytest.mark.skipif(
-    cuda_resources.library() is None or instructions.disassembler() is None,
-    reason=f"{instructions.NO_NVRTC}; {instructions.MISSING}",
-)
+LACKING = [
+    sentence
+    for tool, sentence in (
+        (cuda_resources.library, instructions.NO_NVRTC),
+        (instructions.disassembler, instructions.MISSING),
+    )
+    if tool() is None
+]
+with_tools = pytest.mark.skipif(bool(LACKING), reason="; ".join(LACKING))
 
 
 def counts(kernel):
