@@ -409,6 +409,34 @@ def adam(
     Raises:
         ValueError: a dW or a moment of another shape than its parameter.
     """
+    adam_by(parameters, adam_pace(step, rate, beta1, beta2, epsilon), beta1=beta1, beta2=beta2)
+
+
+def adam_pace(
+    step: int, rate: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+) -> tuple[float, float]:
+    """What changes in Adam from step to step: rate and epsilon, into which the two corrections for
+    the start at zero are drawn.
+
+    Args:
+        step: counts from 1.
+    """
+    root = math.sqrt(1 - beta2**step)
+    return rate * root / (1 - beta1**step), epsilon * root
+
+
+def adam_by(
+    parameters: Sequence[Sequence[Array]],
+    pace: tuple[float, float] | Array,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+) -> None:
+    """One step of Adam, see `adam`, at a pace that is known.
+
+    Args:
+        pace: see `adam_pace`; of parameters on a GPU an array there `(2,)` of their dtype, too.
+    """
     array_module(*(a for one in parameters for a in one))
     for parameter, *others in parameters:
         if any(a.shape != parameter.shape for a in others):
@@ -417,7 +445,4 @@ def adam(
     moved = [
         (p, array_module(p).asarray(dW, p.dtype, order="C"), m, v) for p, dW, m, v in parameters
     ]
-    # The two corrections for the start at zero, drawn into the rate and into epsilon.
-    root = math.sqrt(1 - beta2**step)
-    move = form("adam", call_with(*(a for one in moved for a in one)))
-    move(moved, rate * root / (1 - beta1**step), beta1, beta2, epsilon * root)
+    form("adam", call_with(*(a for one in moved for a in one)))(moved, pace, beta1, beta2)

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from plasticity import kernels
 from plasticity.arrays import Array, array_module
 from plasticity.network import Parameters
@@ -59,6 +61,16 @@ class Pace:
     optimiser: str = "adam"
     weight_decay: float = 0.0
 
+    def at(self, step: int, factor: float = 1.0) -> tuple[float, float]:
+        """The two numbers that change from step to step, counted from 1: the rate and Adam's
+        epsilon, see `kernels.adam_pace`.
+
+        Args:
+            factor: of the rate in this step.
+        """
+        rate = self.rate * factor
+        return (rate, 0.0) if self.optimiser == "plain" else kernels.adam_pace(step, rate)
+
     @property
     def name(self) -> str:
         """The optimiser's name."""
@@ -69,28 +81,26 @@ class Pace:
         own: dict[str, Array],
         changes: dict[str, Array],
         moments: dict,
-        step: int,
-        factor: float = 1.0,
+        now: tuple[float, float] | Array,
     ) -> None:
         """Move the weights of one layer along their changes, in place.
 
         Args:
-            factor: of the rate in this step.
+            now: see `at`; on a GPU it may lie there, `(2,)` in the dtype of the weights.
         """
-        rate = self.rate * factor
         if self.weight_decay:
             changes = {
                 n: dW - dW.dtype.type(self.weight_decay) * own[n] for n, dW in changes.items()
             }
         if self.optimiser == "plain":
             for name, dW in changes.items():
-                own[name] += dW.dtype.type(rate) * dW
+                own[name] += (dW.dtype.type(now[0]) if isinstance(now, tuple) else now[0]) * dW
         else:
             parameters = [
                 (own[name], dW, moments[name]["m"], moments[name]["v"])
                 for name, dW in changes.items()
             ]
-            kernels.adam(parameters, step, rate)
+            kernels.adam_by(parameters, now)
 
 
 @dataclass
@@ -138,9 +148,22 @@ class Optimiser:
         """The optimiser of one layer alone, with these moments."""
         return replace(self, moments={layer: moments})
 
-    def ascend(self, weights: Parameters, changes: Parameters, step: int) -> None:
-        """Move the weights along their changes, in place; steps count from 1."""
+    def at(self, step: int) -> np.ndarray:
+        """Every layer's `Pace.at`, in the order of the paces: `(layers, 2)`, float64."""
         factor = self.schedule(step)
+        found = [pace.at(step, factor) for pace in self.paces.values()]
+        return np.array(found).reshape(-1, 2)
+
+    def ascend(
+        self, weights: Parameters, changes: Parameters, step: int, now: Array | None = None
+    ) -> None:
+        """Move the weights along their changes, in place; steps count from 1.
+
+        Args:
+            now: `at` this step, where it lies on a GPU already, in the dtype of the weights.
+        """
+        order, factor = list(self.paces), self.schedule(step) if now is None else 1.0
         for layer, own in changes.items():
-            how = self.moments.get(layer, {}), step, factor
-            self.paces[layer].ascend(weights[layer], own, *how)
+            pace, moments = self.paces[layer], self.moments.get(layer, {})
+            at = pace.at(step, factor) if now is None else now[order.index(layer)]
+            pace.ascend(weights[layer], own, moments, at)

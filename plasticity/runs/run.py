@@ -200,7 +200,10 @@ class State:
                 layout = layout.own(sum(draw.foreign.named) if draw.foreign else 0)
             # What a card needs sorted is sorted here, in the loader's thread.
             draws.append(draw if self.device == "cpu" else draw.together(layout))
-        return replace(batch, draws=tuple(draws))
+        batch = replace(batch, draws=tuple(draws))
+        if self.device == "cpu":
+            return batch
+        return replace(batch, pace=self.optimiser.at(batch.step + 1).astype(options.dtype))
 
     @property
     def taught(self) -> bool:

@@ -71,7 +71,7 @@ def learn_batch(
             values = {"loss": report.loss, "open_gates": report.open_gates, **report.measures}
             told.append({name: value for name, value in values.items() if value is not None})
         if learns(update.rule):
-            apply(state, update, batch.step + 1)
+            apply(state, update, batch.step + 1, batch.pace)
 
     travelling = []
     for update in state.updates(batch, watch, look):
@@ -85,9 +85,13 @@ def learn_batch(
     return {name: [one.get(name) for one in told] for name in dict.fromkeys(chain(*told))}
 
 
-def apply(state: State, update: learning.Update, step: int) -> None:
-    """Change the weights of a module, and what else its rule keeps; steps count from 1."""
-    state.optimiser.ascend(state.weights, update.changes, step)
+def apply(state: State, update: learning.Update, step: int, pace: Array | None = None) -> None:
+    """Change the weights of a module, and what else its rule keeps; steps count from 1.
+
+    Args:
+        pace: see `Batch`.
+    """
+    state.optimiser.ascend(state.weights, update.changes, step, pace)
     for layer, own in update.state.items():
         for name, value in own.items():
             state.weights[layer][name][...] = value

@@ -1,7 +1,7 @@
 """What a stimulus is to the rest: how the examples of a data set meet a network."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -22,12 +22,14 @@ class Batch:
             several processes learn together both are of the whole batch, and everything else is of
             this process's share.
         draws: of the step, one for each loss.
+        pace: for a GPU what changes in the optimiser, see `learning.Optimiser.at`.
     """
 
     step: int
     index: np.ndarray
     labels: np.ndarray | None
     draws: tuple[Draw, ...] = ()
+    pace: Array | None = field(default=None, kw_only=True)
 
 
 class Stimulus(Protocol):

@@ -33,7 +33,10 @@ def add_rows(
 
 
 def adam(
-    parameters: Sequence[Sequence[Array]], rate: float, beta1: float, beta2: float, epsilon: float
+    parameters: Sequence[Sequence[Array]],
+    pace: tuple[float, float] | Array,
+    beta1: float,
+    beta2: float,
 ) -> None:
     """See `definition.rows.adam`; large parameters are shared out to threads."""
     parts = []
@@ -42,6 +45,7 @@ def adam(
         parts += [
             [a[slice(*span)] for a in flat] for span in threads.spans(len(flat[0]), ADAM_PARTS)
         ]
+    rate, epsilon = pace
     numbers = [np.float32(number) for number in (rate, beta1, beta2, epsilon)]
     if sum(len(part[0]) for part in parts) <= ALONE:
         for part in parts:

@@ -182,13 +182,16 @@ __device__ __forceinline__ void move_all(T* __restrict__ parameter, const T* __r
     }
 }
 
-// One step of Adam for the parameters of a layer, up to four of them; the rest have size 0.
+// One step of Adam for the parameters of a layer, up to four of them; the rest have size 0. `pace` are
+// the rate and epsilon.
 template <typename T, int N>
 KERNEL adam(T* __restrict__ p0, const T* __restrict__ d0, T* __restrict__ m0, T* __restrict__ v0,
             T* __restrict__ p1, const T* __restrict__ d1, T* __restrict__ m1, T* __restrict__ v1,
             T* __restrict__ p2, const T* __restrict__ d2, T* __restrict__ m2, T* __restrict__ v2,
             T* __restrict__ p3, const T* __restrict__ d3, T* __restrict__ m3, T* __restrict__ v3,
-            i64 size0, i64 size1, i64 size2, i64 size3, T rate, T new1, T new2, T epsilon) {
+            i64 size0, i64 size1, i64 size2, i64 size3, const T* __restrict__ pace, T new1,
+            T new2) {
+    const T rate = pace[0], epsilon = pace[1];
     move_all<N>(p0, d0, m0, v0, size0, rate, new1, new2, epsilon);
     move_all<N>(p1, d1, m1, v1, size1, rate, new1, new2, epsilon);
     move_all<N>(p2, d2, m2, v2, size2, rate, new1, new2, epsilon);

@@ -119,11 +119,20 @@ def _of_pairs(
 
 
 def adam(
-    parameters: Sequence[Sequence[Array]], rate: float, beta1: float, beta2: float, epsilon: float
+    parameters: Sequence[Sequence[Array]],
+    pace: tuple[float, float] | Array,
+    beta1: float,
+    beta2: float,
 ) -> None:
-    """See `definition.rows.adam`: one launch for every four parameters."""
+    """See `definition.rows.adam`: one launch for every four parameters.
+
+    The pace lies on the card, where a training brings it with the batch: a step that is captured
+    reads there what changes from step to step.
+    """
     import cupy
 
+    if isinstance(pace, tuple):
+        pace = cupy.asarray(np.array(pace, parameters[0][0].dtype))
     for start in range(0, len(parameters), ADAM_AT_ONCE):
         some = parameters[start : start + ADAM_AT_ONCE]
         dtype = some[0][0].dtype
@@ -131,7 +140,7 @@ def adam(
         arrays = [[p, cupy.ascontiguousarray(dW), m, v] for p, dW, m, v in some]
         arrays += [none] * (ADAM_AT_ONCE - len(some))
         sizes = [p.size for p, *_ in arrays]
-        scalars = map(dtype.type, (rate, 1 - beta1, 1 - beta2, epsilon))
+        numbers = *map(np.int64, sizes), pace, *map(dtype.type, (1 - beta1, 1 - beta2))
         n = launch.at_once(16 // dtype.itemsize, 0, *chain(*arrays))
         name, threads = f"adam<{CTYPES[dtype]}, {n}>", -(-max(sizes) // n)
-        launch.run("rows", name, threads, 1, *chain(*arrays), *map(np.int64, sizes), *scalars)
+        launch.run("rows", name, threads, 1, *chain(*arrays), *numbers)

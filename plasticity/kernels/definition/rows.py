@@ -89,13 +89,17 @@ def infonce(
 
 
 def adam(
-    parameters: Sequence[Sequence[Array]], rate: float, beta1: float, beta2: float, epsilon: float
+    parameters: Sequence[Sequence[Array]],
+    pace: tuple[float, float] | Array,
+    beta1: float,
+    beta2: float,
 ) -> None:
     """`m` and `v` move towards `dW` and `dW**2`; the parameter along `m / (sqrt(v) + epsilon)`.
 
     Args:
-        parameters: of each `(parameter, dW, m, v)`.
+        parameters: of each `(parameter, dW, m, v)`; pace: rate and epsilon.
     """
+    rate, epsilon = pace
     for parameter, dW, m, v in parameters:
         m += (1 - beta1) * (dW - m)
         v += (1 - beta2) * (dW * dW - v)

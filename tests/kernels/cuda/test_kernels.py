@@ -637,8 +637,8 @@ def test_adam_moves_as_defined(dtype, sizes):
     state = [[np.abs(rng.standard_normal(size)) for _ in range(4)] for size in sizes]
     found, wanted = ([[a.astype(t) for a in own] for own in state] for t in (dtype, np.float64))
     for _ in range(3):
-        rows.adam(found, 1e-3, 0.9, 0.999, 1e-8)
-        definition.rows.adam(wanted, 1e-3, 0.9, 0.999, 1e-8)
+        rows.adam(found, (1e-3, 1e-8), 0.9, 0.999)
+        definition.rows.adam(wanted, (1e-3, 1e-8), 0.9, 0.999)
     for a, b in zip(chain(*found), chain(*wanted), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == np.float32 else 1e-13)
 
@@ -715,7 +715,7 @@ def test_rows_patches_and_synapses_do_not_depend_on_the_launch(monkeypatch, dtyp
         out, moments = a.copy(), [b.copy(), abs(b), abs(a)]
         rows.add_rows(out, to, b[0, :50].copy(), b, source)
         parts = [[m.reshape(-1)[s] for m in (moments[0], a, *moments[1:])] for s in SPANS]
-        rows.adam(parts, 1e-3, 0.9, 0.999, 1e-8)
+        rows.adam(parts, (1e-3, 1e-8), 0.9, 0.999)
         patched = patches.extract_patches(pixels, at, at, flip, **how)
         chosen = pairs.coactivity(
             x, winner, synapses, three_by_three(2), a[:5, :54].reshape(5, 3, 3, 6)
