@@ -1,9 +1,10 @@
 """Between the host and a GPU: what a step needs crosses while the step before it computes."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -39,23 +40,70 @@ def prefetched(items: Iterable[T], device: str) -> Iterator[T]:
     On a GPU an item crosses in one copy, from pinned memory on a stream of its own, while the
     item before it is worked on. Its arrays hold until the next item but one is asked for.
     """
+    with closing(sent(items, device)) as arriving:
+        for one in arriving:
+            yield one.item
+
+
+def sent(items: Iterable[T], device: str) -> Iterator["Sent[T]"]:
+    """The items on their way to the device, see `prefetched`."""
     if device == "cpu":
-        yield from items
+        yield from map(Sent, items)
         return
     import cupy
 
     stream, parcels = cupy.cuda.Stream(non_blocking=True), [_Parcel(), _Parcel()]
-    sent: Callable[[], T] | None = None
+    before: Sent[T] | None = None
     try:
         for number, item in enumerate(items):
             coming = parcels[number % 2].send(item, stream)
-            if sent is not None:
-                yield sent()
-            sent = coming
-        if sent is not None:
-            yield sent()
+            if before is not None:
+                yield before
+            before = coming
+        if before is not None:
+            yield before
     finally:  # an item that nobody takes has arrived before others get its memory
         stream.synchronize()
+
+
+@dataclass
+class Sent(Generic[T]):
+    """An item that is on its way to the device.
+
+    Attributes:
+        host: the item as it lies on the host.
+        arrays, starts: of its arrays, where each begins in `memory` and the last one ends.
+        memory: bytes of the device, which hold them once `copied` has happened; None on the CPU.
+    """
+
+    host: T
+    arrays: Sequence[np.ndarray] = ()
+    starts: Sequence[int] = ()
+    memory: Array | None = None
+    copied: Any = None
+
+    @property
+    def item(self) -> T:
+        """The item on the device."""
+        return self.host if self.memory is None else self.lying(self.arrived())
+
+    def arrived(self) -> Array:
+        """The memory that its arrays take; what the current stream does from now on waits."""
+        import cupy
+
+        cupy.cuda.get_current_stream().wait_event(self.copied)
+        return self.memory[: self.starts[-1]]
+
+    def lying(self, memory: Array) -> T:
+        """The item with its arrays in this memory, laid out as in its own."""
+        places = iter(zip(self.arrays, self.starts, strict=False))
+
+        def view(_: np.ndarray) -> Array:
+            array, start = next(places)
+            part = memory[start : start + prod(array.shape) * array.itemsize]
+            return part.view(array.dtype).reshape(array.shape)
+
+        return _mapped(self.host, view)
 
 
 def arrays_of(value: Any) -> list[np.ndarray]:
@@ -94,8 +142,8 @@ class _Parcel:
         self.free = cupy.cuda.Event(disable_timing=True)
         self.size = -1
 
-    def send(self, item: T, stream: Any) -> Callable[[], T]:
-        """Begin the copy; what comes back hands out the item, once its copy is done.
+    def send(self, item: T, stream: Any) -> Sent[T]:
+        """Begin the copy.
 
         All work on the item before in this parcel must have been launched.
         """
@@ -116,17 +164,5 @@ class _Parcel:
         stream.wait_event(self.free)
         self.device[: starts[-1]].set(self.pinned[: starts[-1]], stream=stream)
         self.copied.record(stream)
-        device = self.device  # the next item may want a larger one
-
-        def arrive() -> T:
-            cupy.cuda.get_current_stream().wait_event(self.copied)
-            places = iter(zip(arrays, starts, strict=False))
-
-            def view(_: np.ndarray) -> Array:
-                array, start = next(places)
-                part = device[start : start + prod(array.shape) * array.itemsize]
-                return part.view(array.dtype).reshape(array.shape)
-
-            return _mapped(item, view)
-
-        return arrive
+        # The next item may want larger memory.
+        return Sent(item, arrays, starts, self.device, self.copied)

@@ -76,6 +76,87 @@ def test_arrays_of_the_host_and_of_the_device_refuse_to_meet(machine):
     np.testing.assert_array_equal(to_host(np.float64(2) * device + 1), 2 * host + 1)
 
 
+CAPTURED = {
+    "a number is fetched": (lambda a: float(a[0]), "D2H"),
+    "an array comes from the host": (lambda a: to_device(np.ones(3), "cuda:0"), "H2D"),
+    "the host waits": (lambda a: cuda().get_current_stream().synchronize(), "synchronous"),
+    "numbers are chosen": (lambda a: a[a > 1], "synchronous"),
+    "many arrays are put together": (lambda a: array_module(a).stack([a] * 9), "H2D"),
+    "CuPy calls cuBLAS": (lambda a: array_module(a).matmul(a, a), "cuBLAS"),
+}
+
+
+def cuda():
+    import cupy
+
+    return cupy.cuda
+
+
+@pytest.fixture
+def captured(machine):
+    """A stream that is captured, with memory of its own."""
+    stream, pool = cuda().Stream(non_blocking=True), cuda().MemoryPool()
+    with cuda().using_allocator(pool.malloc), stream:
+        stream.begin_capture()
+        yield stream, pool
+
+
+@pytest.fixture
+def before(machine):
+    import cupy
+
+    return cupy.asarray(np.arange(3.0))
+
+
+@pytest.mark.parametrize("what", CAPTURED)
+def test_while_a_stream_is_captured_nothing_crosses_and_nobody_waits(before, captured, what):
+    do, why = CAPTURED[what]
+    with pytest.raises((RuntimeError, NotImplementedError), match=why):
+        do(before)
+
+
+def test_what_is_captured_happens_when_the_graph_is_launched_and_in_the_same_places(
+    before, captured
+):
+    doubled = before * 2
+    before += 1
+    graph = captured[0].end_capture()
+    np.testing.assert_array_equal(before.get(), [0, 1, 2])
+    assert not np.array_equal(doubled.get(), [0, 2, 4])
+    for _ in range(2):
+        graph.launch()
+    np.testing.assert_array_equal(before.get(), [2, 3, 4])
+    np.testing.assert_array_equal(doubled.get(), [2, 4, 6])
+    moved = before.copy()
+    graph.launch()
+    np.testing.assert_array_equal(moved.get(), [2, 3, 4])
+
+
+def test_memory_of_a_graph_is_of_a_pool_of_its_own_that_lives_as_long(before):
+    stream, pool = cuda().Stream(non_blocking=True), cuda().MemoryPool()
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(RuntimeError, match="default pool"):
+            before * 2
+        with cuda().using_allocator(pool.malloc):
+            twice = before * 2
+        assert pool.used_bytes() == pool.total_bytes() == 512
+        graph = stream.end_capture()
+    del twice
+    assert pool.used_bytes() == 0
+    graph.launch()
+    del pool
+    with pytest.raises(RuntimeError, match="with its pool"):
+        graph.launch()
+
+
+def test_the_legacy_stream_and_one_that_it_waits_for_cannot_be_captured(machine):
+    with pytest.raises(RuntimeError, match="default"):
+        cuda().get_current_stream().begin_capture()
+    with pytest.raises(RuntimeError, match="Implicit"):
+        cuda().Stream().begin_capture()
+
+
 def test_arrays_of_two_devices_refuse_to_meet(machine):
     import cupy
 

@@ -333,6 +333,13 @@ def summary(
         )
     if "peak_device_bytes" in found:
         say(f"Memory of {state.device}: {found['peak_device_bytes'] / 2**20:,.0f} MiB")
+    if "graph" in found and (found["graph"]["refused"] or found["graph"]["steps"]):
+        why = found["graph"]["refused"]
+        say(
+            f"Steps without a CUDA graph: {why}"
+            if why
+            else f"Steps that a CUDA graph took: {found['graph']['steps']:,}"
+        )
     if learned is not None:
         console.print_whole(foresight_table(state, learned))
     if probed is not None:

@@ -210,6 +210,13 @@ class RunOptions:
         choices=tuple(PRECISIONS),
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:N.", free=True)
+    graph: str = option(
+        "auto",
+        "On a GPU, take a step as one CUDA graph: auto, where rules and layers are this package's; "
+        "on, with one's own too; or off. The numbers are the same.",
+        choices=("auto", "on", "off"),
+        free=True,
+    )
     checkpoint_minutes: float = option(
         5.0, "Save the run every so often.", least=0, most=1e9, free=True
     )

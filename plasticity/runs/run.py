@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from plasticity.runs import sections, sets
 from plasticity.runs.measures import Measures
 from plasticity.runs.options import RunOptions
 from plasticity.stimuli import Batch, Stimulus
+
+if TYPE_CHECKING:
+    from plasticity.runs.replay import Replay
 
 
 @dataclass
@@ -50,6 +54,7 @@ class State:
         default_factory=lambda: {"seconds": []}  # and what the rule reports, see `learn_batch`
     )
     measures: Measures = field(default_factory=Measures)
+    replay: "Replay | None" = None  # of its steps, while it is trained on a card
 
     @property
     def modules(self) -> learning.Modules:

@@ -86,6 +86,8 @@ def finish(
         summary |= {**found, "seconds_waited_for_data": state.waited}
         if state.device != "cpu":
             summary["peak_device_bytes"] = peak_bytes(state.device)
+        if state.replay is not None:
+            summary["graph"] = {"steps": state.replay.count, "refused": state.replay.refused}
     if probe is not None:
         summary["probe"] = probe
     if foresight is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from plasticity import data, kernels, learning, runs
 from plasticity.arrays import Array, numbers
-from plasticity.device import prefetched
+from plasticity.device import sent
 from plasticity.errors import UserError
 from plasticity.learning import shares
 from plasticity.network import Layer
@@ -22,6 +22,7 @@ from plasticity.rule import learns
 from plasticity.runs.changes import told
 from plasticity.runs.course import course_of
 from plasticity.runs.journal import Journal
+from plasticity.runs.replay import Replay, foreign, refused
 from plasticity.runs.run import State, keep, save
 from plasticity.stimuli import Batch, Batches
 
@@ -99,6 +100,20 @@ def apply(state: State, update: learning.Update, step: int, pace: Array | None =
         learning.constrain(update.rule, update.constrained, state.weights)
 
 
+def replaying(state: State) -> Replay | None:
+    """The steps of a run by CUDA graphs, where its `graph` says so; None for steps as ever.
+
+    Raises:
+        UserError: graphs that were asked for, where something stands against them.
+    """
+    why = refused(state)
+    if state.options.graph == "on" and why:
+        raise UserError(f"--graph on: {why}; leave it away")
+    if state.options.graph == "off" or why or (state.options.graph == "auto" and foreign(state)):
+        return None
+    return Replay(state, learn_batch)
+
+
 class Onlooker(Protocol):
     """Who watches training without changing it, such as `inspection.Recorder`."""
 
@@ -131,6 +146,7 @@ def train(
         UserError: losses or weights that are not finite; the last checkpoint stands.
     """
     options = state.options
+    state.replay = replaying(state)
     source = state.stimulus.source
     steps = options.total_steps(len(source))
     every = options.stop_early
@@ -171,15 +187,19 @@ def train(
             journal.flush()
             save(state, folder)
 
-        fed = prefetched(shares.asked(batches, state.ranks), state.device)
+        fed = sent(shares.asked(batches, state.ranks), state.device)
         for batch in _while_loading(fed, failed):
-            watch = onlooker.watching(batch.step + 1) if onlooker else None
+            number = batch.host.step + 1
+            watch = onlooker.watching(number) if onlooker else None
             if watch and state.ranks:  # one rank meets a part of every sum: it looks at the whole
                 for _ in state.alone.next(watch)[1]:
                     pass
                 watch = None
-            look = state.measures.watching(batch.step + 1, state.ranks)
-            pending.append(learn_batch(state, batch, watch, look))
+            look = state.measures.watching(number, state.ranks)
+            if state.replay is None or watch or look:
+                pending.append(learn_batch(state, batch.item, watch, look))
+            else:
+                pending.append(state.replay.step(batch))
             state.measures.stepped(state.step, state.network, state.weights)
             if onlooker:
                 onlooker.stepped(state.step)

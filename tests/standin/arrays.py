@@ -5,10 +5,11 @@ than CuPy where CuPy would copy an array of the host silently: as an index, or a
 """
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
-from tests.standin.machine import RUBBISH, Machine, counted
+from tests.standin.machine import RUBBISH, Machine, counted, done
 
 NO_COPY = "Implicit conversion to a NumPy array is not allowed. Please use `.get()`"
 
@@ -19,14 +20,26 @@ def wrapped(value: object) -> "ndarray":
     made._a = value if isinstance(value, np.ndarray) else np.asarray(value)
     made._device = Machine.now.current
     Machine.now.hold(made._a)
+    made._pooled = Machine.now.taken(made._a)
     return made
 
 
-def _seen(array: "ndarray", values: np.ndarray) -> "ndarray":
+def _made(compute: Callable[[], object]) -> "ndarray":
+    """The result of work on values, as an array of the device."""
+    made = wrapped(compute())
+    if Machine.now.capture:
+        values = made._a  # not the array itself, whose memory is free when nobody has it any more
+        Machine.now.capture.work.append(lambda: np.copyto(values, compute()))
+    return made
+
+
+def _seen(array: "ndarray", view: Callable[[np.ndarray], np.ndarray]) -> "ndarray":
     """Another view of an array, which is no work; or a copy, which is."""
+    values = view(array._a)
     if values.size and not np.may_share_memory(array._a, values):
         counted("copy")
-        unwrapped(array)
+        of = unwrapped(array)
+        return _made(lambda: view(of))
     return wrapped(values)
 
 
@@ -58,6 +71,7 @@ def _index(index: object) -> tuple:
 
 
 def _fetch(array: np.ndarray) -> np.ndarray:
+    Machine.now.uncaptured("D2H transfers are disallowed")
     Machine.now.fetched.append(array.nbytes)
     return array.copy()
 
@@ -84,6 +98,10 @@ class ndarray:  # noqa: N801
             return NotImplemented
         return UFUNCS[ufunc.__name__](*inputs, **kwargs)
 
+    def __del__(self):
+        if getattr(self, "_pooled", None):
+            self._pooled.drop()
+
     def __len__(self):
         return len(self._a)
 
@@ -95,16 +113,18 @@ class ndarray:  # noqa: N801
         chosen = [i for i in index if isinstance(i, np.ndarray)]
         if any(i.dtype == bool for i in chosen):
             counted("nonzero")
+            Machine.now.uncaptured("synchronous API calls are disallowed")
             Machine.now.fetched.append(8)  # CuPy asks how many there are
         if not chosen:
-            return _seen(self, self._a[index])
+            return _seen(self, lambda a: a[index])
         counted("take")
-        unwrapped(self)
-        return wrapped(self._a[index])
+        a = unwrapped(self)
+        return _made(lambda: a[index])
 
     def __setitem__(self, slices, value):
         counted("assign")
-        unwrapped(self)[_index(slices)] = unwrapped(value)
+        a, index, given = unwrapped(self), _index(slices), unwrapped(value)
+        done(lambda: a.__setitem__(index, given))
 
     def __repr__(self):
         return f"standin({self._a!r})"
@@ -155,37 +175,40 @@ class ndarray:  # noqa: N801
         if not copy and a.dtype == dtype:
             return self
         counted("astype")
-        return wrapped(a.astype(dtype, order))
+        return _made(lambda: a.astype(dtype, order))
 
     def copy(self, order="C"):
         counted("copy")
-        return wrapped(unwrapped(self).copy(order))
+        a = unwrapped(self)
+        return _made(lambda: a.copy(order))
 
     def fill(self, value):
         counted("fill")
-        unwrapped(self).fill(unwrapped(value))
+        a, given = unwrapped(self), unwrapped(value)
+        done(lambda: a.fill(given))
 
     def reshape(self, *shape, order="C", copy=None):
-        return _seen(self, self._a.reshape(*shape, order=order))
+        return _seen(self, lambda a: a.reshape(*shape, order=order))
 
     def ravel(self, order="C"):
-        return _seen(self, self._a.ravel(order))
+        return _seen(self, lambda a: a.ravel(order))
 
     def transpose(self, *axes):
-        return _seen(self, self._a.transpose(*axes))
+        return _seen(self, lambda a: a.transpose(*axes))
 
     def swapaxes(self, axis1, axis2):
-        return _seen(self, self._a.swapaxes(axis1, axis2))
+        return _seen(self, lambda a: a.swapaxes(axis1, axis2))
 
     def squeeze(self, axis=None):
-        return _seen(self, self._a.squeeze(axis))
+        return _seen(self, lambda a: a.squeeze(axis))
 
     def view(self, dtype=None, type=None):
-        return _seen(self, self._a.view(dtype) if dtype else self._a[...])
+        return _seen(self, lambda a: a.view(dtype) if dtype else a[...])
 
     def clip(self, min=None, max=None, out=None):
         counted("clip")
-        return wrapped(unwrapped(self).clip(unwrapped(min), unwrapped(max)))
+        a, least, most = unwrapped(self), unwrapped(min), unwrapped(max)
+        return _made(lambda: a.clip(least, most))
 
     def sum(self, axis=None, dtype=None, out=None, keepdims=False):
         return _reduced("sum", self, axis, keepdims, dtype=dtype)
@@ -218,7 +241,8 @@ class ndarray:  # noqa: N801
 def _reduced(name, array, axis, keepdims, **more):
     counted(name)
     more = {key: value for key, value in more.items() if value is not None}
-    return wrapped(getattr(np, name)(unwrapped(array), axis=axis, keepdims=keepdims, **more))
+    a = unwrapped(array)
+    return _made(lambda: getattr(np, name)(a, axis=axis, keepdims=keepdims, **more))
 
 
 class ufunc:  # noqa: N801
@@ -235,13 +259,15 @@ class ufunc:  # noqa: N801
         counted(self.__name__)
         given = [unwrapped(a) for a in args]
         if out is not None:
-            self._np(*given, out=unwrapped(out), casting=casting, dtype=dtype)
+            into = unwrapped(out)
+            done(lambda: self._np(*given, out=into, casting=casting, dtype=dtype))
             return out
-        return wrapped(self._np(*given, casting=casting, dtype=dtype))
+        return _made(lambda: self._np(*given, casting=casting, dtype=dtype))
 
     def at(self, a, indices, b=None):
         counted(f"{self.__name__}.at")  # by atomics, in any order
-        self._np.at(unwrapped(a), unwrapped(indices), unwrapped(b))
+        given = unwrapped(a), unwrapped(indices), unwrapped(b)
+        done(lambda: self._np.at(*given))
 
 
 ONE = "negative absolute sqrt exp log sign isfinite logical_not square tanh cos sin"
@@ -287,17 +313,18 @@ def empty(shape, dtype=float, order="C"):
 
 def zeros(shape, dtype=float, order="C"):
     counted("fill")
-    return wrapped(np.zeros(shape, dtype))
+    return _made(lambda: np.zeros(shape, dtype))
 
 
 def ones(shape, dtype=float):
     counted("fill")
-    return wrapped(np.ones(shape, dtype))
+    return _made(lambda: np.ones(shape, dtype))
 
 
 def full(shape, fill_value, dtype=None, order="C"):
     counted("fill")
-    return wrapped(np.full(shape, unwrapped(fill_value), dtype))
+    value = unwrapped(fill_value)
+    return _made(lambda: np.full(shape, value, dtype))
 
 
 def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
@@ -307,17 +334,20 @@ def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
 
 def zeros_like(a, dtype=None, order="K", subok=None, shape=None):
     counted("fill")
-    return wrapped(np.zeros_like(unwrapped(a), dtype, shape=shape))
+    like = unwrapped(a)
+    return _made(lambda: np.zeros_like(like, dtype, shape=shape))
 
 
 def ones_like(a, dtype=None, order="K", subok=None, shape=None):
     counted("fill")
-    return wrapped(np.ones_like(unwrapped(a), dtype, shape=shape))
+    like = unwrapped(a)
+    return _made(lambda: np.ones_like(like, dtype, shape=shape))
 
 
 def arange(start, stop=None, step=1, dtype=None):
     counted("arange")
-    return wrapped(np.arange(start, stop, step, dtype) if stop is not None else np.arange(start))
+    given = (start,) if stop is None else (start, stop, step, dtype)
+    return _made(lambda: np.arange(*given))
 
 
 def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
@@ -348,7 +378,8 @@ def asnumpy(a, stream=None, order="C", out=None, *, blocking=True):
 
 def _function(name, *arrays, **more):
     counted(name)
-    return wrapped(getattr(np, name)(*map(unwrapped, arrays), **more))
+    given = [unwrapped(a) for a in arrays]
+    return _made(lambda: getattr(np, name)(*given, **more))
 
 
 def where(condition, x=None, y=None):
@@ -359,18 +390,29 @@ def where(condition, x=None, y=None):
 
 def nonzero(a):
     counted("nonzero")
+    Machine.now.uncaptured("synchronous API calls are disallowed")
     Machine.now.fetched.append(8)
     return tuple(wrapped(found) for found in np.nonzero(unwrapped(a)))
 
 
 def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
     counted("concatenate")
-    return wrapped(np.concatenate([unwrapped(a) for a in tup], axis, dtype=dtype))
+    given = _several(tup)
+    return _made(lambda: np.concatenate(given, axis, dtype=dtype))
+
+
+def _several(arrays):
+    """Values of arrays that are put together; of many CuPy copies the addresses to the device."""
+    given = [unwrapped(a) for a in arrays]
+    if len(given) > 8 and len({a.dtype for a in given}) == 1:
+        Machine.now.uncaptured("H2D transfers are disallowed")
+    return given
 
 
 def stack(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
     counted("stack")
-    return wrapped(np.stack([unwrapped(a) for a in tup], axis, dtype=dtype))
+    given = _several(tup)
+    return _made(lambda: np.stack(given, axis, dtype=dtype))
 
 
 def broadcast_to(array, shape):
@@ -402,17 +444,20 @@ def searchsorted(a, v, side="left", sorter=None):
 
 
 def bincount(x, weights=None, minlength=None):
+    Machine.now.uncaptured("synchronous API calls are disallowed")
     Machine.now.fetched += [1, 8]  # CuPy looks for negative numbers, and for the largest
     return _function("bincount", x, weights, minlength=minlength or 0)
 
 
 def copyto(dst, src, casting="same_kind", where=None):
     counted("copy")
-    np.copyto(unwrapped(dst), unwrapped(src), casting)
+    into, given = unwrapped(dst), unwrapped(src)
+    done(lambda: np.copyto(into, given, casting))
 
 
 def matmul(*args, out=None):
     counted("matmul")
+    Machine.now.no_cublas()
     if out is not None:
         np.matmul(*map(unwrapped, args), out=unwrapped(out))
         return out
@@ -421,10 +466,12 @@ def matmul(*args, out=None):
 
 def einsum(*operands):
     counted("einsum")
+    Machine.now.no_cublas()
     return wrapped(np.einsum(operands[0], *map(unwrapped, operands[1:])))
 
 
 def vdot(a, b):
+    Machine.now.no_cublas()
     return _function("vdot", a, b)
 
 

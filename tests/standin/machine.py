@@ -9,12 +9,12 @@ that work may still read or write, as far as its stream has waited, is an error.
 import ctypes
 import weakref
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
 from tests.kernels import emulation
-
-RUBBISH = 0xA5  # what memory holds before anything is written
+from tests.standin.capture import RUBBISH, Allocation, Capture, Graph, MemoryPool
 
 
 class Machine:
@@ -30,6 +30,8 @@ class Machine:
         idle: launches and products are counted and compute nothing, so that what takes time is the
             host's work.
         held, peak: bytes of arrays that live, and the most there were.
+        pools: from the last of which arrays are taken, if there is one; else from the default one.
+        cublas_stream, workspace: of cuBLAS's handle, the stream's `ptr` and bytes.
     """
 
     now: "Machine"  # the one that the stand-in runs on
@@ -41,6 +43,10 @@ class Machine:
         self.forget()
         self.held = self.peak = 0
         self._used: dict[int, int] = {}  # allocation -> when it was taken or last used
+        self._pooled: dict[int, Allocation] = {}  # those of other pools than the default one
+        self.pools: list[MemoryPool] = []
+        self.cublas_stream = self.workspace = 0
+        self.ran: set[str] = set()  # kernels that were launched
 
     def forget(self) -> None:
         """Begin the log anew."""
@@ -60,12 +66,47 @@ class Machine:
         self.peak = max(self.peak, self.held)
         weakref.finalize(root, self._free, id(root), size)
         self._used[id(root)] = 0
+        if self.pools:
+            self._pooled[id(root)] = Allocation(self.pools[-1], size)
+        if self.capture:
+            if not self.pools:
+                raise RuntimeError("memory of the default pool in a graph: others may take it")
+            self.capture.new[id(root)] = root
+            self.capture.pools.add(self.pools[-1])
         self.use(root)
+
+    def taken(self, array: np.ndarray) -> "Allocation | None":
+        """Another array has this memory; what of it is a pool's of its own."""
+        found = self._pooled.get(id(_root(array))) if self._pooled else None
+        if found:
+            found.arrays += 1
+        return found
+
+    @property
+    def capture(self) -> "Capture | None":
+        """What records the work of the current stream."""
+        return self.stream.capture
+
+    def uncaptured(self, why: str) -> None:
+        """CuPy refuses this while the current stream is captured."""
+        if self.capture:
+            raise RuntimeError(f"the current stream is capturing, so {why}")
+
+    def no_cublas(self) -> None:
+        """CuPy's own calls of cuBLAS, which are refused while the current stream is captured."""
+        if self.capture:
+            raise NotImplementedError(
+                "calling cuBLAS API during stream capture is currently unsupported"
+            )
+        self.cublas_stream, self.workspace = self.stream.ptr, 0
 
     def use(self, array: np.ndarray) -> None:
         """The current stream reads or writes this."""
         self.tick += 1
-        self._used[id(_root(array))] = self.tick
+        root = _root(array)
+        self._used[id(root)] = self.tick
+        if self.capture:
+            self.capture.met(root)
 
     def left_alone(self, array: np.ndarray, stream: "Stream") -> None:
         """See that the current stream has nothing to do with this any more, as far as `stream`
@@ -76,9 +117,11 @@ class Machine:
     def _free(self, key: int, size: int) -> None:
         self.held -= size
         del self._used[key]
+        self._pooled.pop(key, None)
 
     def copy(self, target: np.ndarray, source: np.ndarray, stream: "Stream | None") -> None:
         """Host memory to the device, at once or on a stream."""
+        self.uncaptured("H2D transfers are disallowed")
         pinned = isinstance(_root(source), PinnedMemoryPointer)
         self.sent.append((source.nbytes, pinned))
         if stream is None or stream is self.stream:
@@ -96,6 +139,13 @@ class Machine:
 def counted(operation: str) -> None:
     """CuPy does this on the device."""
     Machine.now.operations[operation] += 1
+
+
+def done(work: Callable[[], None]) -> None:
+    """Work of the current stream."""
+    work()
+    if Machine.now.capture:
+        Machine.now.capture.work.append(work)
 
 
 def _root(array: object) -> object:
@@ -116,6 +166,33 @@ class Stream:
         # Copies that the host has not waited for may still read: number, source, its content.
         self.reading: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.seen = 0  # the tick of the current stream up to which this one has waited
+        self.capture: Capture | None = None
+        self.ptr = 0 if _computes else id(self)
+        self._blocking = not non_blocking
+
+    def __enter__(self) -> "Stream":
+        self._outside, self._computes = (self._machine.stream, self._computes), True
+        self._machine.stream = self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._machine.stream, self._computes = self._outside
+
+    def begin_capture(self, mode=None) -> None:
+        if not self.ptr:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        if self._blocking:
+            raise CUDARuntimeError("cudaErrorStreamCaptureImplicit: the legacy stream would wait")
+        self.capture = Capture(self._machine)
+
+    def end_capture(self) -> Graph:
+        if self.capture is None:
+            raise CUDARuntimeError("cudaErrorIllegalState: the operation cannot be performed")
+        capture, self.capture = self.capture, None
+        return capture.ended()
+
+    def is_capturing(self) -> bool:
+        return self.capture is not None
 
     def _run(self, until: int) -> None:
         while self.done < until:
@@ -144,6 +221,8 @@ class Stream:
         return self._machine.tick if self._computes else self.done + len(self.queue)
 
     def wait_event(self, event: "Event") -> None:
+        if self.capture:
+            raise CUDARuntimeError("cudaErrorStreamCaptureIsolation: uncaptured work")
         if self._computes:
             if event.stream is not None and not event.stream._computes:
                 event.stream._run(event.at)
@@ -151,6 +230,7 @@ class Stream:
             self.seen = max(self.seen, event.at)
 
     def synchronize(self) -> None:
+        self._machine.uncaptured("synchronous API calls are disallowed")
         self._machine.waits += 1
         self._waited(self._reached if not self._computes else 0)
 
@@ -169,6 +249,7 @@ class Event:
         self.at = self.stream._reached
 
     def synchronize(self) -> None:
+        Machine.now.uncaptured("synchronous API calls are disallowed")
         Machine.now.waits += 1
         if self.stream is not None and not self.stream._computes:
             self.stream._waited(self.at)
@@ -210,6 +291,7 @@ class Device:
         return f"0000:{self.id:02X}:00.0"
 
     def synchronize(self) -> None:
+        Machine.now.uncaptured("synchronous API calls are disallowed")
         Machine.now.waits += 1
 
 
@@ -221,7 +303,7 @@ def alloc_pinned_memory(size) -> PinnedMemoryPointer:
     return PinnedMemoryPointer(bytes([RUBBISH]) * size)
 
 
-class MemoryPool:
+class DefaultPool(MemoryPool):
     def used_bytes(self) -> int:
         return Machine.now.held
 
@@ -230,7 +312,20 @@ class MemoryPool:
 
 
 def get_default_memory_pool() -> MemoryPool:
-    return MemoryPool()
+    return DefaultPool()
+
+
+class using_allocator:  # noqa: N801
+    """Arrays of this thread are taken from the pool whose `malloc` this is."""
+
+    def __init__(self, allocator=None) -> None:
+        self._pool = allocator.__self__
+
+    def __enter__(self) -> None:
+        Machine.now.pools.append(self._pool)
+
+    def __exit__(self, *error: object) -> None:
+        Machine.now.pools.pop()
 
 
 class CUDARuntimeError(RuntimeError):
@@ -277,8 +372,20 @@ def gemmStridedBatchedEx(
 ) -> None:  # fmt: skip
     """`C = alpha op(A) op(B) + beta C` for column-major matrices at these addresses."""
     counted("gemm")
+    Machine.now.no_cublas()
+    product(
+        transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB,
+        beta, C, Ctype, ldc, strideC, batchCount, computeType, algo,
+    )()  # fmt: skip
+
+
+def product(
+    transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB,
+    beta, C, Ctype, ldc, strideC, batchCount, computeType, algo,
+) -> Callable[[], None]:  # fmt: skip
+    """What a call of cuBLAS does, with alpha and beta as they are now."""
     if Machine.now.idle:
-        return
+        return lambda: None
     dtype = np.dtype([np.float32, np.float64][Ctype])
     if not Atype == Btype == Ctype or (Ctype == CUDA_R_64F) != (computeType == CUBLAS_COMPUTE_64F):
         raise CUDARuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
@@ -296,13 +403,16 @@ def gemmStridedBatchedEx(
         lying = np.lib.stride_tricks.as_strided(flat.view(dtype), shape, tuple(strides))
         return lying.swapaxes(1, 2) if turned else lying
 
-    numbers = [matrices(at, 1, 1, 1, 0)[0, 0, 0] for at in (alpha, beta)]
+    numbers = [matrices(at, 1, 1, 1, 0)[0, 0, 0].copy() for at in (alpha, beta)]
     a, b = matrices(A, m, k, lda, strideA, transa), matrices(B, k, n, ldb, strideB, transb)
-    if computeType in KEPT:
-        a, b = rounded(a, KEPT[computeType]), rounded(b, KEPT[computeType])
     c = matrices(C, m, n, ldc, strideC)
-    product = numbers[0] * np.matmul(a, b)
-    c[...] = product + numbers[1] * c if numbers[1] else product
+
+    def multiply() -> None:
+        both = [rounded(m, KEPT[computeType]) if computeType in KEPT else m for m in (a, b)]
+        multiplied = numbers[0] * np.matmul(*both)
+        c[...] = multiplied + numbers[1] * c if numbers[1] else multiplied
+
+    return multiply
 
 
 def rounded(a: np.ndarray, bits: int) -> np.ndarray:
@@ -337,5 +447,8 @@ class RawKernel:
             if not isinstance(a, ndarray | np.generic | int | float | bool):
                 raise TypeError(f"Unsupported type {type(a)}")
         given = [unwrapped(a) if isinstance(a, ndarray) else a for a in args]
+        if self._name not in machine.ran:
+            machine.uncaptured(f"{self._name} cannot be loaded")
+            machine.ran.add(self._name)
         if not machine.idle:
-            self._kernel(grid, block, given, **kwargs)
+            done(lambda: self._kernel(grid, block, given, **kwargs))

@@ -16,8 +16,8 @@ from types import ModuleType
 
 LIST = Path(__file__).with_name("cupy14.json")
 CLASSES = ("ndarray", "cuda.Stream", "cuda.Event", "cuda.Device", "cuda.MemoryPool", "RawModule")
-CLASSES += ("cupyx.distributed.NCCLBackend",)
-PYTHON = ("__init__", "__module__", "__doc__", "__dict__", "__weakref__")
+CLASSES += ("cuda.Graph", "cuda.using_allocator", "cupyx.distributed.NCCLBackend")
+PYTHON = ("__init__", "__module__", "__doc__", "__dict__", "__weakref__", "__del__", "__getattr__")
 
 
 def names(cupy: ModuleType, cupyx: ModuleType) -> dict[str, object]:

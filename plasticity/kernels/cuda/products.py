@@ -4,7 +4,12 @@ It is called by itself, since CuPy copies the matrices of a stack that are turne
 cuBLAS nothing of precision for stacks.
 """
 
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -40,12 +45,68 @@ def gemm(a: Array, b: Array, out: Array, add: bool, rounded: bool = False) -> No
     (a, turned_a, lda, step_a), (b, turned_b, ldb, step_b) = map(_lying, (a, b))
     dtype, compute = _types(out.dtype, rounded)
     one, beta = _number(1, out.dtype), _number(int(add), out.dtype)
-    cublas.gemmStridedBatchedEx(
+    call = getattr(_here, "call", None) or cublas.gemmStridedBatchedEx
+    call(
         device.get_cublas_handle(), turned_b, turned_a, m, n, k, one.ctypes.data,
         b.data.ptr, dtype, ldb, step_b, a.data.ptr, dtype, lda, step_a, beta.ctypes.data,
         out.data.ptr, dtype, m, n * m, len(out) if out.ndim == 3 else 1,
         compute, cublas.CUBLAS_GEMM_DEFAULT,
     )  # fmt: skip
+
+
+_here = threading.local()  # `call`: of cuBLAS, in a thread that calls it past CuPy
+
+
+@contextmanager
+def past_cupy(stream: Any) -> Iterator[Array]:
+    """Products of this thread are asked of cuBLAS itself, on a stream that may be captured.
+
+    cuBLAS allows it, and CuPy's binding does not (its issue 6290). Yields the workspace, which must
+    live as long as a graph does that was captured here; it is as large as the one that cuBLAS would
+    take, so that it chooses the same kernels. CuPy's next product sets stream and workspace anew.
+
+    Raises:
+        RuntimeError: cuBLAS refuses.
+    """
+    import cupy
+    from cupy.cuda import cublas, device
+
+    library, handle = ctypes.CDLL(cublas.__file__), device.get_cublas_handle()
+    major = int(cupy.cuda.Device().compute_capability[:-1])
+    workspace = cupy.empty(WORKSPACE.get(major, 4) * 2**20, np.uint8)
+    set_stream, set_workspace, gemm = (_declared(library, *function) for function in CUBLAS.items())
+    set_stream(handle, stream.ptr)
+    set_workspace(handle, workspace.data.ptr, workspace.nbytes)
+    _here.call = gemm
+    try:
+        yield workspace
+    finally:
+        del _here.call
+
+
+_INT, _LONG, _AT, _SIZE = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p, ctypes.c_size_t
+_MATRIX = (_AT, _INT, _INT, _LONG)  # address, type, leading dimension, stride
+CUBLAS = {
+    "cublasSetStream_v2": (_AT, _AT),
+    "cublasSetWorkspace_v2": (_AT, _AT, _SIZE),
+    "cublasGemmStridedBatchedEx": (
+        *(_AT, *[_INT] * 5, _AT, *_MATRIX, *_MATRIX, _AT, *_MATRIX),
+        *(_INT, _INT, _INT),
+    ),
+}
+"""What each function takes, as cuBLAS's header declares it."""
+WORKSPACE = {9: 32, 10: 32, 12: 12}  # MiB by the generation of a card, as cuBLAS takes it; else 4
+
+
+def _declared(library: Any, name: str, takes: tuple) -> Any:
+    function = library[name]
+    function.argtypes, function.restype = takes, _INT
+
+    def call(*args: object) -> None:
+        if status := function(*args):
+            raise RuntimeError(f"{name} of cuBLAS returns status {status}")
+
+    return call
 
 
 def _lying(a: Array) -> tuple[Array, int, int, int]:

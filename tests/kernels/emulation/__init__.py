@@ -95,9 +95,9 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
             source, built = Path(scratch, "kernels.cpp"), Path(scratch, "kernels.so")
             source.write_text(text)
             objects = [str(Path(scratch, name)) for name in ("kernels.o", "races.o")]
-            _compile(*flags, *watched, "-c", str(source), "-o", objects[0])
-            _compile(*flags, "-c", str(HERE / "races.cpp"), "-o", objects[1])
-            _compile("-shared", *linked, *objects, "-o", str(built))
+            compile_with(*flags, *watched, "-c", str(source), "-o", objects[0])
+            compile_with(*flags, "-c", str(HERE / "races.cpp"), "-o", objects[1])
+            compile_with("-shared", *linked, *objects, "-o", str(built))
             built.rename(library)
     loaded = ctypes.CDLL(str(library))
     bounds = launch_bounds(code)
@@ -107,7 +107,7 @@ def _build(code: str, names: tuple[str, ...], sanitize: bool) -> dict[str, Launc
     }
 
 
-def _compile(*command: str) -> None:
+def compile_with(*command: str) -> None:
     plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
     run = subprocess.run([COMPILER, *command], capture_output=True, text=True, env=plain)
     if run.returncode:
