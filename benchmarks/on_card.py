@@ -181,6 +181,56 @@ def repeat(small: bool) -> None:
         sys.exit(f"these do not repeat: {', '.join(differ)}")
 
 
+def graph(small: bool) -> None:
+    """Steps as ever and by a CUDA graph: the time of each, and whether their bits are the same."""
+    import cupy
+    import gpu
+
+    from plasticity.arrays import to_host
+    from plasticity.device import sent
+    from plasticity.runs import run, training
+    from plasticity.runs.options import RunOptions
+    from plasticity.runs.replay import Replay
+
+    width, few, most = (0.02, {"layers": 1}, 2) if small else (1.0, {}, 32)
+    cases = {
+        "clapp": {"rule": "clapp", "batch": most, **few},
+        "clapp, bfloat16": {"rule": "clapp", "batch": most, "precision": "bfloat16", **few},
+        "hinge_cpc": {"rule": "hinge_cpc", "batch": most, **few},
+        "clapp_s, film": {
+            "rule": "clapp_s",
+            "batch": 2,
+            **(SMALL_FILM if small else {}),
+            **gpu.FILM,
+        },
+    }
+    begin, count, failed = 4, 2 if small else 20, []
+    for name, how in cases.items():
+        times, ends, graphs = {}, {}, None
+        for kind in ("as ever", "by a graph"):
+            state = run.begin(RunOptions(device="cuda", width=width, **how))
+            graphs = Replay(state, training.learn_batch)
+            made = [state.batch(step) for step in range(begin + count)]
+            for number, coming in enumerate(sent(made, state.device)):
+                if number == begin:
+                    cupy.cuda.Device().synchronize()
+                    start = time.perf_counter()
+                if kind == "as ever":
+                    training.learn_batch(state, coming.item)
+                else:
+                    graphs.step(coming)
+            cupy.cuda.Device().synchronize()
+            times[kind] = 1e3 * (time.perf_counter() - start) / count
+            ends[kind] = [to_host(w) for own in state.weights.values() for w in own.values()]
+        same = all(a.tobytes() == b.tobytes() for a, b in zip(*ends.values(), strict=True))
+        told = ", ".join(f"{kind} {ms:.2f} ms" for kind, ms in times.items())
+        bits = "the same bits" if same else "OTHER BITS"
+        print(f"{name}: {told}; {bits}; {graphs.count} steps replayed {graphs.refused}", flush=True)
+        failed += [] if same and graphs.count == count + 1 else [name]
+    if failed:
+        sys.exit(f"these were not replayed, or differ: {', '.join(failed)}")
+
+
 def sanitizer(small: bool) -> None:
     """compute-sanitizer over every kernel, on small shapes: memory, and races in shared memory."""
     tool = shutil.which("compute-sanitizer")
@@ -285,11 +335,12 @@ class Stage:
 STAGES = {
     "card": Stage(card, 20),
     "kernels": Stage(kernels, 60),
-    "step": Stage(step, 110),
-    "torch": Stage(torch, 80),
-    "repeat": Stage(repeat, 40),
-    "tests": Stage(tests, 70),
-    "train": Stage(train, 50),
+    "step": Stage(step, 105),
+    "torch": Stage(torch, 75),
+    "graph": Stage(graph, 30),
+    "repeat": Stage(repeat, 35),
+    "tests": Stage(tests, 60),
+    "train": Stage(train, 45),
     "sanitizer": Stage(sanitizer, 30),
     "profile": Stage(profile, 20),
 }

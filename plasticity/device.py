@@ -25,7 +25,7 @@ def use_device(device: str) -> None:
 def peak_bytes(device: str) -> int:
     """The most memory of the device that arrays have taken, 0 for the CPU.
 
-    CuPy has one pool for all arrays, which gives nothing back while the process lives.
+    CuPy has one pool for all arrays but a graph's (`runs.replay`), which gives nothing back.
     """
     if device == "cpu":
         return 0

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from plasticity import fields, seeds
-from plasticity.arrays import Array, array_module
+from plasticity.arrays import Array
 from plasticity.data.clips import ClipSet
 from plasticity.data.films import open_films
 from plasticity.data.motions import COUNTS, motions
@@ -30,11 +30,13 @@ class Frames(Batch):
 
     Attributes:
         pixels: uint8 `(B, T, side, side, 3)`; start: of the whole batch the first frame of each in
-            its clip, int64 `(B,)`.
+            its clip, int64 `(B,)`; mean, std: of the channels `(3,)`, which cross with the batch.
     """
 
     pixels: np.ndarray = None
     start: np.ndarray = None
+    mean: np.ndarray = None
+    std: np.ndarray = None
 
 
 @dataclass(frozen=True)
@@ -194,12 +196,12 @@ class Film:
             for place in np.ndindex(pixels.shape[:2]):
                 pixels[place] = varied[place].of(pixels[place])
         labels = None if self.source.labels is None else self.source.labels[index]
-        return Frames(step, index, labels, (), pixels, start)
+        of_channels = np.array(self.source.mean), np.array(self.source.std)
+        return Frames(step, index, labels, (), pixels, start, *of_channels)
 
     def inputs(self, batch: Frames, dtype: np.dtype) -> Array:
         """The frames `(B, T, side, side, 3)`, normalised."""
-        xp = array_module(batch.pixels)
-        mean, std = (xp.asarray(values, dtype) for values in (self.source.mean, self.source.std))
+        mean, std = batch.mean.astype(dtype), batch.std.astype(dtype)
         return (batch.pixels.astype(dtype) / 255 - mean) / std
 
     def labels(self, batch: Frames, network: Network, layer: int, layout: Layout) -> np.ndarray:

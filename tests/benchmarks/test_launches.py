@@ -12,8 +12,8 @@ pytestmark = pytest.mark.skipif(bool(emulation.MISSING), reason=emulation.MISSIN
 MOST = {  # launches, products and operations of a step of six layers, of film of one layer
     "clapp": 146,
     "hebbian": 374,
-    "clapp_s, film": 58,
-    "gim, film": 58,
+    "clapp_s, film": 60,
+    "gim, film": 60,
 }
 FILM = {"net": "vgg5_video", "layers": 1, "clip_frames": 4, "side": 32}
 
@@ -24,6 +24,7 @@ def test_a_step_asks_little_of_a_card_and_never_waits_for_it(name):
     count = launches.counted(rule, 4, 1, **(FILM if film else {}))
     assert count.all <= MOST[name] and count.waits == count.sorts == 0
     assert count.step > count.own > 0 and count.loading > 0
+    assert count.replayed == 3 and 0 < count.replay < count.step  # batch, graph, losses
 
 
 def test_what_computes_copies_or_fills_is_an_operation_and_a_view_is_none():

@@ -36,6 +36,7 @@ def test_every_stage_ends_and_leaves_what_it_found_where_most_packages_are_missi
     assert "failed" not in told["torch"]
     assert "random weights" in told["train"]
     assert "bfloat16: " in told["step"] and "clips/s" in told["step"]
+    assert told["graph"].count("the same bits; 3 steps replayed") == 4
     assert told["repeat"].count("the same bits") == 5 and "9x72x72x3->" in told["kernels"]
     assert "compute-sanitizer" in told["sanitizer"] and "ncu" in told["profile"]
     slowest = json.loads((tmp_path / "slowest.json").read_text())

@@ -187,15 +187,9 @@ def test_adam(at_once):
         arrays = [[grown(abs(numbers(5)), n) for _ in range(4)] for n in (size, 5, 5, size)]
         arrays[3] = [a[:0] for a in arrays[0]]
         sizes = (size, 5, 5, 0)
-<<<<<<< HEAD
-        scalars = map(T, (1e-3, 0.1, 0.001, 1e-8))
-        args = [a for own in arrays for a in own] + [*sizes, *scalars]
-        return -(-size // at_once), 1, args, [arrays[0][0], arrays[0][2], arrays[0][3]]
-=======
         pace = np.array([1e-3, 1e-8], T)
         args = [a for own in arrays for a in own] + [*sizes, pace, T(0.1), T(0.001)]
-        return size, 1, args, [arrays[0][0], arrays[0][2], arrays[0][3]]
->>>>>>> a2fc9f3 (What changes in the optimiser from step to step lies on a card with its batch: a step has no numbers of its own in its launches)
+        return -(-size // at_once), 1, args, [arrays[0][0], arrays[0][2], arrays[0][3]]
 
     few, many = launch(5), launch(LARGE + 5)
     check("rows", f"adam<float, {at_once}>", few, many, lambda _: (slice(-5, None),))
