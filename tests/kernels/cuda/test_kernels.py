@@ -651,7 +651,7 @@ def test_adam_moves_parameters_at_addresses_of_single_numbers_by_the_same_bits(d
     both[1] = [[a[1:] for a in own] for own in both[1]]
     assert not any(a.ctypes.data % 16 == 0 for own in both[1] for a in own)
     for one in both:
-        rows.adam(one, 1e-3, 0.9, 0.999, 1e-8)
+        rows.adam(one, (1e-3, 1e-8), 0.9, 0.999)
     for a, b in zip(chain(*both[0]), chain(*both[1]), strict=True):
         np.testing.assert_array_equal(a, b)
 
