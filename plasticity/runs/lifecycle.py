@@ -72,16 +72,17 @@ def plan(options: RunOptions, ranks: Ranks | None = None) -> State:
         warm.start(state)
     for loss, layout in zip(state.losses, state.layouts, strict=True):  # says if nothing is drawn
         state.rules[loss.kept].draw(layout, seeds.generator(options.seed))
-    _check_end(state)
+    _check_course(state)
     return state
 
 
-def _check_end(state: State) -> None:
-    """Refuse an end that the run cannot have, before it begins.
+def _check_course(state: State) -> None:
+    """Refuse a way or an end that the run cannot have, before it begins.
 
     Raises:
-        UserError: no loss to stop by, or no such layer to choose by.
+        UserError: no card for graphs, no loss to stop by, or no such layer to choose by.
     """
+    training.replaying(state)
     training.check_plateau(state)
     if state.options.best_by:
         keeping.check_by(state.options.best_by, [layer.name for layer in state.network.layers])
@@ -183,7 +184,7 @@ def resume(
     state.stimulus = stimulus
     if options.init or warm.path_of(folder).is_file():  # an imported run has no --init
         warm.resume(state, folder)
-    _check_end(state)
+    _check_course(state)
     return state
 
 

@@ -5,6 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from plasticity.cli import main
 
 from plasticity.device import sent
 from plasticity.errors import UserError
@@ -187,3 +189,11 @@ def test_cublas_refusing_ends_graphs_and_no_training(card, tmp_path, monkeypatch
 def test_graphs_are_refused_where_there_is_no_card(tmp_path):
     with pytest.raises(UserError, match="--graph on: they are of a GPU, and this run computes on"):
         training.train(run.begin(options(device="cpu", graph="on")), tmp_path)
+
+
+def test_a_run_that_is_refused_for_its_graphs_leaves_nothing_behind(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["run", "--device", "cpu", "--graph", "on", "--out", str(folder), "--width", "0.02"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2 and "--graph on: they are of a GPU" in result.output
+    assert not folder.exists()
