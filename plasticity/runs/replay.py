@@ -167,6 +167,10 @@ class Replay:
         self.state.step = sent.host.step + 1
         return graph.outcome.copied()
 
+    def close(self) -> None:
+        """Give the graphs' memory back."""
+        self._graphs.clear()
+
     def _arrays(self) -> list[Array]:
         """Weights and moments."""
         return [*_leaves(self.state.weights), *_leaves(self.state.optimiser.moments)]
@@ -190,7 +194,7 @@ class Replay:
         if not self.refused and not _same(found, [*arrays, *_values(told)]):
             self.refused = "a step that was replayed differs from the same step as ever"
         if self.refused:
-            self._graphs.clear()
+            self.close()
         return told
 
     def _rehearse(self, graph: Graph, sent: Sent[Batch]) -> Told:

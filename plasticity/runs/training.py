@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -165,6 +165,7 @@ def train(
         Journal.of(state, folder) as journal,
         Batches(lambda step: state.batch(step, share), state.step, steps) as batches,
         course,
+        closing(state.replay) if state.replay else nullcontext(),
     ):
         course.stepped()
         failed: list[UserError] = []

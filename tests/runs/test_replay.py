@@ -1,5 +1,6 @@
 """Steps by CUDA graphs, on the stand-in for CuPy: it does again what was captured, and no more."""
 
+import gc
 from dataclasses import replace
 from typing import ClassVar
 
@@ -60,6 +61,13 @@ def test_a_training_by_graphs_is_the_training_without_bit_for_bit(card, tmp_path
     state = trained(tmp_path / "graphs", rule=rule)
     assert not state.replay.refused and state.replay.count == STEPS - 4
     assert numbers(state) == numbers(trained(tmp_path / "as ever", rule=rule, graph="off"))
+
+
+def test_the_memory_of_graphs_is_free_when_the_training_is_over(card, tmp_path):
+    """A probe comes after it."""
+    assert trained(tmp_path).replay.count
+    gc.collect()
+    assert not card.pooled
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "plain"])

@@ -43,7 +43,7 @@ class Machine:
         self.forget()
         self.held = self.peak = 0
         self._used: dict[int, int] = {}  # allocation -> when it was taken or last used
-        self._pooled: dict[int, Allocation] = {}  # those of other pools than the default one
+        self.pooled: dict[int, Allocation] = {}  # allocations of other pools than the default one
         self.pools: list[MemoryPool] = []
         self.cublas_stream = self.workspace = 0
         self.ran: set[str] = set()  # kernels that were launched
@@ -67,7 +67,7 @@ class Machine:
         weakref.finalize(root, self._free, id(root), size)
         self._used[id(root)] = 0
         if self.pools:
-            self._pooled[id(root)] = Allocation(self.pools[-1], size)
+            self.pooled[id(root)] = Allocation(self.pools[-1], size)
         if self.capture:
             if not self.pools:
                 raise RuntimeError("memory of the default pool in a graph: others may take it")
@@ -77,7 +77,7 @@ class Machine:
 
     def taken(self, array: np.ndarray) -> "Allocation | None":
         """Another array has this memory; what of it is a pool's of its own."""
-        found = self._pooled.get(id(_root(array))) if self._pooled else None
+        found = self.pooled.get(id(_root(array))) if self.pooled else None
         if found:
             found.arrays += 1
         return found
@@ -117,7 +117,7 @@ class Machine:
     def _free(self, key: int, size: int) -> None:
         self.held -= size
         del self._used[key]
-        self._pooled.pop(key, None)
+        self.pooled.pop(key, None)
 
     def copy(self, target: np.ndarray, source: np.ndarray, stream: "Stream | None") -> None:
         """Host memory to the device, at once or on a stream."""
