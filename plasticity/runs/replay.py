@@ -18,7 +18,7 @@ from plasticity.arrays import Array, array_module
 from plasticity.device import Sent
 from plasticity.kernels.cuda import products
 from plasticity.rule import learns
-from plasticity.runs.run import State
+from plasticity.runs.run import State, moved
 from plasticity.stimuli import Batch
 
 Told = dict[str, list[Array | None]]
@@ -156,7 +156,7 @@ class Replay:
             else:
                 self._last = own
                 return self.learn(self.state, sent.item)
-        arrays = self._arrays()
+        arrays = list(moved(self.state))
         if graph.launch and any(a is not b for a, b in zip(arrays, graph.arrays, strict=True)):
             graph.launch = None  # somebody has put other arrays in their place
         graph.batch[...] = sent.arrived()
@@ -170,10 +170,6 @@ class Replay:
     def close(self) -> None:
         """Give the graphs' memory back."""
         self._graphs.clear()
-
-    def _arrays(self) -> list[Array]:
-        """Weights and moments."""
-        return [*_leaves(self.state.weights), *_leaves(self.state.optimiser.moments)]
 
     def _begin(self, graph: Graph, sent: Sent[Batch], arrays: Sequence[Array]) -> Told:
         """Rehearse a step, or capture it and see that it is right; the run goes on in any case."""
@@ -245,14 +241,6 @@ def _still(batch: Batch) -> Batch:
     """The batch of a step whose number must not be asked for."""
     draws = tuple(replace(draw, step=Changing()) for draw in batch.draws)
     return replace(batch, step=Changing(), draws=draws)
-
-
-def _leaves(tree: dict) -> Iterator[Array]:
-    for value in tree.values():
-        if isinstance(value, dict):
-            yield from _leaves(value)
-        else:
-            yield value
 
 
 def _values(told: Told) -> list[Array]:

@@ -445,15 +445,21 @@ def keep(state: State, folder: Path) -> None:
 
 def saved_bytes(state: State) -> int:
     """What a checkpoint of the run takes on disk but for its metrics: weights and moments."""
-    return sum(_sizes(state.weights)) + sum(_sizes(state.optimiser.moments))
+    return sum(a.nbytes for a in moved(state))
 
 
-def _sizes(tree: dict) -> Iterator[int]:
+def moved(state: State) -> Iterator[Array]:
+    """What a step moves: all weights, and the moments of the optimiser."""
+    yield from _leaves(state.weights)
+    yield from _leaves(state.optimiser.moments)
+
+
+def _leaves(tree: dict) -> Iterator[Array]:
     for value in tree.values():
         if isinstance(value, dict):
-            yield from _sizes(value)
+            yield from _leaves(value)
         else:
-            yield value.nbytes
+            yield value
 
 
 def save(state: State, folder: Path, path: Path | None = None) -> None:

@@ -96,8 +96,8 @@ def test_a_rank_compares_its_contexts_with_all_targets_at_once(rule):
         np.testing.assert_allclose(found[key], a, rtol=1e-12, atol=1e-13, err_msg=key)
 
 
-@pytest.mark.parametrize("name", ["clapp", "target alone", "negatives of all", "a window"])
-def test_the_steps_are_the_events_that_were_drawn(name):
+def halves(name):
+    """For each half of a case its steps, what was drawn for them, and the layout."""
     _, _, _, draw, layout = case(name)
     together = draw.together(layout)
     for half in ("pred", "retro"):
@@ -106,6 +106,12 @@ def test_the_steps_are_the_events_that_were_drawn(name):
             assert found is None
             continue
         assert isinstance(found, Steps) and len(found) == len(drawn)
+        yield found, drawn, layout
+
+
+@pytest.mark.parametrize("name", ["clapp", "target alone", "negatives of all", "a window"])
+def test_the_steps_are_the_events_that_were_drawn(name):
+    for found, drawn, _ in halves(name):
         for a, b in zip(found, drawn, strict=True):
             for part in ("k", "key", "first", "floor"):
                 assert getattr(a, part) == getattr(b, part)
@@ -118,14 +124,7 @@ def test_the_steps_are_the_events_that_were_drawn(name):
 
 @pytest.mark.parametrize("name", ["all pairs", "all pairs, target alone", "all pairs, a window"])
 def test_the_steps_are_the_pairs_that_were_drawn(name):
-    _, _, _, draw, layout = case(name)
-    together = draw.together(layout)
-    for half in ("pred", "retro"):
-        drawn, found = getattr(draw, half), getattr(together, half)
-        if drawn is None:
-            assert found is None
-            continue
-        assert isinstance(found, Steps) and len(found) == len(drawn)
+    for found, drawn, layout in halves(name):
         for a, b in zip(found, drawn, strict=True):
             assert (a.k, a.among) == (b.k, b.among)
             for span in ("contexts", "targets"):

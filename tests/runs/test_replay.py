@@ -37,9 +37,8 @@ def options(rule="clapp", graph="auto", **how):
 
 def numbers(state):
     """Weights, moments and losses, as bytes."""
-    arrays = [*replay._leaves(state.weights), *replay._leaves(state.optimiser.moments)]
     told = [np.array(values) for name, values in state.metrics.items() if name != "seconds"]
-    return [a.get().tobytes() for a in arrays] + [a.tobytes() for a in told]
+    return [a.get().tobytes() for a in run.moved(state)] + [a.tobytes() for a in told]
 
 
 def trained(folder, **how):
